@@ -1,0 +1,214 @@
+//! What a stage leaves behind: a folder whose record, `artifact.json`, is written last.
+//!
+//! Every file is written aside, synced and renamed, so that `kill -9` at any moment leaves nothing that reads as
+//! complete. A folder without `artifact.json` does not exist for later stages; what it holds (partial traces, a
+//! checkpoint) is for the same stage to resume from.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::short_hash;
+use crate::{Error, Result};
+
+/// The name of the record that makes a folder an artifact.
+pub const RECORD_FILE: &str = "artifact.json";
+
+/// The finished output of a stage; `T` is a marker that says which, so that stages cannot be wired wrongly.
+#[derive(Debug)]
+pub struct Artifact<T> {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Hash of the stage, its spec and the fingerprints of its inputs.
+    pub fingerprint: String,
+    /// The stage's own summary (counts, measurements).
+    pub summary: serde_json::Value,
+    kind: PhantomData<T>,
+}
+
+/// What `artifact.json` holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactRecord {
+    /// The stage's name.
+    pub stage: String,
+    /// Raised when the stage's code changes what it produces.
+    pub version: u32,
+    /// See [`fingerprint`].
+    pub fingerprint: String,
+    /// The part of the recipe that decides this stage's result.
+    pub spec: serde_json::Value,
+    /// Fingerprints of the inputs, by name.
+    pub inputs: BTreeMap<String, String>,
+    /// The stage's own summary.
+    pub summary: serde_json::Value,
+    /// Seconds the stage ran, over all resumes that completed it.
+    pub seconds: f64,
+}
+
+/// Hash of all that decides a stage's result. `spec` must hold every value that matters and nothing that does not
+/// (devices, endpoints, paths and concurrency are run options).
+pub fn fingerprint(stage: &str, version: u32, spec: &serde_json::Value, inputs: &BTreeMap<String, String>) -> String {
+    let key = serde_json::json!({"stage": stage, "version": version, "spec": canonical(spec), "inputs": inputs});
+    short_hash(key.to_string().as_bytes())
+}
+
+/// The value with object keys sorted, so that field order never matters.
+fn canonical(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, Value> = map.iter().map(|(k, v)| (k, canonical(v))).collect();
+            Value::Object(sorted.into_iter().map(|(k, v)| (k.clone(), v)).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        other => other.clone(),
+    }
+}
+
+impl<T> Artifact<T> {
+    /// Opens a finished artifact; `None` if the folder has no record or its record is for another fingerprint.
+    pub fn open(dir: &Path, fingerprint: &str) -> Result<Option<Self>> {
+        let Some(record) = read_record(dir)? else { return Ok(None) };
+        Ok((record.fingerprint == fingerprint).then(|| Self {
+            dir: dir.to_owned(),
+            fingerprint: record.fingerprint,
+            summary: record.summary,
+            kind: PhantomData,
+        }))
+    }
+
+    /// Publishes the record: the last act of a stage.
+    pub fn publish(dir: &Path, record: ArtifactRecord) -> Result<Self> {
+        write_json(&dir.join(RECORD_FILE), &record)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            fingerprint: record.fingerprint,
+            summary: record.summary,
+            kind: PhantomData,
+        })
+    }
+}
+
+/// Reads a folder's record; `None` if there is none.
+pub fn read_record(dir: &Path) -> Result<Option<ArtifactRecord>> {
+    let path = dir.join(RECORD_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    read_json(&path).map(Some)
+}
+
+/// Writes a file aside, syncs it, renames it into place and syncs the folder.
+pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));
+    let written = File::create(&aside).map_err(|e| Error::io("create", &aside, e)).and_then(|mut file| {
+        write(&mut file)?;
+        file.sync_all().map_err(|e| Error::io("sync", &aside, e))
+    });
+    if let Err(error) = written {
+        // The error that matters is the first; a leftover is harmless, since no reader looks at dot files.
+        let _ = fs::remove_file(&aside);
+        return Err(error);
+    }
+    fs::rename(&aside, path).map_err(|e| Error::io("publish", path, e))?;
+    sync_folder(folder)
+}
+
+/// Makes renames in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
+}
+
+/// Publishes bytes as a file; see [`publish_file`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    publish_file(path, |file| file.write_all(bytes).map_err(|e| Error::io("write", path, e)))
+}
+
+/// Publishes a value as indented JSON.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::engine(format!("encoding {}", path.display()), e))?;
+    text.push('\n');
+    write_bytes(path, text.as_bytes())
+}
+
+/// Reads a JSON file into a value.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    serde_json::from_str(&text).map_err(|e| {
+        Error::malformed(path, format!("not the JSON expected here: {e}"), "remove it to make the stage run again")
+    })
+}
+
+/// The identity of an input file or folder: BLAKE3 over names (relative) and contents. Paths do not enter.
+pub fn content_hash(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    if path.is_dir() {
+        let mut entries: Vec<PathBuf> = fs::read_dir(path)
+            .and_then(|dir| dir.map(|entry| entry.map(|e| e.path())).collect())
+            .map_err(|e| Error::io("list", path, e))?;
+        entries.sort();
+        for entry in entries {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Only what a reader of the folder uses is identity: not caches, not other formats beside it.
+            let used = name.ends_with(".json") || name.ends_with(".safetensors") || name.ends_with(".jinja");
+            if entry.is_file() && used && !name.starts_with('.') {
+                hasher.update(name.as_bytes());
+                hasher.update_mmap_rayon(&entry).map_err(|e| Error::io("read", &entry, e))?;
+            }
+        }
+    } else {
+        hasher.update_mmap_rayon(path).map_err(|e| Error::io("read", path, e))?;
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_fingerprint_ignores_field_order_and_nothing_else() {
+        let none = BTreeMap::new();
+        let base = fingerprint("train", 1, &json!({"a": 1, "b": {"x": 1, "y": [1, 2]}}), &none);
+        assert_eq!(base, fingerprint("train", 1, &json!({"b": {"y": [1, 2], "x": 1}, "a": 1}), &none));
+        assert_ne!(base, fingerprint("train", 2, &json!({"a": 1, "b": {"x": 1, "y": [1, 2]}}), &none));
+        assert_ne!(base, fingerprint("train", 1, &json!({"a": 1, "b": {"x": 1, "y": [2, 1]}}), &none));
+        let inputs = BTreeMap::from([("packed".to_owned(), "ff".to_owned())]);
+        assert_ne!(base, fingerprint("train", 1, &json!({"a": 1, "b": {"x": 1, "y": [1, 2]}}), &inputs));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_leftovers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_bytes(&path, b"old").unwrap();
+        let failed = publish_file(&path, |file| {
+            file.write_all(b"half").unwrap();
+            Err(Error::invalid("test", "stopped half way", "nothing"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn content_is_identity_and_path_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("a", "same"), ("b", "same"), ("c", "other")] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let hash = |name: &str| content_hash(&dir.path().join(name)).unwrap();
+        assert_eq!(hash("a"), hash("b"));
+        assert_ne!(hash("a"), hash("c"));
+    }
+}

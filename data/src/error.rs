@@ -1,0 +1,70 @@
+use std::path::{Path, PathBuf};
+
+/// What went wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The verb, as in "cannot read".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is there but does not hold what it should.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it, with the row or field.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// A request (a recipe section, a query) that cannot be carried out.
+    #[error("{what}: {problem}; {remedy}")]
+    Invalid {
+        /// The recipe field, query or argument.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// DataFusion, Arrow or Parquet failed.
+    #[error("{doing}: {message}")]
+    Engine {
+        /// What was being done.
+        doing: String,
+        /// What the engine said.
+        message: String,
+    },
+}
+
+/// The result of everything fallible in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An operating-system error, with the verb and the path it was about.
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// A file whose content cannot be used.
+    pub fn malformed(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Malformed { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A field, query or argument that cannot be carried out.
+    pub fn invalid(what: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A failure of DataFusion, Arrow or Parquet.
+    pub fn engine(doing: impl Into<String>, source: impl std::fmt::Display) -> Self {
+        Self::Engine { doing: doing.into(), message: source.to_string() }
+    }
+}

@@ -1,0 +1,16 @@
+//! Records, Parquet, SQL, verification and packing: the data side of r1-distill.
+//!
+//! This is the only crate that knows DataFusion. See [`record`] for the chain of types.
+
+pub mod artifact;
+pub mod chat;
+mod error;
+pub mod pack;
+pub mod parquet_file;
+pub mod problems;
+pub mod record;
+pub mod think;
+pub mod tokenizer;
+pub mod verify;
+
+pub use error::{Error, Result};

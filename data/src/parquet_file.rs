@@ -1,0 +1,159 @@
+//! Records to and from Parquet. One row group holds at most [`ROW_GROUP_ROWS`] rows, so that wide rows (20 KB of text)
+//! never make a reader buffer a whole file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_arrow::schema::{SchemaLike, TracingOptions};
+
+use crate::artifact::publish_file;
+use crate::{Error, Result};
+
+/// Rows per row group.
+pub const ROW_GROUP_ROWS: usize = 2048;
+
+/// The Arrow fields of a record type.
+pub fn fields_of<T: DeserializeOwned>() -> Result<Vec<FieldRef>> {
+    let options = TracingOptions::default().enums_without_data_as_strings(true).strings_as_large_utf8(false);
+    Vec::<FieldRef>::from_type::<T>(options).map_err(|e| Error::engine("deriving an Arrow schema", e))
+}
+
+/// Writes the records as one Parquet file: aside, synced, renamed.
+pub fn write_records<T: Serialize + DeserializeOwned>(path: &Path, records: &[T]) -> Result<()> {
+    let doing = || format!("writing {}", path.display());
+    let fields = fields_of::<T>()?;
+    let schema = Schema::new(fields.iter().map(|f| Field::clone(f)).collect::<Vec<_>>());
+    publish_file(path, |file| {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .build();
+        let mut writer =
+            ArrowWriter::try_new(file, schema.into(), Some(properties)).map_err(|e| Error::engine(doing(), e))?;
+        for rows in records.chunks(ROW_GROUP_ROWS) {
+            let batch =
+                serde_arrow::to_record_batch(&fields, &rows).map_err(|e| Error::engine(doing(), e))?;
+            writer.write(&batch).map_err(|e| Error::engine(doing(), e))?;
+        }
+        writer.close().map_err(|e| Error::engine(doing(), e))?;
+        Ok(())
+    })
+}
+
+/// Reads all records of one Parquet file.
+pub fn read_records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let mut records = Vec::new();
+    for batch in read_batches(path)? {
+        let rows: Vec<T> = serde_arrow::from_record_batch(&batch?).map_err(|e| {
+            Error::malformed(path, format!("rows do not have the expected columns: {e}"), "is this file of this stage?")
+        })?;
+        records.extend(rows);
+    }
+    Ok(records)
+}
+
+/// Reads all records of the Parquet files in a folder, in the order of their names.
+pub fn read_folder<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
+    let mut records = Vec::new();
+    for path in parquet_files(folder)? {
+        records.extend(read_records::<T>(&path)?);
+    }
+    Ok(records)
+}
+
+/// The Parquet files of a folder, sorted by name.
+pub fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+        if path.extension().is_some_and(|e| e == "parquet") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Streams the record batches of a Parquet file.
+pub fn read_batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let not_parquet = |e: &dyn std::fmt::Display| {
+        Error::malformed(path, format!("not a readable Parquet file: {e}"), "was it cut short while being copied?")
+    };
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.with_batch_size(ROW_GROUP_ROWS).build())
+        .map_err(|e| not_parquet(&e))?;
+    let path = path.to_owned();
+    Ok(reader.map(move |batch| batch.map_err(|e| Error::engine(format!("reading {}", path.display()), e))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{CuratedTrace, FinishReason, Message, Trace};
+
+    fn trace(n: u32) -> Trace {
+        Trace {
+            id: format!("{n:016x}"),
+            prompt_id: "p".into(),
+            sample: n,
+            thinking: (n % 2 == 0).then(|| "β ≤ 3 \u{0} \"x\"\n".repeat(n as usize % 7)),
+            answer: "\\boxed{7}".into(),
+            finish_reason: [FinishReason::Stop, FinishReason::Length, FinishReason::Unknown][n as usize % 3],
+            prompt_tokens: Some(3),
+            completion_tokens: None,
+            teacher: "t".into(),
+            temperature: Some(0.6),
+            top_p: None,
+            max_tokens: Some(8),
+            seed: Some(u64::MAX - u64::from(n)),
+        }
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let traces: Vec<Trace> = (0..5000).map(trace).collect();
+        write_records(&dir.path().join("a.parquet"), &traces[..3000]).unwrap();
+        write_records(&dir.path().join("b.parquet"), &traces[3000..]).unwrap();
+        assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), traces);
+
+        let curated = vec![CuratedTrace {
+            trace_id: "t".into(),
+            prompt_id: "p".into(),
+            domain: "maths".into(),
+            kind: String::new(),
+            source: "s".into(),
+            gold: None,
+            messages: vec![Message::user("q"), Message::assistant("a")],
+            num_tokens: Some(9),
+        }];
+        let path = dir.path().join("c.parquet");
+        write_records(&path, &curated).unwrap();
+        assert_eq!(read_records::<CuratedTrace>(&path).unwrap(), curated);
+        write_records::<Trace>(&path, &[]).unwrap();
+        assert_eq!(read_records::<Trace>(&path).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cut.parquet");
+        write_records(&path, &[trace(1)]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for keep in [0, 4, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..keep]).unwrap();
+            let message = read_records::<Trace>(&path).unwrap_err().to_string();
+            assert!(message.contains("cut.parquet"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The records that flow through the pipeline: plain structs with public fields, one Parquet row each.
+//!
+//! `Prompt → Trace → Verdict + CuratedTrace → PackedBatch`, and `Sample` and `Metric` from evaluation and training.
+//! Ids are content hashes, so that the same question or the same request is recognised in every run.
+
+use serde::{Deserialize, Serialize};
+
+/// A problem put to a teacher or to a student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// Hash of the normalised question: equal questions are one prompt whatever file they came from.
+    pub id: String,
+    /// The subject: `maths`, `code`, `science`, ...
+    pub domain: String,
+    /// The kind of problem within the domain, as its source names it; empty if it does not.
+    pub kind: String,
+    /// The question as the user would ask it.
+    pub question: String,
+    /// The gold answer, where there is one.
+    pub answer: Option<String>,
+    /// Where the problem came from.
+    pub source: String,
+}
+
+impl Prompt {
+    /// Makes a prompt and derives its id from the question.
+    pub fn new(domain: &str, kind: &str, question: &str, answer: Option<String>, source: &str) -> Self {
+        Self {
+            id: prompt_id(question),
+            domain: domain.to_owned(),
+            kind: kind.to_owned(),
+            question: question.to_owned(),
+            answer,
+            source: source.to_owned(),
+        }
+    }
+}
+
+/// The id of a question: 16 hex digits of BLAKE3 over its words in lower case, single-spaced.
+pub fn prompt_id(question: &str) -> String {
+    let normalised = question.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
+    short_hash(normalised.as_bytes())
+}
+
+/// The first 16 hex digits of a BLAKE3 hash: enough for 800K records (collision odds below 1e-7).
+pub fn short_hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_owned()
+}
+
+/// Why a teacher stopped writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It came to its own end.
+    Stop,
+    /// It ran into the token limit.
+    Length,
+    /// Something else ended it (a content filter, an abort).
+    Other,
+    /// The source does not say (imported traces).
+    Unknown,
+}
+
+/// How text is sampled. Part of a trace's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// Softmax temperature; 0 is greedy.
+    pub temperature: f64,
+    /// Nucleus mass: the smallest set of tokens with at least this probability is sampled from.
+    pub top_p: f64,
+    /// The most tokens one completion may have.
+    pub max_tokens: u32,
+}
+
+/// One answer of a teacher to one prompt. Append-only: traces were paid for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Hash of prompt id, teacher, sampling and sample index; see [`trace_id`].
+    pub id: String,
+    /// The [`Prompt::id`] it answers.
+    pub prompt_id: String,
+    /// Which of the n samples of that prompt, from 0.
+    pub sample: u32,
+    /// The reasoning between the think tags; `None` if the reply had no complete thinking block.
+    pub thinking: Option<String>,
+    /// What follows the thinking.
+    pub answer: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the prompt, as billed.
+    pub prompt_tokens: Option<u32>,
+    /// Tokens written, as billed.
+    pub completion_tokens: Option<u32>,
+    /// The teacher's model name.
+    pub teacher: String,
+    /// Sampling temperature, where known.
+    pub temperature: Option<f64>,
+    /// Nucleus mass, where known.
+    pub top_p: Option<f64>,
+    /// Token limit, where known.
+    pub max_tokens: Option<u32>,
+    /// The seed sent with the request, where there was one.
+    pub seed: Option<u64>,
+}
+
+impl Trace {
+    /// The assistant's full text as R1 writes it: thinking between tags, then the answer.
+    pub fn text(&self) -> String {
+        match &self.thinking {
+            Some(thinking) => format!("<think>\n{}\n</think>\n\n{}", thinking.trim(), self.answer.trim()),
+            None => self.answer.trim().to_owned(),
+        }
+    }
+}
+
+/// The id of a request, known before it is sent: that is what lets a killed run resume without asking twice.
+pub fn trace_id(prompt_id: &str, teacher: &str, instruction: &str, sampling: Sampling, sample: u32) -> String {
+    let Sampling { temperature, top_p, max_tokens } = sampling;
+    let key = format!(
+        "{prompt_id}\u{1f}{teacher}\u{1f}{instruction}\u{1f}{temperature}\u{1f}{top_p}\u{1f}{max_tokens}\u{1f}{sample}"
+    );
+    short_hash(key.as_bytes())
+}
+
+/// What the rules found out about one trace: one narrow column a rule. A rule annotates, it never deletes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The [`Trace::id`].
+    pub trace_id: String,
+    /// The [`Prompt::id`].
+    pub prompt_id: String,
+    /// One complete, non-empty thinking block and a non-empty answer after it.
+    pub well_formed: bool,
+    /// The teacher came to its own end.
+    pub finished: bool,
+    /// The final answer as found in the text.
+    pub extracted: Option<String>,
+    /// Whether it equals the gold answer; `None` where there is no gold answer.
+    pub correct: Option<bool>,
+    /// An earlier trace of the same prompt has the same text.
+    pub duplicate: bool,
+    /// Characters of thinking.
+    pub thinking_chars: u32,
+}
+
+/// One chat message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of the user's.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self { role: "user".into(), content: content.into() }
+    }
+
+    /// A message of the assistant's.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self { role: "assistant".into(), content: content.into() }
+    }
+}
+
+/// A trace that the policy selected, in the Hub's chat schema (`messages`, `num_tokens`, `source`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CuratedTrace {
+    /// The [`Trace::id`].
+    pub trace_id: String,
+    /// The [`Prompt::id`].
+    pub prompt_id: String,
+    /// The prompt's domain.
+    pub domain: String,
+    /// The prompt's kind.
+    pub kind: String,
+    /// The prompt's source.
+    pub source: String,
+    /// The gold answer, where there is one.
+    pub gold: Option<String>,
+    /// User turn and assistant turn; the assistant's holds the thinking.
+    pub messages: Vec<Message>,
+    /// Tokens the teacher wrote, where known.
+    pub num_tokens: Option<i64>,
+}
+
+/// One sampled answer of an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Who answered: `teacher`, `before`, `after` or `control`.
+    pub model: String,
+    /// The [`Prompt::id`].
+    pub prompt_id: String,
+    /// The prompt's kind.
+    pub kind: String,
+    /// Which of the k samples, from 0.
+    pub sample: u32,
+    /// The question.
+    pub question: String,
+    /// The gold answer.
+    pub gold: String,
+    /// All that the model wrote.
+    pub completion: String,
+    /// The final answer found in it.
+    pub extracted: Option<String>,
+    /// Whether it equals the gold answer.
+    pub correct: bool,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens written.
+    pub tokens: u32,
+}
+
+/// One optimizer step, as logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Which training: `student` or `control`.
+    pub run: String,
+    /// Optimizer step, from 1.
+    pub step: u32,
+    /// Mean cross-entropy per supervised token, nats.
+    pub loss: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Supervised tokens in this step.
+    pub supervised_tokens: u64,
+    /// All tokens in this step.
+    pub tokens: u64,
+    /// Tokens per second of this step.
+    pub tokens_per_second: f64,
+    /// Seconds since training began, over all resumes.
+    pub seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_questions_have_one_id() {
+        assert_eq!(prompt_id("What is  2 + 2?\n"), prompt_id("what is 2 + 2?"));
+        assert_ne!(prompt_id("What is 2 + 2?"), prompt_id("What is 2 + 3?"));
+    }
+
+    #[test]
+    fn a_trace_id_changes_with_every_part_of_the_request() {
+        let sampling = Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 100 };
+        let id = trace_id("p", "t", "i", sampling, 0);
+        assert_eq!(id, trace_id("p", "t", "i", sampling, 0));
+        for other in [
+            trace_id("q", "t", "i", sampling, 0),
+            trace_id("p", "u", "i", sampling, 0),
+            trace_id("p", "t", "j", sampling, 0),
+            trace_id("p", "t", "i", Sampling { temperature: 0.7, ..sampling }, 0),
+            trace_id("p", "t", "i", Sampling { top_p: 0.9, ..sampling }, 0),
+            trace_id("p", "t", "i", Sampling { max_tokens: 101, ..sampling }, 0),
+            trace_id("p", "t", "i", sampling, 1),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
+}

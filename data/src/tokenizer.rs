@@ -1,0 +1,143 @@
+//! A tokenizer read from `tokenizer.json`, or trained on a corpus with R1-Distill's special tokens.
+//!
+//! Trained ones are byte-level BPE behind Qwen2's pre-tokenizer, because that is the expression transformers applies to
+//! `model_type: qwen2` whatever the file says: any other choice would tokenize differently there.
+
+use std::path::Path;
+
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::normalizers::unicode::NFC;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder};
+
+use crate::artifact::write_bytes;
+use crate::{Error, Result};
+
+/// Qwen2's pre-tokenizer expression (transformers, `tokenization_qwen2.py`, `PRETOKENIZE_REGEX`).
+const QWEN2_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The special tokens of DeepSeek-R1-Distill, in id order: BOS, EOS, user, assistant.
+pub const R1_SPECIAL: [&str; 4] =
+    ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"];
+
+/// Text to token ids and back.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Error::malformed(
+                path,
+                "there is no tokenizer here",
+                "a model folder needs config.json, tokenizer.json and *.safetensors",
+            ));
+        }
+        let inner = tokenizers::Tokenizer::from_file(path)
+            .map_err(|e| Error::malformed(path, format!("not a readable tokenizer: {e}"), "download it again"))?;
+        Ok(Self { inner })
+    }
+
+    /// Trains a byte-level BPE of at most `vocab_size` tokens, special tokens and think tags included.
+    pub fn train(corpus: &[String], vocab_size: usize) -> Result<Self> {
+        let failed = |e: &dyn std::fmt::Display| Error::engine("training a tokenizer", e);
+        let split = Split::new(SplitPattern::Regex(QWEN2_SPLIT.into()), SplitDelimiterBehavior::Isolated, false)
+            .map_err(|e| failed(&e))?;
+        let byte_level = ByteLevel::new(false, false, false);
+        let pre_tokenizer = Sequence::new(vec![
+            PreTokenizerWrapper::Split(split),
+            PreTokenizerWrapper::ByteLevel(byte_level),
+        ]);
+        let mut tokenizer = TokenizerBuilder::new()
+            .with_model(BPE::default())
+            .with_normalizer(Some(NFC))
+            .with_pre_tokenizer(Some(pre_tokenizer))
+            .with_post_processor(Some(byte_level))
+            .with_decoder(Some(byte_level))
+            .build()
+            .map_err(|e| failed(&e))?;
+        let mut special: Vec<AddedToken> = R1_SPECIAL.iter().map(|t| AddedToken::from(*t, true)).collect();
+        special.extend(["<think>", "</think>"].map(|t| AddedToken::from(t, false)));
+        let mut trainer = BpeTrainerBuilder::new()
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .special_tokens(special)
+            .build();
+        tokenizer.train(&mut trainer, corpus.iter()).map_err(|e| failed(&e))?;
+        let json = tokenizer.to_string(true).map_err(|e| failed(&e))?;
+        // The typed tokenizer and the one every folder is read as are different types: go through the file form.
+        let inner: tokenizers::Tokenizer = json.parse().map_err(|e: tokenizers::Error| failed(&e))?;
+        Ok(Self { inner })
+    }
+
+    /// Publishes `tokenizer.json`.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let json = self.inner.to_string(true).map_err(|e| Error::engine("encoding the tokenizer", e))?;
+        write_bytes(path, json.as_bytes())
+    }
+
+    /// The ids of a text. Special tokens written in the text are recognised; none is added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false).map_err(|e| Error::engine("tokenizing", e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of ids; special tokens are left out if `skip_special`.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner.decode(ids, skip_special).map_err(|e| Error::engine("decoding tokens", e))
+    }
+
+    /// The id of one token by its exact text.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The text of one id.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Whether an id is an added token (special or not) rather than a piece of text.
+    pub fn is_added(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().contains_key(&id)
+    }
+
+    /// Tokens in the vocabulary, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trained_tokenizer_round_trips_any_text_and_splits_digits() {
+        let corpus: Vec<String> = (0..200).map(|n| format!("Mia has {n} apples.\nShe buys {} more.", n + 3)).collect();
+        let tokenizer = Tokenizer::train(&corpus, 400).unwrap();
+        assert!(tokenizer.vocab_size() <= 400);
+        for text in ["Mia has 14 apples.", "ünïcode ✓ \t\n\n x", "<think>\n1 + 2\n</think>\n\n\\boxed{3}"] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
+        }
+        assert_eq!(tokenizer.encode("147").unwrap().len(), 3);
+        for (id, token) in R1_SPECIAL.iter().enumerate() {
+            assert_eq!(tokenizer.token_id(token), Some(id as u32));
+            assert_eq!(tokenizer.encode(token).unwrap(), [id as u32]);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.json");
+        tokenizer.save(&path).unwrap();
+        let again = Tokenizer::from_file(&path).unwrap();
+        let text = "<｜User｜>How many apples?<｜Assistant｜><think>";
+        assert_eq!(again.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+    }
+}

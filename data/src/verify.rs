@@ -1,0 +1,227 @@
+//! Verification: is the final answer of a text equal to the gold answer?
+//!
+//! Rejection sampling in R1 keeps a trace only if its answer is right (arXiv 2501.12948, section 2.3.3). Finding the
+//! answer follows what all graders of this field agree on (MATH, arXiv 2103.03874; Math-Verify): the last `\boxed{}`,
+//! else what the text announces as its answer, else the last number. Comparing is exact: normalised text, fractions of
+//! 128-bit integers, choice letters; never a float, so that no two different answers are ever equal by rounding.
+//! All work is linear in the length of the text, whatever it holds.
+
+mod choice;
+mod extract;
+mod number;
+mod plain;
+
+/// What kind of answer a gold answer is: that decides what to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// One of the letters A to E.
+    Choice,
+    /// A number, as an integer, a decimal, a fraction, or with a unit.
+    Number,
+    /// Anything else.
+    Text,
+}
+
+/// The outcome for one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// The final answer as it stands in the text; `None` if there is none.
+    pub extracted: Option<String>,
+    /// Whether it equals the gold answer.
+    pub correct: bool,
+}
+
+impl AnswerKind {
+    /// The kind of a gold answer.
+    pub fn of(gold: &str) -> Self {
+        let plain = plain::plain(gold);
+        if choice::is_letter(&plain) {
+            Self::Choice
+        } else if number::quantity(&plain).is_some() {
+            Self::Number
+        } else {
+            Self::Text
+        }
+    }
+}
+
+/// Compares the final answer of `answer_text`, which is the text after the thinking, with the gold answer. A gold answer
+/// may itself be a solution with its answer boxed.
+pub fn verify(gold: &str, answer_text: &str) -> Verification {
+    let gold = extract::last_boxed(gold).unwrap_or(gold).trim();
+    let kind = AnswerKind::of(gold);
+    let extracted = extract_answer(answer_text, kind);
+    let correct = extracted.as_deref().is_some_and(|answer| equal(gold, answer, kind));
+    Verification { extracted, correct }
+}
+
+/// Finds the final answer of a text.
+pub fn extract_answer(text: &str, kind: AnswerKind) -> Option<String> {
+    let found = match kind {
+        AnswerKind::Choice => choice::find(text),
+        AnswerKind::Number => extract::number(text),
+        AnswerKind::Text => extract::text(text),
+    };
+    found.map(str::trim).filter(|answer| !answer.is_empty()).map(str::to_owned)
+}
+
+fn equal(gold: &str, answer: &str, kind: AnswerKind) -> bool {
+    let (gold, answer) = (plain::plain(gold), plain::plain(answer));
+    if kind == AnswerKind::Choice {
+        return choice::letter(&gold).is_some_and(|letter| choice::letter(&answer) == Some(letter));
+    }
+    match (number::quantity(&gold), number::quantity(&answer)) {
+        (Some(gold), Some(answer)) => gold.equals(&answer),
+        _ => plain::compact(&gold) == plain::compact(&answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn correct(gold: &str, text: &str) -> bool {
+        verify(gold, text).correct
+    }
+
+    #[test]
+    fn equal_numbers_are_equal_however_they_are_written() {
+        for (gold, answer) in [
+            ("18", "\\boxed{18}"),
+            ("18", "\\boxed{18.0}"),
+            ("18", "\\boxed{18 \\text{ dollars}}"),
+            ("18", "\\boxed{\\$18}"),
+            ("18", "\\boxed{x = 18}"),
+            ("18", "\\boxed{\\text{18 apples}}"),
+            ("1234", "\\boxed{1,234}"),
+            ("1,234", "\\boxed{1{,}234}"),
+            ("1234567", "The total is 1,234,567."),
+            ("-3.5", "So the answer is -3.5."),
+            ("-7/2", "So we get $-3.50$"),
+            ("\\frac{1}{2}", "\\boxed{0.5}"),
+            ("\\frac12", "\\boxed{\\dfrac{1}{2}}"),
+            ("0.5", "\\boxed{\\tfrac{2}{4}}"),
+            ("-\\frac{1}{2}", "\\boxed{\\frac{-1}{2}}"),
+            ("45%", "\\boxed{45\\%}"),
+            ("45", "\\boxed{45\\%}"),
+            ("0.45", "It is 45%."),
+            ("90", "\\boxed{90^\\circ}"),
+            ("-3", "\\boxed{−3}"),
+            ("+3", "\\boxed{3}"),
+            (".5", "\\boxed{0.5}"),
+            ("007", "\\boxed{7}"),
+            ("100000000000000000000000000000000000000000", "\\boxed{100000000000000000000000000000000000000000}"),
+            ("The side is 3, so \\boxed{9}.", "\\boxed{9}"),
+        ] {
+            assert!(correct(gold, answer), "{gold} and {answer}: {:?}", verify(gold, answer));
+        }
+    }
+
+    #[test]
+    fn different_answers_are_different() {
+        for (gold, answer) in [
+            ("18", "\\boxed{19}"),
+            ("18", "\\boxed{-18}"),
+            ("18", "\\boxed{18.0000000000000000000000001}"),
+            ("1/3", "\\boxed{0.333333333}"),
+            ("18", "\\boxed{1/18}"),
+            ("5", "\\boxed{5 \\text{ million}}"),
+            ("5 cm", "\\boxed{5 \\text{ m}}"),
+            ("45%", "\\boxed{0.0045}"),
+            ("18", "\\boxed{}"),
+            ("18", "I do not know."),
+            ("18", ""),
+            ("12", "\\boxed{1,2}"),
+            ("100000000000000000000000000000000000000000", "\\boxed{100000000000000000000000000000000000000001}"),
+            ("(1,2)", "\\boxed{(2,1)}"),
+            ("Paris", "\\boxed{London}"),
+            ("0", "\\boxed{1/0}"),
+        ] {
+            assert!(!correct(gold, answer), "{gold} and {answer}");
+        }
+    }
+
+    #[test]
+    fn text_answers_are_compared_without_markup() {
+        for (gold, answer) in [
+            ("Paris", "The answer is **Paris**."),
+            ("Paris", "\\boxed{\\text{paris}}"),
+            ("\\frac{\\sqrt{3}}{2}", "\\boxed{\\dfrac{\\sqrt{3}}{2}}"),
+            ("(3, \\frac{\\pi}{2})", "\\boxed{\\left( 3, \\frac{\\pi}{2} \\right)}"),
+            ("\\text{Evelyn}", "\\boxed{Evelyn}"),
+            ("x \\in [-2,7]", "$\\boxed{x\\in[-2, 7]}$"),
+        ] {
+            assert!(correct(gold, answer), "{gold} and {answer}: {:?}", verify(gold, answer));
+        }
+        assert!(!correct("x^2", "\\boxed{x^{-2}}"));
+        assert!(!correct("\\frac{\\sqrt{3}}{2}", "\\boxed{\\frac{\\sqrt{2}}{3}}"));
+    }
+
+    #[test]
+    fn a_gold_answer_has_a_kind() {
+        for letter in ["A", "E", "(C)", "B.", "\\text{D}", " C "] {
+            assert_eq!(AnswerKind::of(letter), AnswerKind::Choice, "{letter}");
+        }
+        for number in ["1", "-2.5", "3/4", "\\frac{3}{4}", "$12", "45%", "1,000", "12 apples"] {
+            assert_eq!(AnswerKind::of(number), AnswerKind::Number, "{number}");
+        }
+        for text in ["F", "a", "AB", "x^2", "(1, 2)", "\\sqrt{2}", "3x", "", "x", "2\\pi"] {
+            assert_eq!(AnswerKind::of(text), AnswerKind::Text, "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_text_takes_linear_time() {
+        let n = 1 << 20;
+        let started = std::time::Instant::now();
+        let pieces = [
+            "{", "}", "{}", "\\boxed{", "\\boxed{}", "\\", "\\frac{", "\\frac{1}{", "1", "1,", "1.", "1/", "-", "answer",
+            "answer: ", "answer is ", "answer:\n", "(A", "**", "A ", "A\n", "\u{1f600}", "\\text{", "option ", "####",
+            "$", "é\u{301}", "\\boxed ", " ",
+        ];
+        for piece in pieces {
+            let text = piece.repeat(n / piece.len());
+            for gold in ["7", "C", "x^2"] {
+                verify(gold, &text);
+                verify(&text, gold);
+            }
+        }
+        // Quadratic work on one of them alone would take minutes.
+        assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_panics(gold in "\\PC{0,20}", text in "\\PC{0,200}") {
+            verify(&gold, &text);
+        }
+
+        #[test]
+        fn no_mix_of_markup_panics(parts in prop::collection::vec(prop::sample::select(vec![
+            "\\boxed{", "\\frac", "{", "}", "1", "-", "/", ",", ".", "%", "$", "answer", ":", " is ", "A", "(", ")", "**",
+            "\\text{", "\\", "\n", " ", "é", "−", "####", "option",
+        ]), 0..60)) {
+            let text = parts.concat();
+            for gold in ["7", "C", "x", text.as_str()] {
+                verify(gold, &text);
+            }
+        }
+
+        #[test]
+        fn a_fraction_equals_its_multiples_and_nothing_else(n in -10_000i64..10_000, d in 1i64..500, k in 1i64..50) {
+            let gold = format!("{n}/{d}");
+            prop_assert!(correct(&gold, &format!("\\boxed{{\\frac{{{}}}{{{}}}}}", n * k, d * k)));
+            prop_assert!(!correct(&gold, &format!("\\boxed{{{}/{}}}", n * k + 1, d * k)));
+            prop_assert!(correct(&n.to_string(), &format!("It comes to {n}.")));
+        }
+
+        #[test]
+        fn the_last_box_wins(a in 0u32..1000, b in 0u32..1000) {
+            let text = format!("\\boxed{{{a}}} no, \\boxed{{{b}}} and {a} was wrong \\boxed{{");
+            prop_assert_eq!(verify(&b.to_string(), &text).extracted, Some(b.to_string()));
+        }
+    }
+}

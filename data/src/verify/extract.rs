@@ -1,0 +1,159 @@
+//! Where the final answer of a text stands: in the last box, where it is announced, or last.
+
+use std::ops::Range;
+
+use super::number;
+
+const BOX: &[u8] = b"\\boxed";
+
+/// The content of the last complete and non-empty `\boxed{...}`, the innermost of nested ones. One pass with a stack:
+/// braces without a partner do no harm.
+pub(super) fn last_boxed(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    // For each open brace, where its box begins, if it is one.
+    let mut open: Vec<Option<usize>> = Vec::new();
+    let mut last: Option<Range<usize>> = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if bytes[at..].starts_with(BOX) => {
+                at += BOX.len();
+                if bytes.get(at) == Some(&b'{') {
+                    at += 1;
+                    open.push(Some(at));
+                }
+                continue;
+            }
+            // An escaped brace is a sign, not a group.
+            b'\\' => at += 1,
+            b'{' => open.push(None),
+            b'}' => {
+                if let Some(Some(start)) = open.pop()
+                    && last.as_ref().is_none_or(|found| start > found.start)
+                    && !text[start..at].trim_ascii().is_empty()
+                {
+                    last = Some(start..at);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    last.map(|found| &text[found])
+}
+
+/// A number: the last box, else the first number after the last announcement, else the last number.
+pub(super) fn number(text: &str) -> Option<&str> {
+    last_boxed(text)
+        .or_else(|| announced(text).find_map(|said| number::first(said).map(|place| with_percent(said, place))))
+        .or_else(|| number::last(text).map(|place| with_percent(text, place)))
+}
+
+fn with_percent(text: &str, place: Range<usize>) -> &str {
+    let percent = ["\\%", "%"].iter().find(|sign| text[place.end..].starts_with(**sign));
+    &text[place.start..place.end + percent.map_or(0, |sign| sign.len())]
+}
+
+/// Any other answer: the last box, else what the last announcement says, else the last number.
+pub(super) fn text(text: &str) -> Option<&str> {
+    last_boxed(text).or_else(|| announced(text).next()).or_else(|| number::last(text).map(|place| &text[place]))
+}
+
+/// What follows "answer is", "answer:" and the like, or GSM8K's "####", to the end of the line; from the last one to the
+/// first. Each piece ends where the next announcement begins, so that all of them together are no longer than the text.
+pub(super) fn announced(text: &str) -> impl Iterator<Item = &str> {
+    let mut end = text.len();
+    std::iter::from_fn(move || {
+        loop {
+            let word = rfind_word(&text.as_bytes()[..end])?;
+            let said = saying(&text[word.end..end]);
+            end = word.start;
+            if let Some(said) = said {
+                let line = said.split('\n').next().unwrap_or(said).trim();
+                let line = line.trim_end_matches(['*', '.', ' ']);
+                if !line.is_empty() {
+                    return Some(line);
+                }
+            }
+        }
+    })
+}
+
+/// The last "answer" or "####", whatever the case.
+fn rfind_word(bytes: &[u8]) -> Option<Range<usize>> {
+    const ANSWER: &[u8] = b"answer";
+    const MARK: &[u8] = b"####";
+    (0..bytes.len()).rev().find_map(|at| {
+        let rest = &bytes[at..];
+        if rest.len() >= ANSWER.len() && rest[..ANSWER.len()].eq_ignore_ascii_case(ANSWER) {
+            return Some(at..at + ANSWER.len());
+        }
+        rest.starts_with(MARK).then_some(at..at + MARK.len() - 1)
+    })
+}
+
+/// Skips what joins "answer" to the answer; `None` if nothing does, as in "to answer this" or "the answer depends".
+fn saying(after: &str) -> Option<&str> {
+    const VERBS: [&str; 5] = ["is", "would be", "should be", "must be", "will be"];
+    let mut rest = after;
+    let mut joined = false;
+    loop {
+        let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '*', '_']);
+        if let Some(next) = trimmed.strip_prefix([':', '=', '#']) {
+            rest = next;
+            joined = true;
+        } else if let Some(next) = VERBS.iter().find_map(|verb| trimmed.strip_prefix(verb))
+            && !next.starts_with(|c: char| c.is_alphanumeric())
+        {
+            rest = next;
+            joined = true;
+        } else {
+            return joined.then_some(trimmed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_complete_box_is_found() {
+        for (text, expected) in [
+            ("\\boxed{4}", Some("4")),
+            ("\\boxed{1} then \\boxed{2}", Some("2")),
+            ("\\boxed{\\frac{1}{2}}.", Some("\\frac{1}{2}")),
+            ("\\boxed{\\{1, 2\\}}", Some("\\{1, 2\\}")),
+            ("\\boxed{1} then \\boxed{2", Some("1")),
+            ("\\boxed{1} then \\boxed{}", Some("1")),
+            ("\\boxed{\\boxed{3}}", Some("3")),
+            ("} { \\boxed{5} {", Some("5")),
+            ("\\boxed{}", None),
+            ("\\boxed{", None),
+            ("\\boxed", None),
+            ("boxed{4}", None),
+        ] {
+            assert_eq!(last_boxed(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn announcements_are_found_from_the_last() {
+        let all = |text| announced(text).collect::<Vec<_>>();
+        assert_eq!(all("The answer is 7, I think.\nFinal Answer: **8**\n"), ["8", "7, I think"]);
+        assert_eq!(all("**Answer:** C"), ["C"]);
+        assert_eq!(all("work #### 18"), ["18"]);
+        assert_eq!(all("The answer should be:\n\n**12**."), ["12"]);
+        assert_eq!(all("To answer this, note that the answer isn't known"), [""; 0]);
+        assert_eq!(all("ANSWER = 3 answer:"), ["3"]);
+    }
+
+    #[test]
+    fn a_number_comes_from_the_best_place_there_is() {
+        assert_eq!(number("\\boxed{x} 1 2"), Some("x"));
+        assert_eq!(number("The answer is $18 (as 20 - 2 = 18). Thanks 4 asking"), Some("$18"));
+        assert_eq!(number("First 3, then 45\\%."), Some("45\\%"));
+        assert_eq!(number("nothing"), None);
+        assert_eq!(text("The answer is **New York**."), Some("New York"));
+    }
+}

@@ -1,0 +1,116 @@
+//! What a student starts from: a folder with `config.json` and tokenizer files, and weights or a seed for them.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use data::artifact::write_json;
+use data::chat::{ChatFormat, R1_TEMPLATE};
+use data::record::CuratedTrace;
+use data::tokenizer::{R1_SPECIAL, Tokenizer};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::config::{Architecture, ModelConfig};
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// The recipe's choice of base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Base {
+    /// A Hugging Face model folder, given by name as an input.
+    Folder {
+        /// The input's name; `--input NAME=DIR` says where it is.
+        input: String,
+    },
+    /// A small new Qwen2 model with random weights and a tokenizer trained on the curated traces.
+    Random {
+        /// Most tokens of the tokenizer.
+        vocab_size: usize,
+        /// Model width.
+        hidden_size: usize,
+        /// Width inside the feed-forward block.
+        intermediate_size: usize,
+        /// Blocks.
+        num_hidden_layers: usize,
+        /// Query heads.
+        num_attention_heads: usize,
+        /// Key and value heads.
+        num_key_value_heads: usize,
+        /// Longest sequence, in tokens.
+        max_position_embeddings: usize,
+        /// Seed of the weights.
+        seed: u64,
+    },
+}
+
+impl Base {
+    /// Writes the folder of a random base: `config.json`, `tokenizer.json`, `tokenizer_config.json`.
+    pub fn create(&self, traces: &[CuratedTrace], dir: &Path) -> Result<()> {
+        let Self::Random {
+            vocab_size,
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads,
+            max_position_embeddings,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let corpus: Vec<String> =
+            traces.iter().flat_map(|trace| trace.messages.iter().map(|m| m.content.clone())).collect();
+        let tokenizer = Tokenizer::train(&corpus, *vocab_size)?;
+        let config = ModelConfig {
+            architecture: Architecture::Qwen2,
+            vocab_size: tokenizer.vocab_size(),
+            hidden_size: *hidden_size,
+            intermediate_size: *intermediate_size,
+            num_hidden_layers: *num_hidden_layers,
+            num_attention_heads: *num_attention_heads,
+            num_key_value_heads: *num_key_value_heads,
+            head_dim: hidden_size / num_attention_heads.max(&1),
+            max_position_embeddings: *max_position_embeddings,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10_000.0,
+            rope_scaling: None,
+            tie_word_embeddings: true,
+        };
+        config.check().map_err(|e| Error::invalid("student.base", e, "correct the sizes"))?;
+        let format = ChatFormat::r1(tokenizer)?;
+        format.tokenizer.save(&dir.join("tokenizer.json"))?;
+        let bos = format.tokenizer.token_id(R1_SPECIAL[0]);
+        write_json(&dir.join("config.json"), &config.to_json(bos, format.eos_id))?;
+        // Not Qwen2Tokenizer: this class reads tokenizer.json as it is in every version of transformers.
+        let tokenizer_config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": R1_SPECIAL[0],
+            "eos_token": R1_SPECIAL[1],
+            "pad_token": R1_SPECIAL[1],
+            "model_max_length": max_position_embeddings,
+            "clean_up_tokenization_spaces": false,
+            "chat_template": R1_TEMPLATE,
+        });
+        write_json(&dir.join("tokenizer_config.json"), &tokenizer_config)?;
+        Ok(())
+    }
+
+    /// The starting weights. `dir` is the base's folder.
+    pub fn model(&self, dir: &Path, device: &Device) -> Result<Model> {
+        match self {
+            Self::Folder { .. } => Model::load(dir, device),
+            Self::Random { seed, .. } => Ok(Model::random(&ModelConfig::from_dir(dir)?, *seed, device)),
+        }
+    }
+}
+
+/// The files that make up a folder's tokenizer, of those that are there.
+pub(crate) fn tokenizer_files(dir: &Path) -> Vec<PathBuf> {
+    ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json"]
+        .iter()
+        .map(|name| dir.join(name))
+        .filter(|path| path.is_file())
+        .collect()
+}

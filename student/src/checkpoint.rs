@@ -1,0 +1,127 @@
+//! Training state on disk: weights and moments in f32 by name, and where training is.
+//!
+//! A checkpoint is a folder `step-000123`, written under another name, synced, then renamed: a folder with that name is
+//! complete. Resuming from it gives the same bits as never having stopped. The order of the data is a function of the
+//! seed and the step, so the step is the whole data cursor and no generator state needs keeping.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use data::artifact::{read_json, sync_folder, write_json};
+use serde::{Deserialize, Serialize};
+
+use crate::model::Model;
+use crate::optimizer::AdamW;
+use crate::weights::{Precision, TensorFile, write_tensors};
+use crate::{Error, Result};
+
+/// What is kept beside the tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Progress {
+    /// Finished optimizer steps.
+    pub(crate) step: u32,
+    /// All steps of this training.
+    pub(crate) steps: u32,
+    /// Supervised tokens seen.
+    pub(crate) supervised_tokens: u64,
+    /// All tokens seen.
+    pub(crate) tokens: u64,
+    /// Seconds trained, over all resumes.
+    pub(crate) seconds: f64,
+    /// Loss of the last step.
+    pub(crate) loss: f64,
+}
+
+const STATE: &str = "state.json";
+
+/// The newest complete checkpoint folder under `dir`.
+pub(crate) fn latest(dir: &Path) -> Result<Option<PathBuf>> {
+    Ok(all(dir)?.pop())
+}
+
+/// All complete checkpoint folders, oldest first.
+fn all(dir: &Path) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(Vec::new()) };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| data::Error::io("list", dir, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("step-") && path.join(STATE).is_file() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// Writes a checkpoint and then removes all but the last `keep`.
+pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progress, keep: usize) -> Result<()> {
+    let path = dir.join(format!("step-{:06}", progress.step));
+    let aside = dir.join(".writing");
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |e| data::Error::io(action, &path, e)
+    };
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
+    }
+    fs::create_dir_all(&aside).map_err(io("create", &aside))?;
+    let weights = model.parameters().into_iter().map(|(name, t)| (name, plain(t))).collect();
+    write_tensors(&aside.join("model.safetensors"), weights, Precision::F32)?;
+    for (file, first) in [("first_moment.safetensors", true), ("second_moment.safetensors", false)] {
+        let mut moments: Vec<_> = optimizer
+            .moments
+            .iter()
+            .map(|(name, (m, v))| (name.clone(), if first { m.clone() } else { v.clone() }))
+            .collect();
+        moments.sort_by(|a, b| a.0.cmp(&b.0));
+        write_tensors(&aside.join(file), moments, Precision::F32)?;
+    }
+    write_json(&aside.join(STATE), &progress)?;
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+    }
+    fs::rename(&aside, &path).map_err(io("publish", &path))?;
+    sync_folder(dir)?;
+    let mut folders = all(dir)?;
+    let surplus = folders.len().saturating_sub(keep.max(1));
+    for old in folders.drain(..surplus) {
+        fs::remove_dir_all(&old).map_err(io("remove", &old))?;
+    }
+    Ok(())
+}
+
+fn plain(tensor: Tensor<2>) -> Tensor<2> {
+    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
+}
+
+/// Puts a checkpoint's weights into the model (untracked) and, if given, its moments into the optimizer.
+pub(crate) fn load(path: &Path, model: &mut Model, optimizer: Option<&mut AdamW>) -> Result<Progress> {
+    let device = model.device();
+    let mut weights = TensorFile::open(&path.join("model.safetensors"))?;
+    for (name, tensor) in model.parameters_mut() {
+        *tensor = read_like(&mut weights, &name, tensor.dims(), &device, path)?;
+    }
+    if let Some(optimizer) = optimizer {
+        let mut first = TensorFile::open(&path.join("first_moment.safetensors"))?;
+        let mut second = TensorFile::open(&path.join("second_moment.safetensors"))?;
+        optimizer.moments.clear();
+        for (name, tensor) in model.parameters_mut() {
+            let moment = |file| read_like(file, &name, tensor.dims(), &device, path);
+            let moments = (moment(&mut first)?, moment(&mut second)?);
+            optimizer.moments.insert(name, moments);
+        }
+    }
+    Ok(read_json(&path.join(STATE))?)
+}
+
+fn read_like(file: &mut TensorFile, name: &str, shape: [usize; 2], device: &Device, path: &Path) -> Result<Tensor<2>> {
+    let (values, _) = file.read(name)?;
+    if values.len() != shape[0] * shape[1] {
+        let problem = format!("{name} does not have the model's shape {shape:?}");
+        return Err(Error::model(path, problem, "remove this checkpoint folder to train again"));
+    }
+    Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}

@@ -1,0 +1,65 @@
+use std::path::{Path, PathBuf};
+
+/// What went wrong in the model, the trainer or the engine; where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file, record or template problem from the data side.
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    /// A model folder that cannot be loaded.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    Model {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// A setting that cannot be carried out.
+    #[error("{what}: {problem}; {remedy}")]
+    Invalid {
+        /// The recipe field or argument.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// Loss or gradients stopped being finite: nothing was updated with them.
+    #[error(
+        "step {step}: {what} is {value}, nothing was updated; traces in this step: {traces}; lower train.learning_rate or look at these traces, the last checkpoint is good"
+    )]
+    NotFinite {
+        /// The optimizer step.
+        step: u32,
+        /// Loss or gradient norm.
+        what: &'static str,
+        /// NaN or infinity.
+        value: f64,
+        /// The traces of the batch.
+        traces: String,
+    },
+    /// The user asked to stop; what was done is kept.
+    #[error("stopped at step {step}; the checkpoint is saved, run the same command to go on")]
+    Stopped {
+        /// The last finished optimizer step.
+        step: u32,
+    },
+}
+
+/// The result of everything fallible in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A model folder or file that cannot be loaded.
+    pub fn model(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Model { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A setting that cannot be carried out.
+    pub fn invalid(what: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+}

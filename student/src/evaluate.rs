@@ -1,0 +1,222 @@
+//! Accuracy by sampling: pass@1 over k samples a problem, with a 95 % interval.
+//!
+//! pass@1 is the mean over problems of the share of correct samples (Chen et al. 2021, arXiv 2107.03374, with k = 1), as
+//! DeepSeek-R1 reports it. Samples of one problem are not independent, so the interval is Wilson's (1927) with the
+//! number of samples divided by the design effect that the spread between problems shows.
+
+use std::collections::BTreeMap;
+
+use data::chat::ChatFormat;
+use data::record::{Message, Prompt, Sample, Sampling, short_hash};
+use data::{think, verify};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, Request};
+use crate::{Error, Result};
+
+/// The recipe's sampling protocol.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// Samples a problem.
+    pub samples: u32,
+    /// Temperature, nucleus and token limit.
+    pub sampling: Sampling,
+    /// Appended to every question, as it was for the teacher.
+    pub instruction: String,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+/// Accuracy of one model on one set of problems.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalReport {
+    /// Who answered.
+    pub model: String,
+    /// Problems asked.
+    pub problems: usize,
+    /// Samples a problem.
+    pub samples: u32,
+    /// pass@1.
+    pub accuracy: f64,
+    /// Lower end of the 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Mean tokens of a completion.
+    pub mean_tokens: f64,
+    /// Share of completions cut off at the token limit.
+    pub truncated: f64,
+    /// Accuracy by problem kind.
+    pub by_kind: Vec<KindAccuracy>,
+}
+
+/// Accuracy on one kind of problem.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindAccuracy {
+    /// The kind.
+    pub kind: String,
+    /// Problems of it.
+    pub problems: usize,
+    /// pass@1 on them.
+    pub accuracy: f64,
+}
+
+/// The user's message for a question.
+pub fn question(prompt: &Prompt, instruction: &str) -> Message {
+    if instruction.is_empty() {
+        return Message::user(prompt.question.as_str());
+    }
+    Message::user(format!("{}\n\n{instruction}", prompt.question))
+}
+
+/// Asks a model every problem k times and verifies the answers. Problems without a gold answer are an error.
+pub fn evaluate(
+    engine: &Engine,
+    format: &ChatFormat,
+    prompts: &[Prompt],
+    protocol: &Protocol,
+    model: &str,
+    progress: &dyn Fn(usize) -> bool,
+) -> Result<Vec<Sample>> {
+    let mut asked = Vec::new();
+    let mut requests = Vec::new();
+    for prompt in prompts {
+        let Some(gold) = &prompt.answer else {
+            let problem = format!("problem {} has no gold answer", prompt.id);
+            return Err(Error::invalid("evaluate.problems", problem, "name the answer column, or leave it out"));
+        };
+        let ids = format.prompt_ids(&[question(prompt, &protocol.instruction)])?;
+        for sample in 0..protocol.samples {
+            let seed = seed_of(protocol.seed, &prompt.id, sample);
+            requests.push(Request { prompt: ids.clone(), sampling: protocol.sampling, seed });
+            asked.push((prompt, gold, sample));
+        }
+    }
+    let completions = engine.complete(requests, progress)?;
+    asked
+        .into_iter()
+        .zip(completions)
+        .map(|((prompt, gold, sample), completion)| {
+            let text = format.tokenizer.decode(&completion.token_ids, false)?;
+            let (_, answer) = think::split(None, &text);
+            let verdict = verify::verify(gold, &answer);
+            Ok(Sample {
+                model: model.to_owned(),
+                prompt_id: prompt.id.clone(),
+                kind: prompt.kind.clone(),
+                sample,
+                question: prompt.question.clone(),
+                gold: gold.clone(),
+                completion: text,
+                extracted: verdict.extracted,
+                correct: verdict.correct,
+                finish_reason: completion.finish_reason,
+                tokens: completion.token_ids.len() as u32,
+            })
+        })
+        .collect()
+}
+
+/// A seed for one sample that depends on nothing but the protocol's seed and what is asked.
+fn seed_of(seed: u64, prompt_id: &str, sample: u32) -> u64 {
+    let hash = short_hash(format!("{seed}\u{1f}{prompt_id}\u{1f}{sample}").as_bytes());
+    u64::from_str_radix(&hash, 16).unwrap_or(seed)
+}
+
+impl EvalReport {
+    /// Sums up the samples of one model.
+    pub fn of(model: &str, samples: &[Sample]) -> Self {
+        let mut by_problem: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, BTreeMap<&str, (u32, u32)>> = BTreeMap::new();
+        for sample in samples {
+            let kind = kinds.entry(&sample.kind).or_default().entry(&sample.prompt_id).or_default();
+            for (correct, asked) in [by_problem.entry(&sample.prompt_id).or_default(), kind] {
+                *correct += u32::from(sample.correct);
+                *asked += 1;
+            }
+        }
+        let count = samples.len().max(1) as f64;
+        let (accuracy, low, high) = interval(&by_problem.values().copied().collect::<Vec<_>>());
+        let by_kind = kinds
+            .into_iter()
+            .map(|(kind, problems)| {
+                let shares: Vec<_> = problems.into_values().collect();
+                KindAccuracy { kind: kind.to_owned(), problems: shares.len(), accuracy: interval(&shares).0 }
+            })
+            .collect();
+        Self {
+            model: model.to_owned(),
+            problems: by_problem.len(),
+            samples: by_problem.values().map(|(_, asked)| *asked).max().unwrap_or(0),
+            accuracy,
+            low,
+            high,
+            mean_tokens: samples.iter().map(|s| f64::from(s.tokens)).sum::<f64>() / count,
+            truncated: samples.iter().filter(|s| s.finish_reason == data::record::FinishReason::Length).count() as f64
+                / count,
+            by_kind,
+        }
+    }
+}
+
+/// Mean of the problems' shares and its 95 % interval.
+fn interval(problems: &[(u32, u32)]) -> (f64, f64, f64) {
+    let n = problems.len() as f64;
+    if problems.is_empty() {
+        return (0.0, 0.0, 1.0);
+    }
+    let shares: Vec<f64> = problems.iter().map(|(correct, asked)| f64::from(*correct) / f64::from(*asked)).collect();
+    let asked: f64 = problems.iter().map(|(_, asked)| f64::from(*asked)).sum();
+    let p = shares.iter().sum::<f64>() / n;
+    let between = shares.iter().map(|share| (share - p).powi(2)).sum::<f64>() / (n - 1.0).max(1.0) / n;
+    let binomial = p * (1.0 - p) / asked;
+    // All right or all wrong shows no spread: then count problems, the careful choice.
+    let design_effect = if binomial > 0.0 { (between / binomial).max(1.0) } else { asked / n };
+    let size = (asked / design_effect).max(1.0);
+    let (low, high) = wilson(p, size);
+    (p, low, high)
+}
+
+/// Wilson's score interval at 95 %.
+fn wilson(p: f64, n: f64) -> (f64, f64) {
+    const Z: f64 = 1.959_963_984_540_054;
+    let z2 = Z * Z / n;
+    let centre = (p + z2 / 2.0) / (1.0 + z2);
+    let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n)).sqrt() / (1.0 + z2);
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_agrees_with_published_values() {
+        // Newcombe 1998, table I: 81/263 and 0/20.
+        let (low, high) = wilson(81.0 / 263.0, 263.0);
+        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
+        let (low, high) = wilson(0.0, 20.0);
+        assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{high}");
+    }
+
+    #[test]
+    fn samples_of_one_problem_are_not_counted_as_independent() {
+        // Every problem is solved always or never: four samples tell no more than one.
+        let clustered: Vec<_> = (0..100).map(|i| (if i < 50 { 4 } else { 0 }, 4)).collect();
+        let single: Vec<_> = (0..100).map(|i| (u32::from(i < 50), 1)).collect();
+        let (a, b) = (interval(&clustered), interval(&single));
+        assert!((a.1 - b.1).abs() < 0.002 && (a.2 - b.2).abs() < 0.002, "{a:?} {b:?}");
+        // Problems alike: samples are nearly independent.
+        let alike: Vec<_> = (0..100).map(|_| (2, 4)).collect();
+        let narrow = interval(&alike);
+        assert!(narrow.2 - narrow.1 < 0.6 * (b.2 - b.1));
+    }
+
+    #[test]
+    fn a_seed_depends_on_what_is_asked() {
+        assert_eq!(seed_of(1, "p", 0), seed_of(1, "p", 0));
+        assert_ne!(seed_of(1, "p", 0), seed_of(1, "p", 1));
+        assert_ne!(seed_of(1, "p", 0), seed_of(2, "p", 0));
+    }
+}

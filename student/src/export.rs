@@ -1,0 +1,85 @@
+//! The trained student as a Hugging Face model folder that loads everywhere, checked before it is called done.
+
+use std::fs;
+use std::path::Path;
+
+use data::artifact::{write_bytes, write_json};
+use data::chat::ChatFormat;
+use data::record::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::base::tokenizer_files;
+use crate::model::Model;
+use crate::weights::write_model;
+use crate::{Error, Result};
+
+/// What an export holds and how it was checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExportSummary {
+    /// File names and sizes in bytes.
+    pub files: Vec<(String, u64)>,
+    /// Largest difference between the logits of the folder, loaded again, and of the weights it was written from.
+    pub reload_difference: f64,
+    /// Largest difference that rounding the weights to bf16 made to the logits.
+    pub rounding_difference: f64,
+    /// Tokens those logits were compared on.
+    pub checked_tokens: usize,
+}
+
+/// Writes `model` (f32) as bf16 with the tokenizer files of `base` and the card; then loads the folder again and compares.
+pub fn export(model: &Model, base: &Path, dir: &Path, card: &str, shard_bytes: u64) -> Result<ExportSummary> {
+    fs::create_dir_all(dir).map_err(|e| data::Error::io("create", dir, e))?;
+    let format = ChatFormat::from_dir(base)?;
+    let mut names = write_model(dir, model, shard_bytes)?;
+    for path in tokenizer_files(base) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = fs::read(&path).map_err(|e| data::Error::io("read", &path, e))?;
+        write_bytes(&dir.join(&name), &bytes)?;
+        names.push(name);
+    }
+    let bos = format.bos.as_deref().and_then(|token| format.tokenizer.token_id(token));
+    // The token that training taught the model to end with; base models often name another one.
+    let eos = format.end_of_turn_id;
+    write_json(&dir.join("config.json"), &model.config.to_json(bos, eos))?;
+    let generation = json!({
+        "bos_token_id": bos, "eos_token_id": eos, "pad_token_id": eos,
+        "do_sample": true, "temperature": 0.6, "top_p": 0.95,
+    });
+    write_json(&dir.join("generation_config.json"), &generation)?;
+    write_bytes(&dir.join("README.md"), card.as_bytes())?;
+    names.extend(["config.json", "generation_config.json", "README.md"].map(str::to_owned));
+    let (reload_difference, rounding_difference, checked_tokens) = check(model, dir)?;
+    let files = names
+        .into_iter()
+        .map(|name| {
+            let path = dir.join(&name);
+            let size = fs::metadata(&path).map_err(|e| data::Error::io("read", &path, e))?.len();
+            Ok((name, size))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(ExportSummary { files, reload_difference, rounding_difference, checked_tokens })
+}
+
+/// Loads the folder as any user would and compares its logits on a prompt that its own template renders.
+fn check(model: &Model, dir: &Path) -> Result<(f64, f64, usize)> {
+    let format = ChatFormat::from_dir(dir)?;
+    let text = "<think>\nLet me check: 12 + 30 = 42, so 42 it is.\n</think>\n\nThe answer is \\boxed{42}.";
+    let ids = format.conversation(&[Message::user("What is 12 + 30?"), Message::assistant(text)])?.ids;
+    let loaded = Model::load(dir, &model.device())?;
+    if loaded.config != model.config {
+        let problem = format!("its config.json reads back as {:?}, not {:?}", loaded.config, model.config);
+        return Err(Error::model(dir, problem, "this is a bug; please report it"));
+    }
+    let [reloaded, rounded, full] =
+        [&loaded, &model.clone().rounded_to_bf16(), model].map(|m| m.logits_of(&ids).concat());
+    let difference = |a: &[f32], b: &[f32]| {
+        a.iter().zip(b).map(|(x, y)| f64::from((x - y).abs())).fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
+    };
+    let reload_difference = difference(&reloaded, &rounded);
+    if reload_difference != 0.0 {
+        let problem = format!("loaded again it gives other logits (largest difference {reload_difference})");
+        return Err(Error::model(dir, problem, "this is a bug; please report it"));
+    }
+    Ok((reload_difference, difference(&rounded, &full), ids.len()))
+}

@@ -1,0 +1,383 @@
+//! The fused operations on Burn's Flex backend, with their backward passes, through Burn's backend extension.
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+
+use super::kernels::attention::{self, Heads, Saved};
+use super::kernels::elementwise::{self, AdamStep};
+use super::kernels::gemm::{Mat, Store, matmul};
+use super::kernels::loss::{self, Targets};
+use crate::layout::{Extension, Packed};
+
+/// Fused operations; shapes as in the functions of [`super`].
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait FusedOps: Backend {
+    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: Heads,
+        layout: Arc<Packed>,
+    ) -> FloatTensor<Self>;
+    fn linear_cross_entropy(h: FloatTensor<Self>, w: FloatTensor<Self>, targets: Arc<Targets>) -> FloatTensor<Self>;
+}
+
+/// Operations without a backward pass.
+#[backend_extension(Flex)]
+pub(crate) trait PlainOps: Backend {
+    fn cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        k_cache: FloatTensor<Self>,
+        v_cache: FloatTensor<Self>,
+        heads: Heads,
+        layout: Arc<Extension>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn adamw(
+        p: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// A contiguous tensor and its numbers.
+struct Data(FlexTensor);
+
+impl Data {
+    fn new(tensor: FlexTensor) -> Self {
+        Self(tensor.to_contiguous())
+    }
+
+    fn as_slice(&self) -> &[f32] {
+        let from = self.0.layout().start_offset();
+        &self.0.storage::<f32>()[from..from + self.0.layout().num_elements()]
+    }
+}
+
+/// Whether a tensor's numbers are the whole of its storage, so that they can be changed in place.
+fn owned(tensor: FlexTensor) -> FlexTensor {
+    let tensor = tensor.to_contiguous();
+    debug_assert_eq!(tensor.layout().start_offset(), 0);
+    tensor
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
+}
+
+fn scalar(value: f64) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(vec![value as f32]), Layout::contiguous(Shape::from([1])), DType::F32)
+}
+
+fn dims(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1]]
+}
+
+pub(super) fn sum_of_squares(x: Tensor<2>) -> f64 {
+    match x.try_into_primitive::<Flex>() {
+        Ok(x) => elementwise::sum_of_squares(Data::new(x).as_slice()),
+        Err(error) => unreachable!("the caller checked the device: {error:?}"),
+    }
+}
+
+fn attention_forward(
+    q: FlexTensor,
+    k: FlexTensor,
+    v: FlexTensor,
+    heads: Heads,
+    layout: &Packed,
+) -> (FlexTensor, Saved) {
+    let shape = dims(&q);
+    let (q, k, v) = (Data::new(q), Data::new(k), Data::new(v));
+    let (o, saved) = attention::forward(q.as_slice(), k.as_slice(), v.as_slice(), heads, layout);
+    (tensor(o, shape), saved)
+}
+
+impl FusedOps for Flex {
+    fn linear(x: FlexTensor, w: FlexTensor) -> FlexTensor {
+        let ([rows, inner], [outer, _]) = (dims(&x), dims(&w));
+        let (x, w) = (Data::new(x), Data::new(w));
+        let mut y = vec![0.0; rows * outer];
+        let (x, w) = (Mat::new(x.as_slice(), rows, inner), Mat::new(w.as_slice(), outer, inner));
+        matmul(&mut y, outer, Store::Overwrite, 1.0, x, w.t(), true);
+        tensor(y, [rows, outer])
+    }
+
+    fn add_bias(y: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let mut y = owned(y);
+        elementwise::add_bias(y.storage_mut::<f32>(), Data::new(bias).as_slice());
+        y
+    }
+
+    fn rms_norm(x: FlexTensor, w: FlexTensor, epsilon: f32) -> FlexTensor {
+        let shape = dims(&x);
+        tensor(elementwise::rms_norm(Data::new(x).as_slice(), Data::new(w).as_slice(), epsilon).0, shape)
+    }
+
+    fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+        let shape = dims(&gate);
+        tensor(elementwise::swiglu(Data::new(gate).as_slice(), Data::new(up).as_slice()), shape)
+    }
+
+    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, layout: Arc<Packed>) -> FlexTensor {
+        attention_forward(q, k, v, heads, &layout).0
+    }
+
+    fn linear_cross_entropy(h: FlexTensor, w: FlexTensor, targets: Arc<Targets>) -> FlexTensor {
+        let width = dims(&h)[1];
+        let (h, w) = (Data::new(h), Data::new(w));
+        scalar(loss::linear_cross_entropy(h.as_slice(), w.as_slice(), width, &targets, false).loss)
+    }
+}
+
+impl PlainOps for Flex {
+    fn cached_attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        k_cache: FlexTensor,
+        v_cache: FlexTensor,
+        heads: Heads,
+        layout: Arc<Extension>,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let shape = dims(&q);
+        let (mut q, mut k, v) = (owned(q), owned(k), Data::new(v));
+        let (mut k_cache, mut v_cache) = (owned(k_cache), owned(v_cache));
+        let o = attention::extend(
+            q.storage_mut(),
+            k.storage_mut(),
+            v.as_slice(),
+            k_cache.storage_mut(),
+            v_cache.storage_mut(),
+            heads,
+            &layout,
+        );
+        (tensor(o, shape), k_cache, v_cache)
+    }
+
+    fn adamw(
+        p: FlexTensor,
+        g: FlexTensor,
+        m: FlexTensor,
+        v: FlexTensor,
+        step: AdamStep,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let g = Data::new(g);
+        let (mut p, mut m, mut v) = (owned(p), owned(m), owned(v));
+        elementwise::adamw(p.storage_mut(), m.storage_mut(), v.storage_mut(), g.as_slice(), step);
+        (p, m, v)
+    }
+}
+
+/// Registers a gradient with a parent that wants one.
+macro_rules! register {
+    ($grads:expr, $parent:expr, $value:expr) => {
+        if let Some(parent) = $parent {
+            $grads.register::<Flex>(parent.id, $value);
+        }
+    };
+}
+
+#[derive(Debug)]
+struct LinearBackward;
+impl Backward<Flex, 2> for LinearBackward {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = Data::new(grads.consume::<Flex>(&ops.node));
+        let (x, w) = ops.state;
+        let ([rows, inner], [outer, _]) = (dims(&x), dims(&w));
+        let (x, w) = (Data::new(x), Data::new(w));
+        let dy = Mat::new(dy.as_slice(), rows, outer);
+        let [x_parent, w_parent] = ops.parents;
+        if let Some(parent) = x_parent {
+            let mut dx = vec![0.0; rows * inner];
+            matmul(&mut dx, inner, Store::Overwrite, 1.0, dy, Mat::new(w.as_slice(), outer, inner), true);
+            grads.register::<Flex>(parent.id, tensor(dx, [rows, inner]));
+        }
+        if let Some(parent) = w_parent {
+            let mut dw = vec![0.0; outer * inner];
+            matmul(&mut dw, inner, Store::Overwrite, 1.0, dy.t(), Mat::new(x.as_slice(), rows, inner), true);
+            grads.register::<Flex>(parent.id, tensor(dw, [outer, inner]));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AddBiasBackward;
+impl Backward<Flex, 2> for AddBiasBackward {
+    type State = usize;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node);
+        let width = ops.state;
+        let [y_parent, bias_parent] = ops.parents;
+        if let Some(parent) = bias_parent {
+            let sums = elementwise::column_sums(Data::new(dy.clone()).as_slice(), width);
+            grads.register::<Flex>(parent.id, tensor(sums, [1, width]));
+        }
+        register!(grads, y_parent, dy);
+    }
+}
+
+#[derive(Debug)]
+struct RmsNormBackward;
+impl Backward<Flex, 2> for RmsNormBackward {
+    type State = (FlexTensor, FlexTensor, Vec<f32>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = Data::new(grads.consume::<Flex>(&ops.node));
+        let (x, w, scale) = ops.state;
+        let (x_shape, w_shape) = (dims(&x), dims(&w));
+        let (x, w) = (Data::new(x), Data::new(w));
+        let (dx, dw) = elementwise::rms_norm_backward(x.as_slice(), w.as_slice(), &scale, dy.as_slice());
+        let [x_parent, w_parent] = ops.parents;
+        register!(grads, x_parent, tensor(dx, x_shape));
+        register!(grads, w_parent, tensor(dw, w_shape));
+    }
+}
+
+#[derive(Debug)]
+struct SwigluBackward;
+impl Backward<Flex, 2> for SwigluBackward {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = Data::new(grads.consume::<Flex>(&ops.node));
+        let (gate, up) = ops.state;
+        let shape = dims(&gate);
+        let (gate, up) = (Data::new(gate), Data::new(up));
+        let (dgate, dup) = elementwise::swiglu_backward(gate.as_slice(), up.as_slice(), dy.as_slice());
+        let [gate_parent, up_parent] = ops.parents;
+        register!(grads, gate_parent, tensor(dgate, shape));
+        register!(grads, up_parent, tensor(dup, shape));
+    }
+}
+
+#[derive(Debug)]
+struct AttentionBackward;
+impl Backward<Flex, 3> for AttentionBackward {
+    type State = (Saved, Heads, Arc<Packed>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dout = Data::new(grads.consume::<Flex>(&ops.node));
+        let (saved, heads, layout) = ops.state;
+        let rows = dims(&dout.0)[0];
+        let (dq, dk, dv) = attention::backward(&saved, dout.as_slice(), heads, &layout);
+        let [q_parent, k_parent, v_parent] = ops.parents;
+        register!(grads, q_parent, tensor(dq, [rows, heads.query * heads.dim]));
+        register!(grads, k_parent, tensor(dk, [rows, heads.key * heads.dim]));
+        register!(grads, v_parent, tensor(dv, [rows, heads.key * heads.dim]));
+    }
+}
+
+#[derive(Debug)]
+struct CrossEntropyBackward;
+impl Backward<Flex, 2> for CrossEntropyBackward {
+    /// Gradients for an incoming gradient of 1, computed with the loss.
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dloss = Data::new(grads.consume::<Flex>(&ops.node)).as_slice()[0];
+        let (mut dh, mut dw) = ops.state;
+        if dloss.to_bits() != 1f32.to_bits() {
+            for tensor in [&mut dh, &mut dw] {
+                tensor.storage_mut::<f32>().iter_mut().for_each(|x| *x *= dloss);
+            }
+        }
+        let [h_parent, w_parent] = ops.parents;
+        register!(grads, h_parent, dh);
+        register!(grads, w_parent, dw);
+    }
+}
+
+impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
+    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = LinearBackward.prepare::<S>([x.node(), w.node()]).compute_bound().stateful();
+        let (x, w) = (x.into_primitive(), w.into_primitive());
+        match prepared {
+            OpsKind::Tracked(p) => {
+                let y = <Flex as FusedOps>::linear(x.clone(), w.clone());
+                p.finish((x, w), y)
+            }
+            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear(x, w)),
+        }
+    }
+
+    fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = AddBiasBackward.prepare::<S>([y.node(), bias.node()]).compute_bound().stateful();
+        let (y, bias) = (y.into_primitive(), bias.into_primitive());
+        let width = dims(&bias)[1];
+        let y = <Flex as FusedOps>::add_bias(y, bias);
+        match prepared {
+            OpsKind::Tracked(p) => p.finish(width, y),
+            OpsKind::UnTracked(p) => p.finish(y),
+        }
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+        let prepared = RmsNormBackward.prepare::<S>([x.node(), w.node()]).compute_bound().stateful();
+        let (x, w) = (Data::new(x.into_primitive()), Data::new(w.into_primitive()));
+        let (y, scale) = elementwise::rms_norm(x.as_slice(), w.as_slice(), epsilon);
+        let y = tensor(y, dims(&x.0));
+        match prepared {
+            OpsKind::Tracked(p) => p.finish((x.0, w.0, scale), y),
+            OpsKind::UnTracked(p) => p.finish(y),
+        }
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = SwigluBackward.prepare::<S>([gate.node(), up.node()]).compute_bound().stateful();
+        let (gate, up) = (gate.into_primitive(), up.into_primitive());
+        let y = <Flex as FusedOps>::swiglu(gate.clone(), up.clone());
+        match prepared {
+            OpsKind::Tracked(p) => p.finish((gate, up), y),
+            OpsKind::UnTracked(p) => p.finish(y),
+        }
+    }
+
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: Heads,
+        layout: Arc<Packed>,
+    ) -> FloatTensor<Self> {
+        let prepared = AttentionBackward.prepare::<S>([q.node(), k.node(), v.node()]).compute_bound().stateful();
+        let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
+        let (o, saved) = attention_forward(q, k, v, heads, &layout);
+        match prepared {
+            OpsKind::Tracked(p) => p.finish((saved, heads, layout), o),
+            OpsKind::UnTracked(p) => p.finish(o),
+        }
+    }
+
+    fn linear_cross_entropy(h: FloatTensor<Self>, w: FloatTensor<Self>, targets: Arc<Targets>) -> FloatTensor<Self> {
+        let prepared = CrossEntropyBackward.prepare::<S>([h.node(), w.node()]).compute_bound().stateful();
+        let (h, w) = (h.into_primitive(), w.into_primitive());
+        match prepared {
+            OpsKind::Tracked(p) => {
+                let (h_shape, w_shape) = (dims(&h), dims(&w));
+                let (h, w) = (Data::new(h), Data::new(w));
+                let result = loss::linear_cross_entropy(h.as_slice(), w.as_slice(), h_shape[1], &targets, true);
+                p.finish((tensor(result.dh, h_shape), tensor(result.dw, w_shape)), scalar(result.loss))
+            }
+            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear_cross_entropy(h, w, targets)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The operations a decoder is made of. On the processor each is one fused kernel with its own backward pass; on every
+//! other device it is composed of ordinary Burn operations. Both give the same numbers: see the tests.
+//!
+//! Shapes: N rows (tokens of all conversations), D model width, V vocabulary. Vectors (norm weights, biases) are
+//! `[1, D]`, so that every parameter is a matrix.
+
+mod composed;
+mod flex;
+pub(crate) mod kernels;
+
+use std::sync::Arc;
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{Int, Tensor};
+
+use self::flex::{FusedOps, PlainOps};
+pub(crate) use self::kernels::attention::Heads;
+pub(crate) use self::kernels::elementwise::AdamStep;
+pub(crate) use self::kernels::loss::Targets;
+use crate::layout::{Extension, Packed};
+
+/// Whether a tensor lives where the fused kernels run.
+fn fused<const D: usize>(x: &Tensor<D>) -> bool {
+    matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Rows of the embedding table. ids `[N]`, weight `[V, D]` → `[N, D]`.
+pub(crate) fn embedding(weight: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    weight.select(0, ids)
+}
+
+/// x `[N, I]`, weight `[O, I]` (Hugging Face's order) → `[N, O]`.
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    if fused(&x) {
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::linear(x.into_dispatch(), weight.into_dispatch()));
+    }
+    x.matmul(weight.transpose())
+}
+
+/// Adds bias `[1, O]` to every row of y `[N, O]`.
+pub(crate) fn add_bias(y: Tensor<2>, bias: Tensor<2>) -> Tensor<2> {
+    if fused(&y) {
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::add_bias(y.into_dispatch(), bias.into_dispatch()));
+    }
+    y + bias
+}
+
+/// x `[N, D]`, weight `[1, D]` → `[N, D]`.
+pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
+    if fused(&x) {
+        let y = <Dispatch as FusedOps>::rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon as f32);
+        return Tensor::from_dispatch(y);
+    }
+    composed::rms_norm(x, weight, epsilon)
+}
+
+/// `silu(gate) · up`, element by element.
+pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    if fused(&gate) {
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::swiglu(gate.into_dispatch(), up.into_dispatch()));
+    }
+    composed::swiglu(gate, up)
+}
+
+/// Rotary embedding and causal attention within each conversation.
+/// q `[N, query·dim]`, k and v `[N, key·dim]` → `[N, query·dim]`.
+pub(crate) fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: Heads,
+    layout: &Arc<Packed>,
+) -> Tensor<2> {
+    if fused(&q) {
+        let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::attention(q, k, v, heads, layout.clone()));
+    }
+    composed::attention(q, k, v, heads, layout)
+}
+
+/// Projection of the counted rows of hidden `[N, D]` onto weight `[V, D]` and their summed cross-entropy times
+/// `targets.scale`, `[1]`.
+pub(crate) fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Arc<Targets>) -> Tensor<1> {
+    if fused(&hidden) {
+        let (h, w) = (hidden.into_dispatch(), weight.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::linear_cross_entropy(h, w, targets.clone()));
+    }
+    composed::linear_cross_entropy(hidden, weight, targets)
+}
+
+/// Extends cached sequences: the rows' keys and values go into the caches `[slots·capacity, key·dim]`, and each row
+/// attends over its sequence. Returns the output and the caches; inference only.
+pub(crate) fn cached_attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    caches: (Tensor<2>, Tensor<2>),
+    heads: Heads,
+    layout: &Arc<Extension>,
+) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+    if fused(&q) {
+        let (o, k, v) = <Dispatch as PlainOps>::cached_attention(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+            caches.0.into_dispatch(),
+            caches.1.into_dispatch(),
+            heads,
+            layout.clone(),
+        );
+        return (Tensor::from_dispatch(o), Tensor::from_dispatch(k), Tensor::from_dispatch(v));
+    }
+    composed::cached_attention(q, k, v, caches, heads, layout)
+}
+
+/// One AdamW step: (weights, first moment, second moment), all of one shape, in place where nothing else holds them.
+pub(crate) fn adamw(
+    weight: Tensor<2>,
+    gradient: Tensor<2>,
+    moments: (Tensor<2>, Tensor<2>),
+    step: AdamStep,
+) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+    if fused(&weight) {
+        let (p, m, v) = <Dispatch as PlainOps>::adamw(
+            weight.into_dispatch(),
+            gradient.into_dispatch(),
+            moments.0.into_dispatch(),
+            moments.1.into_dispatch(),
+            step,
+        );
+        return (Tensor::from_dispatch(p), Tensor::from_dispatch(m), Tensor::from_dispatch(v));
+    }
+    composed::adamw(weight, gradient, moments, step)
+}
+
+/// Σ x² in double precision.
+pub(crate) fn sum_of_squares(x: &Tensor<2>) -> f64 {
+    // Read where it is: the processor's tensors are borrowed, a GPU's are reduced there first.
+    if fused(x) {
+        return flex::sum_of_squares(x.clone());
+    }
+    f64::from(x.clone().square().sum().into_scalar::<f32>())
+}
