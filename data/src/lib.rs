@@ -4,11 +4,16 @@
 
 pub mod artifact;
 pub mod chat;
+pub mod curate;
 mod error;
+pub mod import;
 pub mod pack;
 pub mod parquet_file;
 pub mod problems;
+pub mod prompts;
 pub mod record;
+mod rows;
+pub mod sql;
 pub mod think;
 pub mod tokenizer;
 pub mod verify;

@@ -22,8 +22,8 @@ use story::{PEOPLE, THEMES, Theme};
 pub const MOST_STEPS: u32 = 8;
 /// No number of things is ever below this, so that every noun is a plural.
 const LEAST_VALUE: u32 = 2;
-/// The numbers added and subtracted.
-const CHANGES: std::ops::RangeInclusive<u32> = 2..=29;
+/// The smallest number added or subtracted.
+const LEAST_CHANGE: u32 = 2;
 /// So many repeated problems in a row mean that there are hardly any new ones left.
 const REPEATS_BEFORE_GIVING_UP: usize = 2_000;
 /// One addition or subtraction in so many is checked by its inverse.
@@ -43,6 +43,8 @@ pub struct ProblemSpec {
     pub max_steps: u32,
     /// The largest number that may come up on the way.
     pub max_value: u32,
+    /// The largest number that is added or subtracted, and that a problem starts with.
+    pub max_change: u32,
 }
 
 /// A problem with its solution, as a teacher would write it.
@@ -83,9 +85,8 @@ pub fn generate(spec: &ProblemSpec) -> Result<Vec<Problem>> {
 }
 
 fn check(spec: &ProblemSpec) -> Result<()> {
-    let refuse = |field: &str, problem: String, remedy: &str| {
-        Err(Error::invalid(format!("problems.{field}"), problem, remedy))
-    };
+    let refuse =
+        |field: &str, problem: String, remedy: &str| Err(Error::invalid(format!("problems.{field}"), problem, remedy));
     if spec.count == 0 {
         return refuse("count", "is 0".into(), "ask for at least one problem");
     }
@@ -98,6 +99,10 @@ fn check(spec: &ProblemSpec) -> Result<()> {
     }
     if !(10..=9999).contains(&spec.max_value) {
         return refuse("max_value", format!("is {}", spec.max_value), "choose from 10 to 9999");
+    }
+    if !(LEAST_CHANGE..=spec.max_value).contains(&spec.max_change) {
+        let problem = format!("is {}, with max_value = {}", spec.max_change, spec.max_value);
+        return refuse("max_change", problem, "choose from 2 to max_value");
     }
     Ok(())
 }
@@ -113,15 +118,16 @@ enum Step {
 }
 
 impl Step {
-    /// Draws a step that keeps the value whole and between [`LEAST_VALUE`] and `max_value`.
-    fn draw(value: u32, max_value: u32, rng: &mut ChaCha8Rng) -> Option<Self> {
+    /// Draws a step that keeps the value whole and between [`LEAST_VALUE`] and the spec's `max_value`.
+    fn draw(value: u32, spec: &ProblemSpec, rng: &mut ChaCha8Rng) -> Option<Self> {
+        let &ProblemSpec { max_value, max_change, .. } = spec;
         let room_above = max_value - value;
         let room_below = value - LEAST_VALUE;
         let mut possible = Vec::with_capacity(9);
         for (room, step) in [(room_above, Self::Add as fn(u32) -> Self), (room_below, Self::Subtract)] {
-            if room >= *CHANGES.start() {
+            if room >= LEAST_CHANGE {
                 // Three times as likely as the others: they are what most stories are made of.
-                possible.extend([step(rng.random_range(*CHANGES.start()..=room.min(*CHANGES.end()))); 3]);
+                possible.extend([step(rng.random_range(LEAST_CHANGE..=room.min(max_change))); 3]);
             }
         }
         if value * 2 <= max_value {
@@ -184,27 +190,27 @@ fn draw(spec: &ProblemSpec, rng: &mut ChaCha8Rng) -> Result<Problem> {
             .replace("{n}", &value.to_string())
     };
 
-    let mut value = rng.random_range(LEAST_VALUE..=spec.max_value.min(*CHANGES.end()));
-    let mut question = tell(theme.opening, value);
-    let mut thinking = tell(theme.start, value);
+    let mut value = rng.random_range(LEAST_VALUE..=spec.max_value.min(spec.max_change));
+    let mut question = vec![tell(theme.opening, value)];
+    let mut thinking = vec![tell(theme.start, value)];
     for _ in 0..rng.random_range(spec.min_steps..=spec.max_steps) {
-        let step = Step::draw(value, spec.max_value, rng).ok_or_else(nothing)?;
+        let step = Step::draw(value, spec, rng).ok_or_else(nothing)?;
         let phrase = tell(&step.phrase(theme, rng), value);
         let (after, equation) = step.apply(value);
-        question.push_str(&format!(" {phrase}."));
-        thinking.push_str(&format!("\n{phrase}: {equation}."));
+        question.push(format!("{phrase}."));
+        thinking.push(format!("{phrase}: {equation}."));
         if let Some(check) = step.check(value, after)
             && rng.random_ratio(1, ONE_CHECK_IN)
         {
-            thinking.push_str(&format!("\n{check}"));
+            thinking.push(check);
         }
         value = after;
     }
-    question.push_str(&format!(" {}", tell(theme.question, value)));
-    thinking.push_str(&format!("\nSo {}", tell(theme.conclusion, value)));
+    question.push(tell(theme.question, value));
+    thinking.push(format!("So {}", tell(theme.conclusion, value)));
     let answer = tell(theme.answer, value);
-    let prompt = Prompt::new("arithmetic", theme.kind, &question, Some(value.to_string()), "procedural");
-    Ok(Problem { prompt, thinking, answer })
+    let prompt = Prompt::new("arithmetic", theme.kind, &question.join(" "), Some(value.to_string()), "procedural");
+    Ok(Problem { prompt, thinking: thinking.join("\n"), answer })
 }
 
 #[cfg(test)]
@@ -213,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn spec(seed: u64) -> ProblemSpec {
-        ProblemSpec { seed, count: 300, min_steps: 2, max_steps: 4, max_value: 99 }
+        ProblemSpec { seed, count: 300, min_steps: 2, max_steps: 4, max_value: 99, max_change: 29 }
     }
 
     /// Follows the equations of the thinking with arithmetic of its own and returns all values that came up, the
@@ -309,9 +315,16 @@ mod tests {
 
     #[test]
     fn more_problems_than_there_are_is_an_error() {
-        let message = generate(&ProblemSpec { seed: 0, count: 5_000_000, min_steps: 1, max_steps: 1, max_value: 10 })
-            .unwrap_err()
-            .to_string();
+        let message = generate(&ProblemSpec {
+            seed: 0,
+            count: 5_000_000,
+            min_steps: 1,
+            max_steps: 1,
+            max_value: 10,
+            max_change: 10,
+        })
+        .unwrap_err()
+        .to_string();
         assert!(message.contains("different problems") && message.contains("max_steps"), "{message}");
     }
 
@@ -323,6 +336,8 @@ mod tests {
             (ProblemSpec { min_steps: 5, ..spec(0) }, "problems.min_steps"),
             (ProblemSpec { max_steps: MOST_STEPS + 1, ..spec(0) }, "problems.max_steps"),
             (ProblemSpec { max_value: 9, ..spec(0) }, "problems.max_value"),
+            (ProblemSpec { max_change: 1, ..spec(0) }, "problems.max_change"),
+            (ProblemSpec { max_change: 100, ..spec(0) }, "problems.max_change"),
         ] {
             let message = generate(&wrong).unwrap_err().to_string();
             assert!(message.starts_with(field), "{message}");
@@ -333,9 +348,9 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn every_spec_gives_sound_and_different_problems(
-            seed: u64, min_steps in 1u32..=4, more in 0u32..=4, max_value in 10u32..=500,
+            seed: u64, min_steps in 1u32..=4, more in 0u32..=4, max_value in 10u32..=500, change in 2u32..=29,
         ) {
-            let spec = ProblemSpec { seed, count: 40, min_steps, max_steps: min_steps + more, max_value };
+            let spec = ProblemSpec { seed, count: 40, min_steps, max_steps: min_steps + more, max_value, max_change: change.min(max_value) };
             let problems = generate(&spec).unwrap();
             for problem in &problems {
                 assert_sound(problem, &spec);

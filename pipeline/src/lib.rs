@@ -1,1 +1,15 @@
-//! placeholder
+//! The recipe, the stages in order, the command line and the report. No SQL, no tensor, no HTTP of its own.
+
+pub mod cli;
+mod commands;
+mod console;
+mod error;
+mod options;
+mod plan;
+mod recipe;
+pub mod report;
+mod run;
+mod stages;
+mod store;
+
+pub use error::{Exit, Failure};

@@ -115,7 +115,7 @@ impl Engine {
             };
             completions.push(Completion { token_ids, finish_reason });
             if !progress(completions.len()) {
-                return Err(Error::Stopped { step: completions.len() as u32 });
+                return Err(Error::Stopped { after: format!("after {} samples", completions.len()) });
             }
         }
         Ok(completions)

@@ -42,10 +42,10 @@ pub enum Error {
         traces: String,
     },
     /// The user asked to stop; what was done is kept.
-    #[error("stopped at step {step}; the checkpoint is saved, run the same command to go on")]
+    #[error("stopped {after}; run the same command to go on")]
     Stopped {
-        /// The last finished optimizer step.
-        step: u32,
+        /// Where, as in "after step 12, the checkpoint is saved".
+        after: String,
     },
 }
 

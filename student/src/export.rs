@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use burn::tensor::{Tensor, TensorData};
 use data::artifact::{write_bytes, write_json};
 use data::chat::ChatFormat;
 use data::record::Message;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use crate::base::tokenizer_files;
 use crate::model::Model;
-use crate::weights::write_model;
+use crate::weights::{Precision, write_model, write_tensors};
 use crate::{Error, Result};
 
 /// What an export holds and how it was checked.
@@ -82,4 +83,15 @@ fn check(model: &Model, dir: &Path) -> Result<(f64, f64, usize)> {
         return Err(Error::model(dir, problem, "this is a bug; please report it"));
     }
     Ok((reload_difference, difference(&rounded, &full), ids.len()))
+}
+
+/// Writes the logits of a sequence as one f32 tensor `logits`, to be compared with other implementations.
+pub fn write_logits(model: &Model, ids: &[u32], path: &Path) -> Result<()> {
+    if let Some(id) = ids.iter().find(|id| **id as usize >= model.config.vocab_size) {
+        let problem = format!("{id} is outside the vocabulary of {}", model.config.vocab_size);
+        return Err(Error::invalid("--ids", problem, "give ids of this model's tokenizer"));
+    }
+    let values = model.logits_of(ids).concat();
+    let tensor = Tensor::from_data(TensorData::new(values, [ids.len(), model.config.vocab_size]), &model.device());
+    write_tensors(path, vec![("logits".to_owned(), tensor)], Precision::F32)
 }

@@ -17,6 +17,7 @@ mod model;
 mod ops;
 pub mod optimizer;
 mod sampler;
+pub mod serve;
 pub mod train;
 mod weights;
 

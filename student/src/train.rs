@@ -132,7 +132,7 @@ pub fn train(
             saved = Instant::now();
         }
         if stopping && step < steps {
-            return Err(Error::Stopped { step });
+            return Err(Error::Stopped { after: format!("after step {step}, the checkpoint is saved") });
         }
     }
     let summary = TrainSummary {
@@ -277,12 +277,26 @@ impl Pass {
     }
 }
 
-/// Mean loss per supervised token over rows, without training.
-pub fn mean_loss(model: &Model, rows: &[PackedRow], rows_per_pass: usize) -> f64 {
+/// Mean loss per supervised token over rows, without training. `progress` is called with the rows done; it returns
+/// `false` to stop.
+pub fn mean_loss(
+    model: &Model,
+    rows: &[PackedRow],
+    rows_per_pass: usize,
+    progress: &dyn Fn(usize) -> bool,
+) -> Result<f64> {
     let all: Vec<&PackedRow> = rows.iter().collect();
     let total = supervised(&all);
-    let passes = all.chunks(rows_per_pass.max(1)).map(|rows| Pass::new(rows, model, total));
-    passes.map(|p| f64::from(model.loss(&p.ids, &p.layout, &p.targets).into_scalar::<f32>())).sum()
+    let (mut loss, mut done) = (0.0, 0);
+    for rows in all.chunks(rows_per_pass.max(1)) {
+        let pass = Pass::new(rows, model, total);
+        loss += f64::from(model.loss(&pass.ids, &pass.layout, &pass.targets).into_scalar::<f32>());
+        done += rows.len();
+        if !progress(done) {
+            return Err(Error::Stopped { after: format!("after {done} held-out rows") });
+        }
+    }
+    Ok(loss)
 }
 
 /// `metrics.jsonl`: one line a step, cut back to the checkpoint when training resumes.

@@ -177,7 +177,7 @@ impl Model {
 
     /// The weights rounded to bf16 and back: what an exported folder holds.
     #[must_use]
-    pub(crate) fn rounded_to_bf16(mut self) -> Self {
+    pub fn rounded_to_bf16(mut self) -> Self {
         for (_, tensor) in self.parameters_mut() {
             let values: Vec<f32> = numbers(tensor.clone()).into_iter().map(|x| bf16::from_f32(x).to_f32()).collect();
             *tensor = Tensor::from_data(TensorData::new(values, tensor.dims()), &tensor.device());

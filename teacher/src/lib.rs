@@ -1,1 +1,26 @@
-//! placeholder
+//! Reaching a teacher: any OpenAI-compatible `/v1/chat/completions` endpoint (vLLM, SGLang, llama.cpp, an API, or the
+//! student's own server).
+//!
+//! The life of a request: its id is known before it is sent (a hash of prompt, teacher, instruction, sampling and
+//! sample number), so what the ledger holds is never asked for again. [`collect`] keeps a bounded number of requests in
+//! flight, one per sample, so that no failure takes other samples with it. A failure that time may mend is retried with
+//! backoff; one that it will not is final. The reply is read leniently, since it was paid for: a field this crate has
+//! never heard of loses nothing. It is committed to the ledger, synced, before it counts. When every reply is there,
+//! they are sealed, in the order of the prompts, into Parquet.
+//!
+//! This is the only crate that makes HTTP requests.
+
+mod client;
+mod collect;
+pub mod embedded;
+mod error;
+mod ledger;
+#[cfg(test)]
+mod mock;
+mod retry;
+mod seal;
+mod wire;
+
+pub use client::{Endpoint, check};
+pub use collect::{CollectSummary, LEDGER_FILE, Progress, Request, adopt, collect};
+pub use error::{Error, Result};

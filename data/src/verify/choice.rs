@@ -17,31 +17,32 @@ pub(super) fn letter(plain: &str) -> Option<char> {
     (matches!(letter, 'A'..='E') && alone).then_some(letter)
 }
 
-/// Finds the choice: the last box that holds a letter, else the letter after the last announcement of an answer, else
-/// the last letter set off as "option C", "(C)" or "**C", else the last capital letter that stands alone.
+/// Finds the choice: the last box that holds a letter, else the letter after the last announcement of an answer, or
+/// after a colon in the last line (an announcement in any language), else the last letter set off as "option C", "(C)" or
+/// "**C", else the last one in the last line that stands alone.
 pub(super) fn find(text: &str) -> Option<&str> {
+    let last_line = text.trim_end().rsplit('\n').next().unwrap_or_default();
     last_boxed(text)
         .filter(|boxed| letter(&plain(boxed)).is_some())
         .or_else(|| announced(text).find_map(leading_letter))
+        .or_else(|| last_line.rsplit([':', '：']).rev().skip(1).find_map(leading_letter))
         .or_else(|| standalone(text).filter(|at| set_off(text, *at)).last().map(|at| &text[at..=at]))
-        .or_else(|| standalone(text).filter(|at| !is_article(text, *at)).last().map(|at| &text[at..=at]))
+        .or_else(|| {
+            let alone = standalone(last_line).filter(|at| !is_article(last_line, *at)).last()?;
+            Some(&last_line[alone..=alone])
+        })
 }
 
 /// The letter with which an announced answer begins, after "option", brackets and emphasis.
 fn leading_letter(said: &str) -> Option<&str> {
-    const LEADS: [&str; 6] = ["option", "Option", "choice", "Choice", "letter", "\\text{"];
-    let mut rest = said;
-    loop {
-        let trimmed = rest.trim_start_matches([' ', '*', '(', '[', '"', '\'', '`', '$', ':', '“', '\\']);
-        match LEADS.iter().find_map(|lead| trimmed.strip_prefix(lead)) {
-            Some(next) => rest = next,
-            None => {
-                let at = said.len() - trimmed.len();
-                let found = standalone(trimmed).next() == Some(0) && !is_article(said, at);
-                return found.then(|| &trimmed[..1]);
-            }
-        }
+    const LEADS: [&str; 6] = ["option", "Option", "choice", "Choice", "letter", "text{"];
+    const SIGNS: [char; 11] = [' ', '*', '(', '[', '"', '\'', '`', '$', ':', '“', '\\'];
+    let mut rest = said.trim_start_matches(SIGNS);
+    while let Some(next) = LEADS.iter().find_map(|lead| rest.strip_prefix(lead)) {
+        rest = next.trim_start_matches(SIGNS);
     }
+    let found = standalone(rest).next() == Some(0) && !is_article(rest, 0);
+    found.then(|| &rest[..1])
 }
 
 /// The places of capital letters A to E with no letter or digit on either side.
@@ -64,7 +65,7 @@ fn standalone(text: &str) -> impl Iterator<Item = usize> {
 
 /// Characters that make a letter part of a word or of a formula.
 fn joins(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '^' | '=' | '+' | '-' | '/' | '\'' | '’')
+    c.is_alphanumeric() || matches!(c, '_' | '^' | '=' | '+' | '-' | '/')
 }
 
 /// Whether the letter is marked as a choice.
@@ -106,11 +107,14 @@ mod tests {
             ("we find (B), and later (C). A teratogen is bad.", "C"),
             ("\\boxed{\\sqrt{20}} which is **B**", "B"),
             ("Let A be a set; the result is D", "D"),
+            ("The answer is 'C', since 'A' is wrong", "C"),
+            ("(A) and (B) are wrong.\n\n**正确答案：** D: 2 m", "D"),
             ("The answer is a pity. I take (A)", "A"),
         ] {
             assert_eq!(find(text), Some(expected), "{text}");
         }
-        for text in ["", "CAB", "x=B+1", "A teratogen is bad", "the option", "উত্তর"] {
+        for text in ["", "CAB", "x=B+1", "A teratogen is bad", "Let A be a set.\nIt is empty.", "the option", "উত্তর"]
+        {
             assert_eq!(find(text), None, "{text}");
         }
     }

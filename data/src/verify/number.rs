@@ -13,6 +13,8 @@ pub(super) struct Quantity {
     value: Fraction,
     percent: bool,
     unit: String,
+    /// The `x` of `x = 18`.
+    name: Option<char>,
 }
 
 /// A fraction in lowest terms with a positive denominator.
@@ -32,6 +34,12 @@ impl Fraction {
         Some(Self { numerator: numerator.checked_div(divisor)?, denominator: denominator.checked_div(divisor)? })
     }
 
+    fn plus(self, other: Self) -> Option<Self> {
+        let left = self.numerator.checked_mul(other.denominator)?;
+        let right = other.numerator.checked_mul(self.denominator)?;
+        Self::new(left.checked_add(right)?, self.denominator.checked_mul(other.denominator)?)
+    }
+
     fn divided_by(self, other: Self) -> Option<Self> {
         let numerator = self.numerator.checked_mul(other.denominator)?;
         Self::new(numerator, self.denominator.checked_mul(other.numerator)?)
@@ -46,11 +54,12 @@ fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
 }
 
 impl Quantity {
-    /// Equal values; units must not contradict each other. 45% equals 45 as well as 0.45, because gold answers drop
+    /// Equal values; units and names must not contradict each other. 45% equals 45 as well as 0.45, because gold answers drop
     /// the sign as often as they convert it.
     pub(super) fn equals(&self, other: &Self) -> bool {
         let units = self.unit.is_empty() || other.unit.is_empty() || self.unit == other.unit;
-        units && (self.value == other.value || self.is_percentage_of(other) || other.is_percentage_of(self))
+        let names = self.name.is_none() || other.name.is_none() || self.name == other.name;
+        units && names && (self.value == other.value || self.is_percentage_of(other) || other.is_percentage_of(self))
     }
 
     fn is_percentage_of(&self, other: &Self) -> bool {
@@ -62,12 +71,11 @@ impl Quantity {
 /// Reads plain text that is a number and nothing but a unit or an `x =` around it. `None` also for numbers too large
 /// for exact arithmetic: those are compared as text.
 pub(super) fn quantity(plain: &str) -> Option<Quantity> {
-    let mut text = plain.trim();
-    if let Some((name, value)) = text.split_once('=')
-        && matches!(name.trim().as_bytes(), [letter] if letter.is_ascii_alphabetic())
-    {
-        text = value.trim_start();
-    }
+    let (name, text) = named(plain.trim());
+    let (negative, text) = match text.strip_prefix("- ") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
     let number = scan(text, 0)?;
     let mut rest = &text[number.end..];
     let percent = rest.trim_start().starts_with('%');
@@ -78,11 +86,31 @@ pub(super) fn quantity(plain: &str) -> Option<Quantity> {
         return None;
     }
     let words: Vec<String> = rest.split_whitespace().take(MOST_UNIT_WORDS + 1).map(str::to_lowercase).collect();
-    let is_unit = |word: &String| word.chars().all(char::is_alphabetic) && !SCALES.contains(&word.as_str());
-    if words.len() > MOST_UNIT_WORDS || !words.iter().all(is_unit) {
+    if words.len() > MOST_UNIT_WORDS || !words.iter().all(|word| is_unit(word)) {
         return None;
     }
-    Some(Quantity { value: value(&text[number])?, percent, unit: words.join(" ") })
+    let mut value = value(&text[number])?;
+    if negative {
+        value.numerator = value.numerator.checked_neg()?;
+    }
+    Some(Quantity { value, percent, unit: words.join(" "), name })
+}
+
+/// Takes the `x =` off.
+fn named(text: &str) -> (Option<char>, &str) {
+    if let Some((name, value)) = text.split_once('=')
+        && let [letter] = name.trim().as_bytes()
+        && letter.is_ascii_alphabetic()
+    {
+        return (Some(char::from(*letter)), value.trim_start());
+    }
+    (None, text)
+}
+
+/// Words like `apples`, `kg/year` and `inches^2`.
+fn is_unit(word: &str) -> bool {
+    let base = word.strip_suffix("^2").or_else(|| word.strip_suffix("^3")).unwrap_or(word);
+    base.chars().all(|c| c.is_alphabetic() || c == '/') && !SCALES.contains(&base)
 }
 
 /// The value of a number that [`scan`] found.
@@ -91,9 +119,9 @@ fn value(number: &str) -> Option<Fraction> {
         Some(rest) => (number.trim_start_matches('$').starts_with('-'), rest.trim_start_matches([' ', '$'])),
         None => (false, number.trim_start_matches('$')),
     };
-    let magnitude = if let Some(arguments) = digits.strip_prefix("\\frac{") {
+    let magnitude = if let Some((whole, arguments)) = digits.split_once("\\frac{") {
         let (numerator, denominator) = arguments.strip_suffix('}')?.split_once("}{")?;
-        decimal(numerator)?.divided_by(decimal(denominator)?)?
+        decimal(whole)?.plus(decimal(numerator)?.divided_by(decimal(denominator)?)?)?
     } else if let Some((numerator, denominator)) = digits.split_once('/') {
         decimal(numerator)?.divided_by(decimal(denominator)?)?
     } else {
@@ -159,8 +187,8 @@ fn numbers(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The number that starts exactly at a byte: `[$] [-+] [$] (digits [. digits] [/ digits] | \frac{int}{int})`. Looks ahead no
-/// further than the number goes.
+/// The number that starts exactly at a byte: `[$] [-+] [$] (decimal [/ decimal] | [digits] \frac{decimal}{decimal})`.
+/// Looks ahead no further than the number goes.
 fn scan(text: &str, start: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let is = |at: usize, wanted: u8| bytes.get(at) == Some(&wanted);
@@ -172,7 +200,12 @@ fn scan(text: &str, start: usize) -> Option<Range<usize>> {
         return Some(start..fraction);
     }
     let mut end = unsigned_decimal(bytes, at)?;
-    if is(end, b'/')
+    // A whole number before a fraction is a mixed number: 1\frac{4}{5}.
+    if bytes[at..end].iter().all(u8::is_ascii_digit)
+        && let Some(fraction) = latex_fraction(text, end + usize::from(is(end, b' ')))
+    {
+        end = fraction;
+    } else if is(end, b'/')
         && let Some(denominator) = unsigned_decimal(bytes, end + 1)
         && !is(denominator, b'/')
     {
@@ -262,6 +295,10 @@ mod tests {
         assert_eq!(value_of("170141183460469231731687303715884105727"), Some((i128::MAX, 1)));
         assert_eq!(value_of("170141183460469231731687303715884105728"), None);
         assert_eq!(value_of("1/0"), None);
+        assert_eq!(value_of("- 7"), Some((-7, 1)));
+        assert_eq!(value_of("137 \\frac{1}{2}"), Some((275, 2)));
+        assert_eq!(value_of("-1\\frac{4}{5}"), Some((-9, 5)));
+        assert_eq!(value_of("864 inches^2"), Some((864, 1)));
         for text in ["3x", "1 2", "5 million", "1 or 2", "3 + 4", "", "one", "12:30", "x = y", "2/3/4"] {
             assert_eq!(value_of(text), None, "{text}");
         }

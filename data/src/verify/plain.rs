@@ -2,34 +2,61 @@
 
 /// Commands that only set type; their braces go with them.
 const WRAPPERS: [&str; 12] = [
-    "text", "textbf", "textit", "textrm", "mathrm", "mathbf", "mathit", "mathsf", "mbox", "operatorname", "boxed", "bf",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mbox",
+    "operatorname",
+    "boxed",
+    "bf",
 ];
 /// Commands that leave nothing behind but a gap.
 const SPACING: [&str; 8] = ["left", "right", "quad", "qquad", "displaystyle", "big", "Big", "limits"];
 
+/// Relations under their short names.
+const SYNONYMS: [(&str, &str); 5] = [("neq", "ne"), ("leq", "le"), ("geq", "ge"), ("dfrac", "frac"), ("tfrac", "frac")];
+
+/// What an open brace belongs to.
+#[derive(Clone, Copy, PartialEq)]
+enum Group {
+    /// Nothing special.
+    Braces,
+    /// A wrapper, and goes with it.
+    Wrapped,
+    /// The first argument of `\frac`.
+    Numerator,
+}
+
 /// The answer without markup, with single spaces; fractions as `\frac{a}{b}`.
 pub(super) fn plain(answer: &str) -> String {
     let mut out = String::with_capacity(answer.len());
-    let mut braces = Vec::new();
+    let mut open = Vec::new();
     let mut rest = answer.trim().trim_matches('*');
-    // Set where the next opening brace belongs to a wrapper and goes with it.
-    let mut wrapped = false;
+    // What a brace would belong to if it came next.
+    let mut next = Group::Braces;
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
         match c {
-            '\\' => (wrapped, rest) = command(rest, &mut out),
+            '\\' => (next, rest) = command(rest, &mut out),
             '{' => {
-                braces.push(wrapped);
-                if !wrapped {
+                if next != Group::Wrapped {
                     out.push('{');
                 }
-                wrapped = false;
+                open.push(std::mem::replace(&mut next, Group::Braces));
             }
-            '}' => {
-                if braces.pop() != Some(true) {
+            '}' => match open.pop() {
+                Some(Group::Wrapped) => {}
+                Some(Group::Numerator) => {
                     out.push('}');
+                    rest = brace_digit(rest, &mut out);
                 }
-            }
+                Some(Group::Braces) | None => out.push('}'),
+            },
             '$' | '`' | '°' => {}
             '\u{2212}' | '\u{2013}' => out.push('-'),
             c if c.is_whitespace() => {
@@ -38,7 +65,7 @@ pub(super) fn plain(answer: &str) -> String {
                 }
             }
             c => {
-                wrapped = false;
+                next = Group::Braces;
                 out.push(c);
             }
         }
@@ -48,58 +75,79 @@ pub(super) fn plain(answer: &str) -> String {
     out.trim_end_matches(|c: char| c == '.' || c.is_whitespace()).trim().to_owned()
 }
 
-/// Handles a command, of which the backslash is read; returns whether a wrapper was opened, and what is left to read.
-fn command<'a>(rest: &'a str, out: &mut String) -> (bool, &'a str) {
+/// Handles a command, of which the backslash is read; returns what a brace after it belongs to, and what is left to read.
+fn command<'a>(rest: &'a str, out: &mut String) -> (Group, &'a str) {
     let name_len = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (name, after) = rest.split_at(name_len);
     if name.is_empty() {
-        let Some(c) = after.chars().next() else { return (false, after) };
-        match c {
-            // Thin spaces group digits: 10\,000.
-            ',' | '!' | '$' => {}
-            ';' | ':' | ' ' | '(' | ')' | '[' | ']' | '\\' => out.push(' '),
-            '{' | '}' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c => out.push(c),
-        }
-        return (false, &after[c.len_utf8()..]);
+        return (Group::Braces, symbol(after, out));
     }
     if WRAPPERS.contains(&name) {
         // What a wrapper holds is a word of its own: `18\text{cm}` is 18 cm.
         out.push(' ');
-        return (true, after.trim_start());
+        return (Group::Wrapped, after.trim_start());
     }
     if SPACING.contains(&name) {
-        return (false, after);
+        return (Group::Braces, after);
     }
-    if matches!(name, "frac" | "dfrac" | "tfrac" | "cfrac") {
-        return (false, fraction(after, out));
-    }
+    let name = SYNONYMS.iter().find(|(long, _)| *long == name).map_or(name, |(_, short)| short);
     out.push('\\');
     out.push_str(name);
-    (false, after)
-}
-
-/// Writes `\frac`, and puts single-digit arguments into braces: `\frac12` is `\frac{1}{2}`.
-fn fraction<'a>(after: &'a str, out: &mut String) -> &'a str {
-    out.push_str("\\frac");
-    let mut rest = after.trim_start();
-    for _ in 0..2 {
-        let Some(digit) = rest.chars().next().filter(char::is_ascii_digit) else { break };
-        out.push('{');
-        out.push(digit);
-        out.push('}');
-        rest = rest[1..].trim_start_matches(' ');
+    if name != "frac" {
+        return (Group::Braces, after);
     }
-    rest
+    let after = after.trim_start();
+    let second = brace_digit(after, out);
+    if second.len() < after.len() { (Group::Braces, brace_digit(second, out)) } else { (Group::Numerator, after) }
 }
 
-/// The form in which text is compared: no spaces, and without regard to case if it has no commands.
+/// Handles an escaped sign, of which the backslash is read.
+fn symbol<'a>(rest: &'a str, out: &mut String) -> &'a str {
+    let Some(c) = rest.chars().next() else { return rest };
+    match c {
+        // Thin spaces group digits: 10\,000.
+        ',' | '!' | '$' => {}
+        ';' | ':' | ' ' | '(' | ')' | '[' | ']' | '\\' => out.push(' '),
+        '{' | '}' => {
+            out.push('\\');
+            out.push(c);
+        }
+        c => out.push(c),
+    }
+    &rest[c.len_utf8()..]
+}
+
+/// Puts a digit that stands for an argument into braces: `\frac12` is `\frac{1}{2}`.
+fn brace_digit<'a>(rest: &'a str, out: &mut String) -> &'a str {
+    let argument = rest.trim_start_matches(' ');
+    match argument.chars().next() {
+        Some(digit) if digit.is_ascii_digit() => {
+            out.extend(['{', digit, '}']);
+            &argument[1..]
+        }
+        _ => rest,
+    }
+}
+
+/// The form in which text is compared: no spaces, no braces around a single sign (`x^{2}`), and without regard to case
+/// if it has no commands.
 pub(super) fn compact(plain: &str) -> String {
-    let spaceless: String = plain.split_whitespace().collect();
-    if spaceless.contains('\\') { spaceless } else { spaceless.to_lowercase() }
+    let spaceless: Vec<char> = plain.chars().filter(|c| !c.is_whitespace()).collect();
+    let mut out = String::with_capacity(plain.len());
+    let mut at = 0;
+    while at < spaceless.len() {
+        match &spaceless[at..] {
+            [script @ ('^' | '_'), '{', sign, '}', ..] => {
+                out.extend([*script, *sign]);
+                at += 4;
+            }
+            rest => {
+                out.push(rest[0]);
+                at += 1;
+            }
+        }
+    }
+    if out.contains('\\') { out } else { out.to_lowercase() }
 }
 
 #[cfg(test)]
@@ -119,6 +167,10 @@ mod tests {
             ("18\\text{ cm}", "18 cm"),
             ("\\frac12", "\\frac{1}{2}"),
             ("\\tfrac 3 4", "\\frac{3}{4}"),
+            ("\\frac{270}7", "\\frac{270}{7}"),
+            ("\\frac9{19}", "\\frac{9}{19}"),
+            ("\\frac{\\frac12}{3}", "\\frac{\\frac{1}{2}}{3}"),
+            ("x \\neq 2", "x \\ne 2"),
             ("1{,}234", "1,234"),
             ("90^{\\circ}", "90"),
             ("\\$5\\%", "5%"),
@@ -131,6 +183,8 @@ mod tests {
             assert_eq!(plain(answer), expected, "{answer}");
         }
         assert_eq!(compact("New  York"), "newyork");
+        assert_eq!(compact("3 ( x + 4 ) ^ { 2 }"), compact("3(x+4)^2"));
+        assert_ne!(compact("x^{12}"), compact("x^12"));
         assert_ne!(compact("\\Delta"), compact("\\delta"));
     }
 }

@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use student::device::DeviceName;
+
+use crate::commands;
+use crate::console::say;
+use crate::error::{Exit, Failure};
+use crate::options::RunOptions;
+use crate::plan::STAGES;
+
+const AFTER: &str = "\
+Start here:
+  r1-distill init my.toml              write a complete recipe
+  r1-distill plan my.toml              see what it would do
+  r1-distill run my.toml               do it; Ctrl-C stops, running again goes on
+  r1-distill sql \"SELECT ...\"         ask the data of the last run
+
+Exit codes:
+  0    done
+  1    a stage failed
+  2    the command line, recipe or an input cannot be used
+  3    the teacher cannot be reached, refuses, or did not answer everything
+  130  stopped by Ctrl-C; what was done is kept";
+
+/// Distil a reasoning teacher into a small student, from traces to published weights.
+#[derive(Debug, Parser)]
+#[command(name = "r1-distill", version, after_help = AFTER)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a recipe: prompts, collect, curate, pack, train, evaluate, export, report
+    Run {
+        #[command(flatten)]
+        options: RunArgs,
+        /// Stop after this stage
+        #[arg(long, value_name = "STAGE", value_parser = STAGES)]
+        to: Option<String>,
+    },
+    /// Show what is done, what would run, and which field of the recipe changed
+    Plan {
+        #[command(flatten)]
+        options: RunArgs,
+    },
+    /// Ask a run's tables (prompts, problems, traces, verdicts, curated, metrics, samples) in SQL
+    Sql(commands::sql::SqlArgs),
+    /// Serve a model folder as an OpenAI-compatible API
+    Serve(commands::serve::ServeArgs),
+    /// Let a model folder answer one prompt
+    Generate(commands::generate::GenerateArgs),
+    /// Write the logits a model folder gives for token ids, to compare with other implementations
+    #[command(hide = true)]
+    Logits(commands::generate::LogitsArgs),
+    /// Write a complete recipe to start from
+    Init(commands::init::InitArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of `run` and `plan`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// Where an input of the recipe is; once for each
+    #[arg(long = "input", value_name = "NAME=PATH", value_parser = name_and_path)]
+    inputs: Vec<(String, PathBuf)>,
+    /// Folder for run folders
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    runs: PathBuf,
+    /// cpu, cuda:N, vulkan:N or metal:N
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: DeviceName,
+    /// Base URL of the teacher, as in http://localhost:8000/v1
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Environment variable that holds the teacher's API key
+    #[arg(long, default_value = "R1_DISTILL_API_KEY", value_name = "NAME")]
+    api_key_env: String,
+    /// Requests to the teacher in flight
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    concurrency: usize,
+    /// Seconds one request may take
+    #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
+    timeout: u64,
+    /// How often a request is tried
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    max_attempts: u32,
+    /// A checkpoint is written at least this often
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    checkpoint_seconds: f64,
+}
+
+fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), PathBuf::from(path))),
+        _ => Err("write it as NAME=PATH".into()),
+    }
+}
+
+impl RunArgs {
+    /// The options, the key read from the environment.
+    pub fn options(&self) -> RunOptions {
+        RunOptions {
+            device: self.device,
+            runs: self.runs.clone(),
+            inputs: self.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
+            endpoint: self.endpoint.clone(),
+            api_key: std::env::var(&self.api_key_env).ok().filter(|key| !key.is_empty()),
+            concurrency: self.concurrency.max(1),
+            timeout: Duration::from_secs(self.timeout.max(1)),
+            max_attempts: self.max_attempts.max(1),
+            checkpoint_seconds: self.checkpoint_seconds,
+        }
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let word = if failure.exit == Exit::Interrupted { "stopped" } else { "error" };
+            say(&format!("{word}: {failure}"));
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run { options, to } => commands::run::run(&options, to),
+        Command::Plan { options } => commands::plan::plan(&options),
+        Command::Sql(args) => commands::sql::sql(&args),
+        Command::Serve(args) => commands::serve::serve(&args),
+        Command::Generate(args) => commands::generate::generate(&args),
+        Command::Logits(args) => commands::generate::logits(&args),
+        Command::Init(args) => commands::init::init(&args),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "r1-distill", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,82 @@
+//! `r1-distill generate`, and the hidden `logits`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use data::record::{Message, Sampling};
+use serde_json::json;
+use student::Model;
+use student::device::DeviceName;
+use student::engine::Request;
+use student::serve::ChatModel;
+
+use crate::commands::print;
+use crate::error::{Failure, Result};
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Hugging Face model folder
+    model: PathBuf,
+    /// The question; rendered by the model's chat template
+    #[arg(required_unless_present = "ids")]
+    prompt: Option<String>,
+    /// Token ids instead of a question, comma-separated
+    #[arg(long, value_delimiter = ',', conflicts_with = "prompt")]
+    ids: Option<Vec<u32>>,
+    /// Most new tokens
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    max_tokens: u32,
+    /// 0 takes the most likely token every time
+    #[arg(long, default_value_t = 0.6)]
+    temperature: f64,
+    /// Nucleus mass
+    #[arg(long, default_value_t = 0.95)]
+    top_p: f64,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// cpu, cuda:N, vulkan:N or metal:N
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: DeviceName,
+    /// Print one JSON object with the token ids
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
+    let model = ChatModel::load(&args.model, None, &args.device.open()?, usize::MAX, 2)?;
+    let prompt = match (&args.ids, &args.prompt) {
+        (Some(ids), _) => ids.clone(),
+        (None, Some(text)) => model.format.prompt_ids(&[Message::user(text.as_str())])?,
+        (None, None) => return Err(Failure::usage("give a question, or --ids")),
+    };
+    let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, max_tokens: args.max_tokens };
+    let request = Request { prompt, sampling, seed: args.seed };
+    let mut completions = model.engine.complete(vec![request], &|_| true)?;
+    let Some(completion) = completions.pop() else { return Err(Failure::failed("the engine gave no completion")) };
+    let text = model.format.tokenizer.decode(&completion.token_ids, true)?;
+    if args.json {
+        let finish_reason = completion.finish_reason;
+        return print(
+            &json!({"token_ids": completion.token_ids, "text": text, "finish_reason": finish_reason}).to_string(),
+        );
+    }
+    print(&text)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogitsArgs {
+    /// Hugging Face model folder
+    model: PathBuf,
+    /// Token ids, comma-separated
+    #[arg(long, value_delimiter = ',', required = true)]
+    ids: Vec<u32>,
+    /// File to write, with one f32 tensor `logits` [ids, vocabulary]
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
+    let model = Model::load(&args.model, &DeviceName::Cpu.open()?)?;
+    Ok(student::export::write_logits(&model, &args.ids, &args.out)?)
+}

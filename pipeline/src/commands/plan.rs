@@ -1,0 +1,33 @@
+//! `r1-distill plan`.
+
+use crate::cli::RunArgs;
+use crate::commands::print;
+use crate::error::Result;
+use crate::plan::{Outlook, Plan, outlook};
+use crate::recipe::{Recipe, TraceSource};
+use crate::store::Store;
+
+pub(crate) fn plan(args: &RunArgs) -> Result<()> {
+    let (recipe, _) = Recipe::load(&args.recipe)?;
+    let options = args.options();
+    let plan = Plan::new(&recipe, &options)?;
+    let store = Store::open(&options.runs, &recipe.name);
+    print(&format!("{}: {}", recipe.name, recipe.description))?;
+    for stage in plan.stages() {
+        let fingerprint = &stage.fingerprint()[..8];
+        let line = match outlook(&store, stage)? {
+            Outlook::Cached => "cached".to_owned(),
+            Outlook::Runs(why) => format!("would run: {why}"),
+        };
+        print(&format!("{}/8 {:<9} {fingerprint}  {line}", stage.number, stage.name))?;
+        if stage.name == "collect" && !matches!(outlook(&store, stage)?, Outlook::Cached) {
+            if let TraceSource::Teacher(teacher) = &recipe.collect {
+                print(&format!(
+                    "              asks {} for {} samples a problem, at most {} tokens each; what is bought already is not bought again",
+                    teacher.model, teacher.samples, teacher.sampling.max_tokens
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}

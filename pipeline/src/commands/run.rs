@@ -1,0 +1,24 @@
+//! `r1-distill run`.
+
+use crate::cli::RunArgs;
+use crate::commands::{runtime, stop_on_ctrl_c};
+use crate::console::say;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::recipe::Recipe;
+use crate::run::{Run, Stop};
+use crate::store::Store;
+
+pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
+    let (recipe, recipe_text) = Recipe::load(&args.recipe)?;
+    let options = args.options();
+    // Before anything is spent: the device, the inputs and the folder must be usable.
+    options.device.open()?;
+    let plan = Plan::new(&recipe, &options)?;
+    let store = Store::lock(&options.runs, &recipe.name)?;
+    let (runtime, stop) = (runtime()?, Stop::new());
+    stop_on_ctrl_c(&runtime, &stop);
+    say(&format!("{}: {}", recipe.name, recipe.description));
+    let to = to.unwrap_or_else(|| "report".to_owned());
+    crate::run::run(&Run { recipe, recipe_text, options, store, plan, to, runtime, stop })
+}

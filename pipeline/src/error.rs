@@ -1,0 +1,71 @@
+//! What the user is told when something fails, and the exit code that goes with it.
+
+/// Exit codes, documented in `r1-distill --help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A stage failed.
+    Failed = 1,
+    /// The command line, recipe or input cannot be used.
+    Usage = 2,
+    /// The teacher cannot be reached, refuses, or did not answer everything.
+    Teacher = 3,
+    /// Stopped by Ctrl-C; what was done is kept.
+    Interrupted = 130,
+}
+
+/// A message and its exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// Something the user wrote cannot be used.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// A stage or command failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into() }
+    }
+
+    /// The user asked to stop.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Interrupted, message: message.into() }
+    }
+}
+
+impl From<data::Error> for Failure {
+    fn from(error: data::Error) -> Self {
+        let exit = if matches!(error, data::Error::Invalid { .. }) { Exit::Usage } else { Exit::Failed };
+        Self { exit, message: error.to_string() }
+    }
+}
+
+impl From<student::Error> for Failure {
+    fn from(error: student::Error) -> Self {
+        match error {
+            student::Error::Data(error) => error.into(),
+            student::Error::Stopped { .. } => Self::interrupted(error.to_string()),
+            student::Error::Model { .. } | student::Error::Invalid { .. } => Self::usage(error.to_string()),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<teacher::Error> for Failure {
+    fn from(error: teacher::Error) -> Self {
+        match error {
+            teacher::Error::Data(error) => error.into(),
+            teacher::Error::Stopped { .. } => Self::interrupted(error.to_string()),
+            other => Self { exit: Exit::Teacher, message: other.to_string() },
+        }
+    }
+}
+
+/// The result of everything in this crate that a user can see fail.
+pub type Result<T> = std::result::Result<T, Failure>;

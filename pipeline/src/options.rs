@@ -1,0 +1,45 @@
+//! What decides how a recipe is run and nothing about its result: none of this enters a fingerprint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use student::device::DeviceName;
+
+use crate::error::{Failure, Result};
+
+/// Options of one run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Where to compute.
+    pub device: DeviceName,
+    /// Folder that run folders are made in.
+    pub runs: PathBuf,
+    /// Where the recipe's inputs are, by name.
+    pub inputs: BTreeMap<String, PathBuf>,
+    /// Base URL of the teacher.
+    pub endpoint: Option<String>,
+    /// Key for the teacher, from the environment.
+    pub api_key: Option<String>,
+    /// Requests in flight.
+    pub concurrency: usize,
+    /// The most one request may take.
+    pub timeout: Duration,
+    /// How often a request is tried.
+    pub max_attempts: u32,
+    /// A checkpoint is written at least this often.
+    pub checkpoint_seconds: f64,
+}
+
+impl RunOptions {
+    /// Where an input is.
+    pub fn input(&self, name: &str) -> Result<&Path> {
+        let path = self.inputs.get(name).ok_or_else(|| {
+            Failure::usage(format!("the recipe needs the input {name:?}; give it as --input {name}=PATH"))
+        })?;
+        if !path.exists() {
+            return Err(Failure::usage(format!("input {name}: {} does not exist", path.display())));
+        }
+        Ok(path)
+    }
+}

@@ -1,0 +1,186 @@
+//! The stages of a recipe with their fingerprints, and what running it would do.
+
+use std::collections::BTreeMap;
+
+use data::artifact::content_hash;
+use serde::Serialize;
+use serde_json::{Value, json};
+use student::base::Base;
+
+use crate::error::{Failure, Result};
+use crate::options::RunOptions;
+use crate::recipe::{ProblemSource, Recipe, TraceSource};
+use crate::store::{Stage, Store};
+
+/// The names of the stages, in order.
+pub const STAGES: [&str; 8] = ["prompts", "collect", "curate", "pack", "train", "evaluate", "export", "report"];
+
+/// A recipe's stages.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Problems to learn from and to measure on.
+    pub prompts: Stage,
+    /// Traces.
+    pub collect: Stage,
+    /// Verdicts and the selection.
+    pub curate: Stage,
+    /// Token rows, and the base's folder if it is a new one.
+    pub pack: Stage,
+    /// Student and control.
+    pub train: Stage,
+    /// Accuracy and held-out loss.
+    pub evaluate: Stage,
+    /// The Hugging Face folder.
+    pub export: Stage,
+    /// The report.
+    pub report: Stage,
+}
+
+/// What running a stage would do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outlook {
+    /// Its result is there.
+    Cached,
+    /// It would run: why.
+    Runs(String),
+}
+
+fn json_of<T: Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| Failure::failed(format!("encoding the recipe: {e}")))
+}
+
+impl Plan {
+    /// Works out all fingerprints. Reads the inputs' contents, writes nothing.
+    pub fn new(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
+        let mut number = 0;
+        let mut stage = |name: &'static str, version: u32, spec: Value, inputs: Vec<(String, String)>| {
+            number += 1;
+            debug_assert_eq!(STAGES[number - 1], name);
+            Stage { number, name, version, spec, inputs: inputs.into_iter().collect() }
+        };
+        let contents: BTreeMap<&str, String> = recipe
+            .inputs()
+            .into_iter()
+            .map(|name| Ok((name, content_hash(options.input(name)?)?)))
+            .collect::<Result<_>>()?;
+        let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
+        let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());
+
+        let accuracy = recipe.evaluate.accuracy.as_ref();
+        let problems = accuracy.map(|a| &a.problems);
+        let files = [Some(&recipe.prompts), problems].into_iter().flatten().filter_map(|source| match source {
+            ProblemSource::File(file) => Some(content(&file.input)),
+            ProblemSource::Procedural(_) => None,
+        });
+        let prompts = stage(
+            "prompts",
+            1,
+            json!({"prompts": json_of(&recipe.prompts)?, "problems": json_of(&problems)?}),
+            files.collect(),
+        );
+
+        let mut inputs = vec![from(&prompts)];
+        match &recipe.collect {
+            TraceSource::Import(file) => inputs.push(content(&file.input)),
+            TraceSource::Teacher(teacher) if teacher.model == teacher::embedded::NAME => {
+                inputs.push(("embedded teacher".to_owned(), teacher::embedded::fingerprint()));
+            }
+            TraceSource::Teacher(_) | TraceSource::Worked(_) => {}
+        }
+        let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
+        let curate = stage("curate", 1, json_of(&recipe.curate)?, vec![from(&prompts), from(&collect)]);
+
+        let mut inputs = vec![from(&curate)];
+        if let Base::Folder { input } = &recipe.student.base {
+            inputs.push(content(input));
+        }
+        let control = accuracy.is_some_and(|a| a.control);
+        let pack_spec = json!({"pack": json_of(&recipe.pack)?, "base": json_of(&recipe.student.base)?, "control": control});
+        let pack = stage("pack", 1, pack_spec, inputs);
+        let train = stage("train", 1, json_of(&recipe.train)?, vec![from(&pack)]);
+        let mut evaluation = json!({"accuracy": Value::Null, "held_out": recipe.pack.held_out});
+        if let Some(accuracy) = accuracy {
+            evaluation["accuracy"] = json!({"protocol": json_of(&accuracy.protocol)?, "teacher": accuracy.teacher});
+        }
+        let evaluate =
+            stage("evaluate", 1, evaluation, vec![from(&prompts), from(&collect), from(&train)]);
+        let export = stage("export", 1, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
+        let report = stage("report", 1, json!({"recipe": json_of(recipe)?}), vec![from(&export)]);
+        Ok(Self { prompts, collect, curate, pack, train, evaluate, export, report })
+    }
+
+    /// All stages, in order.
+    pub fn stages(&self) -> [&Stage; 8] {
+        [
+            &self.prompts,
+            &self.collect,
+            &self.curate,
+            &self.pack,
+            &self.train,
+            &self.evaluate,
+            &self.export,
+            &self.report,
+        ]
+    }
+}
+
+/// What running a stage would do, given what is in the store.
+pub fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
+    if store.find::<()>(stage)?.is_some() {
+        return Ok(Outlook::Cached);
+    }
+    if store.dir(stage).is_dir() {
+        return Ok(Outlook::Runs("goes on where it was stopped".into()));
+    }
+    // Compared with the result that differs in the fewest places.
+    let closest = store.records(stage.name)?.into_iter().map(|old| changes(&old, stage)).min_by_key(Vec::len);
+    Ok(Outlook::Runs(match closest {
+        Some(changes) => changes.join("; "),
+        None => "has not run yet".into(),
+    }))
+}
+
+/// Every place in which a stage differs from a recorded one.
+fn changes(old: &data::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
+    let mut found = Vec::new();
+    if old.version != new.version {
+        found.push(format!("the stage itself changed (version {} → {})", old.version, new.version));
+    }
+    differences("", &old.spec, &new.spec, &mut found);
+    let names: std::collections::BTreeSet<&String> = old.inputs.keys().chain(new.inputs.keys()).collect();
+    for name in names {
+        if old.inputs.get(name) != new.inputs.get(name) {
+            let what = if name.starts_with("input ") { "has other content" } else { "changes" };
+            found.push(format!("{name} {what}"));
+        }
+    }
+    found
+}
+
+/// Fields in which two JSON values differ, by path.
+fn differences(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+    if let (Value::Object(a), Value::Object(b)) = (old, new) {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for key in keys {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let none = Value::Null;
+            differences(&path, a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none), found);
+        }
+    } else if old != new {
+        found.push(format!("{path}: {old} → {new}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_name_the_field_and_both_values() {
+        let mut found = Vec::new();
+        let old = json!({"optimizer": {"learning_rate": 0.001, "beta1": 0.9}, "epochs": 2});
+        let new = json!({"optimizer": {"learning_rate": 0.002, "beta1": 0.9}, "epochs": 2, "seed": 1});
+        differences("", &old, &new, &mut found);
+        assert_eq!(found, ["optimizer.learning_rate: 0.001 → 0.002", "seed: null → 1"]);
+    }
+}

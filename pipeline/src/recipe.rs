@@ -1,0 +1,263 @@
+//! A recipe: everything that decides the result, each value written out, and nothing that does not.
+//!
+//! Devices, endpoints, paths, keys and concurrency are run options; see [`crate::options`]. Input files and folders are
+//! named here and given on the command line; what counts is their content.
+
+use std::path::Path;
+
+use data::import::TraceMapping;
+use data::problems::ProblemSpec;
+use data::prompts::FileMapping;
+use data::record::Sampling;
+use serde::{Deserialize, Serialize};
+use student::base::Base;
+use student::evaluate::Protocol;
+use student::train::TrainConfig;
+
+use crate::error::Failure;
+
+/// The whole recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the run folder.
+    pub name: String,
+    /// What it is for; printed, decides nothing.
+    pub description: String,
+    /// The problems to learn from.
+    pub prompts: ProblemSource,
+    /// Where their traces come from.
+    pub collect: TraceSource,
+    /// Which traces to keep.
+    pub curate: Curate,
+    /// What the student starts from.
+    pub student: Student,
+    /// How traces become token rows.
+    pub pack: Pack,
+    /// How the student is trained.
+    pub train: TrainConfig,
+    /// How students are measured.
+    pub evaluate: Evaluate,
+    /// How the student is published.
+    pub export: Export,
+}
+
+/// Problems, made up or read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ProblemSource {
+    /// Arithmetic word problems, generated.
+    Procedural(ProblemSpec),
+    /// A JSONL or Parquet file.
+    File(ProblemFile),
+}
+
+/// A problem file and its columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProblemFile {
+    /// The input's name; `--input NAME=PATH` says where it is.
+    pub input: String,
+    /// Domain of problems without a domain column.
+    pub domain: String,
+    /// Column names.
+    pub columns: FileMapping,
+}
+
+/// Where traces come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TraceSource {
+    /// A teacher behind an OpenAI-compatible endpoint.
+    Teacher(Teacher),
+    /// A file of existing traces.
+    Import(TraceFile),
+    /// The solutions that come with generated problems.
+    Worked(Worked),
+}
+
+/// A teacher and how it is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Teacher {
+    /// The model's name at its endpoint (`--endpoint URL`), or `embedded` for the one in this binary.
+    pub model: String,
+    /// Samples a problem.
+    pub samples: u32,
+    /// Appended to every question; empty for none.
+    pub instruction: String,
+    /// Temperature, nucleus and token limit.
+    pub sampling: Sampling,
+    /// Seed of the requests.
+    pub seed: u64,
+}
+
+/// A trace file and its columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceFile {
+    /// The input's name; `--input NAME=PATH` says where it is.
+    pub input: String,
+    /// Column names.
+    pub columns: TraceMapping,
+}
+
+/// No settings: the solutions are decided by the problems.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worked {}
+
+/// Which traces to keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curate {
+    /// A SQL condition over the verdict columns.
+    pub policy: String,
+}
+
+/// What the student starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Student {
+    /// A model folder, or random weights.
+    pub base: Base,
+}
+
+/// How traces become token rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pack {
+    /// Tokens of a row; longer traces are dropped and counted.
+    pub sequence_length: usize,
+    /// Curated traces kept out of training to measure the loss on.
+    pub held_out: usize,
+    /// Seed of the row order and of which traces are held out.
+    pub seed: u64,
+}
+
+/// How students are measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// Unseen problems to sample on; leave out to measure only the held-out loss.
+    pub accuracy: Option<Accuracy>,
+}
+
+/// Measuring by sampling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accuracy {
+    /// The problems. Those that are also in `[prompts]` are taken out there.
+    pub problems: ProblemSource,
+    /// Samples a problem, sampling and seed.
+    pub protocol: Protocol,
+    /// Ask the teacher too (a teacher that is paid for is paid for this too).
+    pub teacher: bool,
+    /// Train a control on the bare answers, with the same number of steps, and measure it.
+    pub control: bool,
+}
+
+/// How the student is published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// Name in the model card.
+    pub model_name: String,
+    /// Licence in the model card, as the Hub spells it.
+    pub licence: String,
+    /// Weight files are cut at this size, in gigabytes.
+    pub shard_gigabytes: f64,
+}
+
+impl Recipe {
+    /// Reads a recipe file; returns it with its text.
+    pub fn load(path: &Path) -> Result<(Self, String), Failure> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::usage(format!(
+                "cannot read the recipe {}: {e}; `r1-distill init` writes one to start from",
+                path.display()
+            ))
+        })?;
+        let recipe: Self =
+            toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
+        recipe.check().map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))?;
+        Ok((recipe, text))
+    }
+
+    /// Refuses values that no stage could carry out.
+    fn check(&self) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.name.is_empty() || !self.name.chars().all(plain) || self.name.starts_with('.') {
+            return Err(format!("name {:?} becomes a folder: use letters, digits, '-' and '_'", self.name));
+        }
+        if matches!(self.collect, TraceSource::Worked(_)) && !matches!(self.prompts, ProblemSource::Procedural(_)) {
+            return Err("collect.kind \"worked\" needs prompts.kind \"procedural\"".into());
+        }
+        if let TraceSource::Teacher(teacher) = &self.collect {
+            sampling("collect.sampling", teacher.sampling)?;
+            positive("collect.samples", teacher.samples as usize)?;
+        }
+        if let Some(accuracy) = &self.evaluate.accuracy {
+            sampling("evaluate.accuracy.protocol.sampling", accuracy.protocol.sampling)?;
+            positive("evaluate.accuracy.protocol.samples", accuracy.protocol.samples as usize)?;
+            if accuracy.teacher && !matches!(self.collect, TraceSource::Teacher(_)) {
+                return Err("evaluate.accuracy.teacher is true, but [collect] names no teacher".into());
+            }
+        }
+        positive("pack.sequence_length", self.pack.sequence_length)?;
+        let optimizer = &self.train.optimizer;
+        for (name, value) in [
+            ("learning_rate", optimizer.learning_rate),
+            ("max_grad_norm", optimizer.max_grad_norm),
+            ("epsilon", optimizer.epsilon),
+        ] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(format!("train.optimizer.{name} is {value}; it must be above 0"));
+            }
+        }
+        for (name, value) in [("beta1", optimizer.beta1), ("beta2", optimizer.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(format!("train.optimizer.{name} is {value}; it must be in [0, 1)"));
+            }
+        }
+        if !(self.export.shard_gigabytes > 0.0) {
+            return Err("export.shard_gigabytes must be above 0".into());
+        }
+        Ok(())
+    }
+
+    /// Names of the inputs the recipe needs.
+    pub fn inputs(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        let accuracy = self.evaluate.accuracy.as_ref().map(|a| &a.problems);
+        for source in [Some(&self.prompts), accuracy].into_iter().flatten() {
+            if let ProblemSource::File(file) = source {
+                names.push(file.input.as_str());
+            }
+        }
+        if let TraceSource::Import(file) = &self.collect {
+            names.push(&file.input);
+        }
+        if let Base::Folder { input } = &self.student.base {
+            names.push(input);
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+fn positive(field: &str, value: usize) -> Result<(), String> {
+    if value == 0 { Err(format!("{field} is 0; it must be 1 or more")) } else { Ok(()) }
+}
+
+fn sampling(field: &str, sampling: Sampling) -> Result<(), String> {
+    let Sampling { temperature, top_p, max_tokens } = sampling;
+    if !(0.0..=10.0).contains(&temperature) {
+        return Err(format!("{field}.temperature is {temperature}; it must be from 0 to 10"));
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        return Err(format!("{field}.top_p is {top_p}; it must be above 0 and at most 1"));
+    }
+    positive(&format!("{field}.max_tokens"), max_tokens as usize)
+}

@@ -1,0 +1,310 @@
+//! What the report consists of, in blocks that both formats render: so both say the same.
+
+use super::bars::{accuracy_bars, colour, funnel_bars};
+use super::charts::{LineChart, line_chart, sparkline};
+use super::findings::{
+    END_STEPS, computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds, training_summary,
+};
+use super::histogram::length_histogram;
+use super::number::{bytes, compact, count, counted, duration, interval, number, percent};
+use super::{Export, FunnelRow, RunReport, SampleTrace};
+
+/// A part of the report with its heading.
+pub(super) struct Section<'a> {
+    /// Unique in the report.
+    pub(super) id: &'static str,
+    /// The heading.
+    pub(super) title: &'static str,
+    /// What it holds, never empty.
+    pub(super) blocks: Vec<Block<'a>>,
+}
+
+/// A piece of a section.
+pub(super) enum Block<'a> {
+    /// A heading below the section's.
+    Heading(&'static str),
+    /// Running text.
+    Paragraph(String),
+    /// Rows and columns.
+    Table(Table),
+    /// A drawing for the page, and the table that stands in for it where nothing can be drawn.
+    Drawing {
+        /// HTML with inline SVG.
+        html: String,
+        /// The same in text; `None` where a table that follows says it all.
+        instead: Option<Table>,
+    },
+    /// Checks that passed.
+    Checks(&'a [String]),
+    /// Traces to read.
+    Samples(&'a [SampleTrace]),
+    /// The recipe's text.
+    Recipe(&'a str),
+}
+
+/// A table. The first cell of each row heads the row.
+pub(super) struct Table {
+    /// What it shows.
+    pub(super) caption: &'static str,
+    /// The columns' headings; each tells by its variant how its column is set.
+    pub(super) heads: Vec<Cell>,
+    /// The rows.
+    pub(super) rows: Vec<Vec<Cell>>,
+    /// What has to be said below it; may be empty.
+    pub(super) note: String,
+}
+
+/// A cell of a table.
+pub(super) enum Cell {
+    /// Words.
+    Text(String),
+    /// A number, set to the right.
+    Number(String),
+    /// A file name, a fingerprint.
+    Code(String),
+    /// The name of a model, with the class of its colour.
+    Model(String, &'static str),
+    /// A number with a bar for its share of the whole, and the class of the bar's colour.
+    Bar(String, f64, &'static str),
+}
+
+impl Cell {
+    /// What the cell says.
+    pub(super) fn text(&self) -> &str {
+        let (Self::Text(text) | Self::Number(text) | Self::Code(text) | Self::Model(text, _) | Self::Bar(text, ..)) =
+            self;
+        text
+    }
+
+    fn share(share: f64, colour: &'static str) -> Self {
+        Self::Bar(percent(share), share, colour)
+    }
+}
+
+/// Headings of a column of text and of columns of numbers.
+fn heads(text: &str, numbers: &[&str]) -> Vec<Cell> {
+    let numbers = numbers.iter().map(|number| Cell::Number((*number).to_owned()));
+    std::iter::once(Cell::Text(text.to_owned())).chain(numbers).collect()
+}
+
+/// A row of a heading and numbers.
+fn row<const N: usize>(heading: Cell, numbers: [String; N]) -> Vec<Cell> {
+    std::iter::once(heading).chain(numbers.into_iter().map(Cell::Number)).collect()
+}
+
+/// The sections that the report has content for.
+pub(super) fn sections(report: &RunReport) -> Vec<Section<'_>> {
+    let samples = if report.samples.is_empty() { vec![] } else { vec![Block::Samples(&report.samples)] };
+    let recipe = if report.recipe_text.trim().is_empty() { vec![] } else { vec![Block::Recipe(&report.recipe_text)] };
+    let all = [
+        ("accuracy", "Accuracy", accuracy(report)),
+        ("training", "Training", training(report)),
+        ("traces", "Traces", traces(report)),
+        ("samples", "Samples", samples),
+        ("export", "Exported model", report.export.as_ref().map_or_else(Vec::new, export)),
+        ("stages", "Stages", stages(report)),
+        ("recipe", "Recipe", recipe),
+    ];
+    let filled = all.into_iter().filter(|(_, _, blocks)| !blocks.is_empty());
+    filled.map(|(id, title, blocks)| Section { id, title, blocks }).collect()
+}
+
+fn accuracy(report: &RunReport) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    if let Some(protocol) = protocol(report) {
+        blocks.push(Block::Paragraph(protocol));
+        blocks.push(Block::Drawing { html: accuracy_bars(report), instead: None });
+        let rows = report.accuracy.iter().map(|of| {
+            let numbers = [
+                percent(of.accuracy),
+                interval(of.low, of.high),
+                count(of.problems as u64),
+                count(u64::from(of.samples_per_problem)),
+                number(of.mean_tokens.round()),
+                percent(of.truncated),
+            ];
+            row(Cell::Model(of.label.clone(), colour(&of.model)), numbers)
+        });
+        blocks.push(Block::Table(Table {
+            caption: "Accuracy of each model",
+            heads: heads("Model", &["Pass@1", "95 % interval", "Problems", "Samples each", "Mean tokens", "Cut off"]),
+            rows: rows.collect(),
+            note: String::new(),
+        }));
+    }
+    if !report.accuracy_by_kind.is_empty() {
+        let columns = kind_columns(report);
+        let mut heads = heads("Kind", &["Problems"]);
+        heads.extend(columns.iter().map(|(model, label)| Cell::Model(label.clone(), colour(model))));
+        let rows = report.accuracy_by_kind.iter().map(|of| {
+            let share = |model: &String| of.accuracy.get(model).copied().unwrap_or(f64::NAN);
+            let mut cells = row(Cell::Text(of.kind.clone()), [count(of.problems as u64)]);
+            cells.extend(columns.iter().map(|(model, _)| Cell::share(share(model), colour(model))));
+            cells
+        });
+        blocks.push(Block::Heading("By kind of problem"));
+        let (caption, rows, note) = ("Accuracy by kind of problem", rows.collect(), String::new());
+        blocks.push(Block::Table(Table { caption, heads, rows, note }));
+    }
+    blocks
+}
+
+const LOSS: LineChart = LineChart {
+    id: "loss",
+    title: "Training loss, nats per token",
+    height: 260,
+    noisy: true,
+    value: |point| point.loss,
+};
+const GRAD_NORM: LineChart =
+    LineChart { id: "norm", title: "Gradient norm", height: 150, noisy: true, value: |point| point.grad_norm };
+const LEARNING_RATE: LineChart =
+    LineChart { id: "rate", title: "Learning rate", height: 150, noisy: false, value: |point| point.learning_rate };
+
+fn training(report: &RunReport) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let draw = |chart: &LineChart| line_chart(chart, &report.training).unwrap_or_default();
+    let loss = draw(&LOSS);
+    if !loss.is_empty() {
+        let rows = report.training.iter().map(|curve| {
+            vec![Cell::Model(curve.name.clone(), colour(&curve.name)), Cell::Text(sparkline(curve, LOSS.value))]
+        });
+        let heads = vec![Cell::Text("Training".to_owned()), Cell::Text("Loss over the steps".to_owned())];
+        let (caption, rows, note) = ("Training loss", rows.collect(), String::new());
+        blocks.push(Block::Drawing { html: loss, instead: Some(Table { caption, heads, rows, note }) });
+    }
+    let small = draw(&GRAD_NORM) + &draw(&LEARNING_RATE);
+    if !small.is_empty() {
+        blocks.push(Block::Drawing { html: format!("<div class=\"pair\">{small}</div>"), instead: None });
+    }
+    if !report.training.is_empty() {
+        blocks.push(Block::Table(training_table(report)));
+    }
+    if let Some(loss) = report.held_out_loss {
+        blocks.push(Block::Paragraph(format!(
+            "On {} tokens of traces kept out of training the student’s loss is {} nats per token (perplexity {}), before \
+             distillation {} (perplexity {}).",
+            count(loss.tokens),
+            number(loss.after),
+            number(loss.after.exp()),
+            number(loss.before),
+            number(loss.before.exp())
+        )));
+    }
+    blocks
+}
+
+fn training_table(report: &RunReport) -> Table {
+    let summaries: Vec<_> = report.training.iter().map(training_summary).collect();
+    let rows = report.training.iter().zip(&summaries).map(|(curve, summary)| {
+        let numbers = [
+            compact(curve.parameters),
+            count(u64::from(summary.steps)),
+            count(curve.tokens),
+            number(curve.tokens_per_second),
+            format!("{} → {}", number(summary.first_loss), number(summary.last_loss)),
+            number(summary.peak_grad_norm),
+        ];
+        row(Cell::Model(curve.name.clone(), colour(&curve.name)), numbers)
+    });
+    let broken: usize = summaries.iter().map(|summary| summary.not_finite).sum();
+    let broken = match broken {
+        0 => String::new(),
+        _ => format!(" {} with a loss or gradient norm that is not finite left out.", counted(broken, "step")),
+    };
+    Table {
+        caption: "Trainings in numbers",
+        heads: heads("Training", &["Parameters", "Steps", "Tokens", "Tokens/s", "Loss", "Peak gradient norm"]),
+        rows: rows.collect(),
+        note: format!("Loss: mean of the first and of the last {END_STEPS} steps.{broken}"),
+    }
+}
+
+fn traces(report: &RunReport) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let steps = funnel_steps(report);
+    if !steps.is_empty() {
+        let rows =
+            steps.iter().map(|step| row(Cell::Text(step.rule.clone()), [count(step.remaining as u64), dropped(step)]));
+        let (heads, rows) = (heads("Rule", &["Left", "Dropped"]), rows.collect());
+        let instead = Table { caption: "Curation", heads, rows, note: String::new() };
+        blocks.push(Block::Heading("Curation"));
+        blocks.push(Block::Paragraph(
+            "What each rule left of the traces that came to it, and what it dropped.".to_owned(),
+        ));
+        blocks.push(Block::Drawing { html: funnel_bars(&steps), instead: Some(instead) });
+    }
+    if let Some(html) = length_histogram(report) {
+        let rows = report.lengths.iter().filter_map(|series| {
+            let of = length_summary(&series.lengths)?;
+            let lengths =
+                [of.median, of.mean.round() as u32, of.p95, of.longest].map(|length| count(u64::from(length)));
+            let [median, mean, p95, longest] = lengths;
+            let numbers = [count(series.lengths.len() as u64), median, mean, p95, longest];
+            Some(row(Cell::Text(series.name.clone()), numbers))
+        });
+        blocks.push(Block::Heading("Length"));
+        blocks.push(Block::Drawing { html, instead: None });
+        blocks.push(Block::Table(Table {
+            caption: "Lengths in numbers",
+            heads: heads("Traces", &["Number", "Median", "Mean", "95th percentile", "Longest"]),
+            rows: rows.collect(),
+            note: if report.length_unit.is_empty() {
+                String::new()
+            } else {
+                format!("Lengths in {}.", report.length_unit)
+            },
+        }));
+    }
+    blocks
+}
+
+/// What a funnel step dropped, as a count and as a share of what had come to it.
+pub(super) fn dropped(step: &FunnelRow) -> String {
+    let share = step.dropped as f64 / (step.dropped + step.remaining) as f64;
+    match step.dropped {
+        0 => "0".to_owned(),
+        dropped => format!("{} ({})", count(dropped as u64), percent(share)),
+    }
+}
+
+fn export(export: &Export) -> Vec<Block<'_>> {
+    let size = export.files.iter().map(|file| file.bytes).sum();
+    let files = counted(export.files.len(), "file");
+    let mut blocks =
+        vec![Block::Paragraph(format!("Hugging Face folder {}: {files}, {}.", export.folder, bytes(size)))];
+    if !export.checks.is_empty() {
+        blocks.push(Block::Checks(&export.checks));
+    }
+    if !export.files.is_empty() {
+        let rows = export.files.iter().map(|file| row(Cell::Code(file.name.clone()), [bytes(file.bytes)]));
+        let (heads, rows) = (heads("File", &["Size"]), rows.collect());
+        blocks.push(Block::Table(Table { caption: "Exported files", heads, rows, note: String::new() }));
+    }
+    blocks
+}
+
+fn stages(report: &RunReport) -> Vec<Block<'_>> {
+    if report.stages.is_empty() {
+        return Vec::new();
+    }
+    let longest = report.stages.iter().map(|stage| stage.seconds).filter(|s| s.is_finite()).fold(0.0, f64::max);
+    let rows = report.stages.iter().map(|stage| {
+        vec![
+            Cell::Text(stage.stage.clone()),
+            Cell::Text(stage.summary.clone()),
+            Cell::Text(if stage.cached { "reused" } else { "computed" }.to_owned()),
+            Cell::Bar(duration(stage.seconds), stage.seconds / longest, colour("")),
+            Cell::Code(stage.fingerprint.clone()),
+        ]
+    });
+    let reused = computed_earlier(report).map_or_else(String::new, |seconds| {
+        format!(" {} of it is from earlier runs, whose artifacts were reused.", duration(seconds))
+    });
+    vec![Block::Table(Table {
+        caption: "Stages of the run",
+        heads: ["Stage", "Result", "State", "Time", "Fingerprint"].map(|head| Cell::Text(head.to_owned())).into(),
+        rows: rows.collect(),
+        note: format!("All stages: {}.{reused}", duration(total_seconds(report))),
+    })]
+}

@@ -1,0 +1,259 @@
+//! What the numbers of a run say: the headline, the key figures and the derived statistics that both formats print.
+
+use std::cmp::Ordering;
+
+use super::number::{compact, count, counted, duration, number, percent};
+use super::{AccuracyRow, FunnelRow, RunReport, TrainingCurve};
+
+/// The result of the run in one sentence, made from the best evidence it has.
+pub(super) fn headline(report: &RunReport) -> String {
+    let (before, after) = (model(report, "before"), model(report, "after"));
+    if let Some(after) = after {
+        let result = measured(after);
+        let (verb, of) = match before.map(|row| (after.accuracy.total_cmp(&row.accuracy), percent(row.accuracy))) {
+            Some((Ordering::Greater, from)) => (format!("The student went from {from} to"), "on"),
+            Some((Ordering::Less, from)) => (format!("The student fell from {from} to"), "on"),
+            Some((Ordering::Equal, _)) => ("The student stayed at".to_owned(), "on"),
+            None => ("The distilled student solves".to_owned(), "of"),
+        };
+        let control = model(report, "control").map_or_else(String::new, |control| {
+            format!("; trained on bare answers instead, it reached {}", percent(control.accuracy))
+        });
+        return format!("{verb} {result} {of} {}{control}.", counted(after.problems, "unseen problem"));
+    }
+    if let Some(row) = before.or_else(|| report.accuracy.iter().find(|row| row.accuracy.is_finite())) {
+        return format!(
+            "{} solves {} of {}.",
+            capitalised(&row.label),
+            measured(row),
+            counted(row.problems, "unseen problem")
+        );
+    }
+    if let Some(loss) = report.held_out_loss.filter(|loss| loss.before.is_finite() && loss.after.is_finite()) {
+        let verb = if loss.after < loss.before { "fell" } else { "went" };
+        return format!(
+            "The student’s held-out loss {verb} from {} to {} nats per token.",
+            number(loss.before),
+            number(loss.after)
+        );
+    }
+    if report.traces_total > 0 {
+        let share = percent(report.traces_selected as f64 / report.traces_total as f64);
+        return format!(
+            "{} of {} were selected ({share}).",
+            count(report.traces_selected as u64),
+            counted(report.traces_total, "trace")
+        );
+    }
+    match report.stages.len() {
+        0 => format!("Run {}.", report.name),
+        stages => format!("Run {} finished {}.", report.name, counted(stages, "stage")),
+    }
+}
+
+/// What has to be said beside the headline: the teacher's mark, and where the evidence is thin.
+pub(super) fn remarks(report: &RunReport) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let Some(after) = model(report, "after") else { return remarks };
+    let before = model(report, "before");
+    if let Some(teacher) = model(report, "teacher") {
+        let relation = match before {
+            _ if after.accuracy >= teacher.accuracy => ", which the student matches or exceeds".to_owned(),
+            Some(before) if before.accuracy < after.accuracy => {
+                let closed = (after.accuracy - before.accuracy) / (teacher.accuracy - before.accuracy);
+                format!(": the student closed {:.0} % of the distance to it", closed * 100.0)
+            }
+            _ => String::new(),
+        };
+        remarks.push(format!("The teacher reaches {}{relation}.", percent(teacher.accuracy)));
+    }
+    for (other, name) in [(before, "before distillation"), (model(report, "control"), "of the control")] {
+        if other.is_some_and(|other| overlap(other, after)) {
+            remarks.push(format!(
+                "The intervals of the student after distillation and {name} overlap: on {} the difference is not settled.",
+                counted(after.problems, "problem")
+            ));
+        }
+    }
+    if after.truncated >= 0.05 {
+        remarks.push(format!("{} of the student’s answers ran into the token limit.", percent(after.truncated)));
+    }
+    remarks
+}
+
+/// How the accuracies were measured; `None` without any.
+pub(super) fn protocol(report: &RunReport) -> Option<String> {
+    let first = report.accuracy.first()?;
+    let alike = |same: fn(&AccuracyRow, &AccuracyRow) -> bool| report.accuracy.iter().all(|row| same(row, first));
+    let problems = if alike(|a, b| a.problems == b.problems) {
+        format!(" on {} that no training saw", counted(first.problems, "problem"))
+    } else {
+        " on problems that no training saw".to_owned()
+    };
+    let samples = if alike(|a, b| a.samples_per_problem == b.samples_per_problem) {
+        format!(", {} each", counted(first.samples_per_problem as usize, "sampled answer"))
+    } else {
+        String::new()
+    };
+    Some(format!("Pass@1{problems}{samples}, with 95 % intervals."))
+}
+
+/// One key figure.
+pub(super) struct Figure {
+    /// The number.
+    pub(super) value: String,
+    /// What it counts.
+    pub(super) label: String,
+}
+
+/// The run in a few numbers.
+pub(super) fn figures(report: &RunReport) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut add = |value: String, label: String| figures.push(Figure { value, label });
+    if report.traces_total > 0 {
+        add(count(report.traces_selected as u64), format!("traces selected of {}", count(report.traces_total as u64)));
+    }
+    if let Some(curve) = report.training.iter().find(|curve| curve.name == "student").or(report.training.first()) {
+        add(compact(curve.parameters), "parameters trained".to_owned());
+        let speed = if curve.tokens_per_second.is_finite() {
+            format!(" at {} a second", number(curve.tokens_per_second))
+        } else {
+            String::new()
+        };
+        add(compact(curve.tokens), format!("training tokens{speed}"));
+    }
+    if let Some(loss) = report.held_out_loss {
+        add(number(loss.after), format!("held-out loss, from {}", number(loss.before)));
+    }
+    if !report.stages.is_empty() {
+        let cached = report.stages.iter().filter(|stage| stage.cached).count();
+        let reused = if cached > 0 { format!(", {cached} reused") } else { String::new() };
+        add(duration(total_seconds(report)), format!("for {}{reused}", counted(report.stages.len(), "stage")));
+    }
+    figures
+}
+
+/// Seconds of all stages, whenever they were computed.
+pub(super) fn total_seconds(report: &RunReport) -> f64 {
+    report.stages.iter().map(|stage| stage.seconds).filter(|seconds| seconds.is_finite()).sum()
+}
+
+/// Seconds of the stages that this run took from earlier ones; `None` if it computed all.
+pub(super) fn computed_earlier(report: &RunReport) -> Option<f64> {
+    let cached = || report.stages.iter().filter(|stage| stage.cached);
+    cached().next()?;
+    Some(cached().map(|stage| stage.seconds).filter(|seconds| seconds.is_finite()).sum())
+}
+
+/// The funnel from all traces to those selected, with the ends that the rules leave out.
+pub(super) fn funnel_steps(report: &RunReport) -> Vec<FunnelRow> {
+    if report.funnel.is_empty() {
+        return Vec::new();
+    }
+    let total = report.traces_total.max(report.funnel[0].remaining + report.funnel[0].dropped);
+    let mut steps = vec![FunnelRow { rule: "all traces".to_owned(), dropped: 0, remaining: total }];
+    steps.extend(report.funnel.iter().cloned());
+    let left = steps.last().map_or(total, |step| step.remaining);
+    if left > report.traces_selected {
+        let dropped = left - report.traces_selected;
+        steps.push(FunnelRow { rule: "selected".to_owned(), dropped, remaining: report.traces_selected });
+    }
+    steps
+}
+
+/// The models that the table by kind has columns for, with their labels: in the order of the accuracies, then others.
+pub(super) fn kind_columns(report: &RunReport) -> Vec<(String, String)> {
+    let has = |model: &str| report.accuracy_by_kind.iter().any(|row| row.accuracy.contains_key(model));
+    let mut columns: Vec<(String, String)> = report
+        .accuracy
+        .iter()
+        .filter(|row| has(&row.model))
+        .map(|row| (row.model.clone(), row.label.clone()))
+        .collect();
+    for model in report.accuracy_by_kind.iter().flat_map(|row| row.accuracy.keys()) {
+        if !columns.iter().any(|(known, _)| known == model) {
+            columns.push((model.clone(), model.clone()));
+        }
+    }
+    columns
+}
+
+/// A training in a row of numbers.
+pub(super) struct TrainingSummary {
+    /// Steps trained.
+    pub(super) steps: u32,
+    /// Mean loss of the first steps.
+    pub(super) first_loss: f64,
+    /// Mean loss of the last steps.
+    pub(super) last_loss: f64,
+    /// Largest gradient norm.
+    pub(super) peak_grad_norm: f64,
+    /// Steps whose loss or gradient norm was not finite.
+    pub(super) not_finite: usize,
+}
+
+/// Steps that a mean at either end of a training is taken over.
+pub(super) const END_STEPS: usize = 10;
+
+/// Summarises a training curve; numbers that cannot be had are NaN, which prints as a dash.
+pub(super) fn training_summary(curve: &TrainingCurve) -> TrainingSummary {
+    let losses: Vec<f64> = curve.points.iter().map(|point| point.loss).filter(|loss| loss.is_finite()).collect();
+    let norms = curve.points.iter().map(|point| point.grad_norm).filter(|norm| norm.is_finite());
+    let end = losses.len().min(END_STEPS);
+    TrainingSummary {
+        steps: curve.points.last().map_or(0, |point| point.step),
+        first_loss: mean(&losses[..end]),
+        last_loss: mean(&losses[losses.len() - end..]),
+        peak_grad_norm: norms.reduce(f64::max).unwrap_or(f64::NAN),
+        not_finite: curve.points.iter().filter(|point| !point.loss.is_finite() || !point.grad_norm.is_finite()).count(),
+    }
+}
+
+/// The lengths of a set of traces in a row of numbers.
+pub(super) struct LengthSummary {
+    /// Half are at most this long.
+    pub(super) median: u32,
+    /// The mean.
+    pub(super) mean: f64,
+    /// 95 % are at most this long.
+    pub(super) p95: u32,
+    /// The longest.
+    pub(super) longest: u32,
+}
+
+/// Summarises lengths (percentiles by nearest rank); `None` if there are none.
+pub(super) fn length_summary(lengths: &[u32]) -> Option<LengthSummary> {
+    let mut sorted = lengths.to_vec();
+    sorted.sort_unstable();
+    let rank = |share: f64| sorted.get(((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1)).copied();
+    let mean = sorted.iter().map(|length| f64::from(*length)).sum::<f64>() / sorted.len() as f64;
+    Some(LengthSummary { median: rank(0.5)?, mean, p95: rank(0.95)?, longest: *sorted.last()? })
+}
+
+/// The row of a model, if it was evaluated and has a number.
+pub(super) fn model<'a>(report: &'a RunReport, name: &str) -> Option<&'a AccuracyRow> {
+    report.accuracy.iter().find(|row| row.model == name && row.accuracy.is_finite())
+}
+
+/// An accuracy with its interval in whole percents, as the headline prints it.
+fn measured(row: &AccuracyRow) -> String {
+    if row.low.is_finite() && row.high.is_finite() {
+        let (low, high) = (row.low * 100.0, row.high * 100.0);
+        format!("{} (95 % interval {low:.0}–{high:.0})", percent(row.accuracy))
+    } else {
+        percent(row.accuracy)
+    }
+}
+
+fn overlap(a: &AccuracyRow, b: &AccuracyRow) -> bool {
+    a.low <= b.high && b.low <= a.high
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

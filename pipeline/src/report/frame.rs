@@ -1,0 +1,65 @@
+//! The frame of a chart: axes, ticks, grid and labels around a drawing, as inline SVG.
+//!
+//! The outer SVG is as wide as the page lets it be and holds text at its natural size; an inner one stretches a
+//! 1000 by 1000 square over the same area and holds the marks, whose strokes do not scale. So one drawing is legible
+//! on a phone and on paper, without a script.
+
+use super::number::number;
+use super::scale::Axis;
+use super::text::{each, escape};
+
+/// Side of the inner square.
+pub(super) const SIDE: f64 = 1000.0;
+
+/// Axes, grid and labels around a drawing.
+pub(super) struct Frame<'a> {
+    /// Unique on the page.
+    pub(super) id: &'static str,
+    /// What is drawn.
+    pub(super) title: &'a str,
+    /// What is to be seen, for those who cannot see it.
+    pub(super) description: String,
+    /// Pixels.
+    pub(super) height: u32,
+    /// From left to right.
+    pub(super) x_axis: &'a Axis,
+    /// From the bottom to the top.
+    pub(super) y_axis: &'a Axis,
+    /// What the x axis counts.
+    pub(super) x_label: &'a str,
+}
+
+impl Frame<'_> {
+    /// The drawing within its frame; `marks` are in the coordinates of the inner square, y downwards.
+    pub(super) fn svg(&self, marks: &str) -> String {
+        let Self { id, height, .. } = self;
+        let y_ticks = each(&self.y_axis.ticks, |tick| {
+            let y = (1.0 - self.y_axis.position(*tick)) * f64::from(*height);
+            format!(
+                "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"y\" x=\"-8\" y=\"{:.1}\">{}</text>",
+                y + 4.0,
+                number(*tick)
+            )
+        });
+        let x_ticks = each(&self.x_axis.ticks, |tick| {
+            let x = format!("{:.2}%", self.x_axis.position(*tick) * 100.0);
+            format!(
+                "<line class=\"tick\" x1=\"{x}\" x2=\"{x}\" y1=\"{height}\" y2=\"{}\"/><text x=\"{x}\" y=\"{}\">{}</text>",
+                height + 5,
+                height + 19,
+                number(*tick)
+            )
+        });
+        format!(
+            "<div class=\"frame\"><svg role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" width=\"100%\" height=\"{height}\">\
+             <title id=\"{id}-title\">{title}</title><desc id=\"{id}-desc\">{desc}</desc>{y_ticks}{x_ticks}\
+             <text class=\"axis\" x=\"100%\" y=\"{label_y}\">{label}</text>\
+             <svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" width=\"100%\" height=\"{height}\">{marks}</svg>\
+             <line class=\"base\" x1=\"0\" x2=\"100%\" y1=\"{height}\" y2=\"{height}\"/></svg></div>",
+            title = escape(self.title),
+            desc = escape(&self.description),
+            label_y = height + 37,
+            label = escape(self.x_label),
+        )
+    }
+}

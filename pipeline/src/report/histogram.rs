@@ -1,0 +1,129 @@
+//! The histogram of trace lengths: every series over the same bins, the parts before the whole.
+
+use super::RunReport;
+use super::frame::{Frame, SIDE};
+use super::number::{count, number};
+use super::scale::{Axis, Spread, round_step};
+use super::text::{each, escape};
+
+/// Most bins, about.
+const BINS: usize = 48;
+
+/// Draws the lengths of all series over the same bins; `None` without lengths.
+pub(super) fn length_histogram(report: &RunReport) -> Option<String> {
+    let series: Vec<_> = report.lengths.iter().filter(|series| !series.lengths.is_empty()).collect();
+    let bins = Bins::for_lengths(series.iter().flat_map(|series| series.lengths.iter().copied()))?;
+    let counts: Vec<Vec<usize>> = series.iter().map(|series| bins.count(&series.lengths)).collect();
+    let most = counts.iter().flatten().copied().max().unwrap_or(0);
+    let y_axis = Axis::rounded(Spread::Linear, 0.0, most as f64, 5);
+    let unit = if report.length_unit.is_empty() { "units" } else { &report.length_unit };
+
+    let marks = each(0..bins.edges.len() - 1, |bin| {
+        let (low, high) = (bins.edges[bin], bins.edges[bin + 1]);
+        let (left, right) = (bins.axis.position(low) * SIDE, bins.axis.position(high) * SIDE);
+        let (x, width) = (left + 1.0, (right - left - 2.0).max(1.0));
+        let rects = each(counts.iter().enumerate(), |(index, counts)| {
+            let height = y_axis.position(counts[bin] as f64) * SIDE;
+            let (class, y) = (class(index), SIDE - height);
+            format!("<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>")
+        });
+        let numbers = each(series.iter().zip(&counts), |(series, counts)| {
+            format!("; {}: {}", series.name, count(counts[bin] as u64))
+        });
+        let title = escape(&format!("{}–{} {unit}{numbers}", number(low), number(high)));
+        // An unseen rectangle makes the whole column answer to the pointer.
+        let width = right - left;
+        let touch = format!("<rect class=\"touch\" x=\"{left:.1}\" width=\"{width:.1}\" height=\"{SIDE}\"/>");
+        format!("<g><title>{title}</title>{rects}{touch}</g>")
+    });
+    let legend = each(series.iter().enumerate(), |(index, series)| {
+        format!(
+            "<span class=\"key\"><svg width=\"14\" height=\"14\" aria-hidden=\"true\"><rect class=\"{}\" width=\"14\" \
+                 height=\"14\" rx=\"2\"/></svg><bdi>{}</bdi> <small>{}</small></span>",
+            class(index),
+            escape(&series.name),
+            count(series.lengths.len() as u64)
+        )
+    });
+    let description = each(series.iter().zip(&counts), |(series, counts)| {
+        let peak = (0..counts.len()).max_by_key(|bin| counts[*bin]).unwrap_or(0);
+        format!(
+            "{}: {} traces; the most frequent lengths are {} to {} {unit}. ",
+            series.name,
+            series.lengths.len(),
+            number(bins.edges[peak]),
+            number(bins.edges[peak + 1])
+        )
+    });
+    let logarithmic = if bins.axis.spread == Spread::Log { ", log scale" } else { "" };
+    let frame = Frame {
+        id: "lengths",
+        title: "Number of traces by length",
+        description,
+        height: 240,
+        x_axis: &bins.axis,
+        y_axis: &y_axis,
+        x_label: unit,
+    };
+    Some(format!(
+        "<figure class=\"plot\"><figcaption><small>Number of traces by length in {}{logarithmic}</small><span \
+         class=\"legend\">{legend}</span></figcaption>{}</figure>",
+        escape(unit),
+        frame.svg(&marks)
+    ))
+}
+
+/// The class that colours a series, by its place.
+fn class(index: usize) -> &'static str {
+    ["l-0", "l-1", "l-2", "l-3"][index.min(3)]
+}
+
+struct Bins {
+    axis: Axis,
+    edges: Vec<f64>,
+}
+
+impl Bins {
+    /// Round linear bins, or logarithmic ones where the longest is far beyond the shortest.
+    fn for_lengths(lengths: impl Iterator<Item = u32>) -> Option<Self> {
+        let mut sorted: Vec<u32> = lengths.collect();
+        sorted.sort_unstable();
+        let (shortest, longest) = (f64::from(*sorted.first()?), f64::from(*sorted.last()?));
+        let usual = f64::from(sorted[sorted.len() * 3 / 4]);
+        if shortest >= 1.0 && longest > 6.0 * usual {
+            let (low, ratio) = (shortest.ln(), ((longest + 1.0) / shortest).ln());
+            let edges: Vec<f64> = (0..=BINS).map(|bin| (low + ratio * bin as f64 / BINS as f64).exp()).collect();
+            return Some(Self { axis: Axis::exact(Spread::Log, shortest, longest + 1.0, 6), edges });
+        }
+        let step = round_step((longest - shortest).max(1.0), BINS).max(1.0);
+        let first = (shortest / step).floor();
+        let bins = (longest / step).floor() - first + 1.0;
+        let edges: Vec<f64> = (0..=bins as usize).map(|bin| (first + bin as f64) * step).collect();
+        Some(Self { axis: Axis::exact(Spread::Linear, edges[0], edges[edges.len() - 1], 6), edges })
+    }
+
+    fn count(&self, lengths: &[u32]) -> Vec<usize> {
+        let bins = self.edges.len() - 1;
+        let mut counts = vec![0; bins];
+        for length in lengths {
+            let beyond = self.edges.partition_point(|edge| *edge <= f64::from(*length));
+            counts[beyond.saturating_sub(1).min(bins - 1)] += 1;
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_is_counted_once() {
+        for lengths in [vec![5], vec![0, 0, 7], (0..500).collect(), vec![100, 120, 130, 90_000], vec![u32::MAX, 0]] {
+            let bins = Bins::for_lengths(lengths.iter().copied()).unwrap();
+            assert_eq!(bins.count(&lengths).iter().sum::<usize>(), lengths.len());
+            assert!(bins.edges.len() <= 2 * BINS + 2, "{}", bins.edges.len());
+            assert!(bins.edges[0] <= f64::from(*lengths.iter().min().unwrap()));
+        }
+    }
+}

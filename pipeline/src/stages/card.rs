@@ -1,0 +1,83 @@
+//! The model card: YAML that the Hub reads, then what was done and measured.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+use student::base::Base;
+
+use super::evaluate::Measured;
+use super::number;
+use crate::recipe::{Recipe, TraceSource};
+
+/// The text of `README.md`.
+pub fn write(recipe: &Recipe, measured: &Measured, training: &Value) -> String {
+    let mut card = String::new();
+    // Writing to a string cannot fail.
+    let _ = compose(&mut card, recipe, measured, training);
+    card
+}
+
+fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &Value) -> std::fmt::Result {
+    let student = &training["student"];
+    writeln!(card, "---\nlicense: {}\nlibrary_name: transformers\npipeline_tag: text-generation", recipe.export.licence)?;
+    writeln!(card, "tags:\n- reasoning\n- distillation\n- r1-distill\n---\n")?;
+    writeln!(card, "# {}\n\n{}\n", recipe.export.model_name, recipe.description)?;
+    writeln!(card, "## How it was made\n")?;
+    let base = match &recipe.student.base {
+        Base::Folder { input } => format!("the model given as input `{input}`"),
+        Base::Random { .. } => "random weights".to_owned(),
+    };
+    let traces = match &recipe.collect {
+        TraceSource::Teacher(teacher) => format!("sampled from the teacher `{}`", teacher.model),
+        TraceSource::Import(file) => format!("imported (`{}`, teacher {})", file.input, file.columns.teacher),
+        TraceSource::Worked(_) => "solutions written by the problem generator".to_owned(),
+    };
+    writeln!(card, "- Starting point: {base}")?;
+    writeln!(card, "- Reasoning traces: {traces}, selected by `{}`", recipe.curate.policy)?;
+    writeln!(
+        card,
+        "- Supervised fine-tuning on the assistant's part: {} steps, {} tokens ({} supervised), peak learning rate {}",
+        number(student, "steps"),
+        number(student, "tokens"),
+        number(student, "supervised_tokens"),
+        recipe.train.optimizer.learning_rate
+    )?;
+    writeln!(card, "- Parameters: {}\n", number(student, "parameters"))?;
+    if !measured.accuracy.is_empty() || measured.held_out.is_some() {
+        writeln!(card, "## What was measured\n")?;
+    }
+    if let Some(settings) = &recipe.evaluate.accuracy {
+        let protocol = &settings.protocol;
+        writeln!(
+            card,
+            "pass@1 on problems that were not trained on, {} samples each at temperature {}, top-p {}, at most {} tokens; \
+             95 % Wilson intervals.\n",
+            protocol.samples, protocol.sampling.temperature, protocol.sampling.top_p, protocol.sampling.max_tokens
+        )?;
+        writeln!(card, "| model | pass@1 | 95 % interval | problems |\n|---|---|---|---|")?;
+        for r in &measured.accuracy {
+            writeln!(
+                card,
+                "| {} | {:.1} % | {:.1} – {:.1} % | {} |",
+                r.model,
+                100.0 * r.accuracy,
+                100.0 * r.low,
+                100.0 * r.high,
+                r.problems
+            )?;
+        }
+        writeln!(card)?;
+    }
+    if let Some(loss) = &measured.held_out {
+        writeln!(
+            card,
+            "Loss on held-out traces: {:.4} nats a token before, {:.4} after ({} tokens).\n",
+            loss.before, loss.after, loss.tokens
+        )?;
+    }
+    writeln!(card, "## Limits\n")?;
+    writeln!(
+        card,
+        "It was trained on one kind of traces and measured only as above; nothing was done for safety. Weights are bf16."
+    )
+}

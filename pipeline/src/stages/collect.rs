@@ -1,0 +1,138 @@
+//! Stage 2: traces, sampled from a teacher, imported from a file, or written by the problem generator.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use data::artifact::Artifact;
+use data::parquet_file::{read_folder, write_records};
+use data::problems::Problem;
+use data::record::{FinishReason, Prompt, Trace, short_hash};
+use serde_json::{Value, json};
+
+use super::prompts::{Prompts, prompts};
+use super::{number, realize, summary, teacher_access};
+use crate::console::Progress;
+use crate::error::{Failure, Result};
+use crate::recipe::{self, ProblemSource, TraceSource};
+use crate::run::{Halt, Run};
+
+/// Marker: `traces/*.parquet`, and the ledger beside them where a teacher was asked.
+#[derive(Debug)]
+pub struct Traces;
+
+/// Collects the traces.
+pub fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
+    let describe = |s: &Value| format!("{} traces, {}", number(s, "traces"), s["source"].as_str().unwrap_or_default());
+    realize(run, &run.plan.collect, describe, |dir| {
+        let prompts = prompts(&input.dir)?;
+        let folder = dir.join("traces");
+        match &run.recipe.collect {
+            TraceSource::Teacher(teacher) => {
+                ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces"))
+            }
+            TraceSource::Import(file) => {
+                let traces = data::import::import(run.options.input(&file.input)?, &file.columns)?;
+                import(&prompts, traces, &folder)
+            }
+            TraceSource::Worked(_) => worked(run, &prompts, &folder),
+        }
+    })
+}
+
+/// The folders in which earlier runs of this recipe kept what a stage bought: a trace's id is its request, whatever else
+/// has changed since.
+pub fn earlier(run: &Run, dir: &Path, folder: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(&run.store.root) else { return Vec::new() };
+    let others = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders: Vec<PathBuf> = others.map(|entry| entry.path()).filter(|path| path != dir).collect();
+    folders.sort();
+    folders.into_iter().map(|path| path.join(folder)).filter(|path| path.is_dir()).collect()
+}
+
+/// Asks a teacher for every problem, except for what `earlier` folders hold; also used to measure it.
+pub fn ask(
+    run: &Run,
+    teacher: &recipe::Teacher,
+    prompts: &[Prompt],
+    folder: &Path,
+    earlier: &[PathBuf],
+) -> Result<Value> {
+    let access = teacher_access::reach(run, teacher)?;
+    let request = teacher::Request {
+        teacher: access.name.clone(),
+        instruction: teacher.instruction.clone(),
+        samples: teacher.samples,
+        sampling: teacher.sampling,
+        seed: teacher.seed,
+    };
+    std::fs::create_dir_all(folder).map_err(|e| data::Error::io("create", folder, e))?;
+    for other in earlier {
+        teacher::adopt(prompts, &request, other, folder)?;
+    }
+    let bar = Progress::new("teacher", (prompts.len() * teacher.samples as usize) as u64);
+    let progress = |p: teacher::Progress| {
+        let message = format!("{} tokens, {} failed", p.completion_tokens, p.failed);
+        bar.set(p.done as u64, p.total as u64, &message);
+    };
+    let stop = run.stop.watch();
+    let collected = run.runtime.block_on(teacher::collect(
+        prompts,
+        &request,
+        &access.endpoint,
+        folder,
+        &stop,
+        &progress,
+    ))?;
+    let mut result = summary(&collected)?;
+    result["source"] = json!(format!("{} new from {}", collected.new, access.name));
+    Ok(result)
+}
+
+/// Keeps the traces whose prompt is among those to learn from.
+fn import(prompts: &[Prompt], traces: Vec<Trace>, folder: &Path) -> Result<Value> {
+    let wanted: std::collections::HashSet<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
+    let all = traces.len();
+    let traces: Vec<Trace> = traces.into_iter().filter(|t| wanted.contains(t.prompt_id.as_str())).collect();
+    if traces.is_empty() {
+        return Err(Failure::usage(format!(
+            "none of the {all} imported traces answers a problem of [prompts]; do both sections name the question column?"
+        )));
+    }
+    write_records(&folder.join("traces-00000.parquet"), &traces)?;
+    Ok(json!({"traces": traces.len(), "source": format!("imported ({} answer other problems)", all - traces.len())}))
+}
+
+/// The generator's own solutions.
+fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
+    let ProblemSource::Procedural(spec) = &run.recipe.prompts else {
+        return Err(Failure::usage("collect.kind \"worked\" needs prompts.kind \"procedural\""));
+    };
+    let problems = data::problems::generate(spec)?;
+    let solutions: HashMap<&str, &Problem> = problems.iter().map(|p| (p.prompt.id.as_str(), p)).collect();
+    let traces: Vec<Trace> = prompts
+        .iter()
+        .filter_map(|prompt| solutions.get(prompt.id.as_str()))
+        .map(|problem| Trace {
+            id: short_hash(format!("worked\u{1f}{}", problem.prompt.id).as_bytes()),
+            prompt_id: problem.prompt.id.clone(),
+            sample: 0,
+            thinking: Some(problem.thinking.clone()),
+            answer: problem.answer.clone(),
+            finish_reason: FinishReason::Stop,
+            prompt_tokens: None,
+            completion_tokens: None,
+            teacher: "worked".into(),
+            temperature: None,
+            top_p: None,
+            max_tokens: None,
+            seed: None,
+        })
+        .collect();
+    write_records(&folder.join("traces-00000.parquet"), &traces)?;
+    Ok(json!({"traces": traces.len(), "source": "written by the problem generator"}))
+}
+
+/// All traces of a collection.
+pub fn traces(dir: &Path) -> Result<Vec<Trace>> {
+    Ok(read_folder(&dir.join("traces"))?)
+}

@@ -1,0 +1,234 @@
+//! Stage 6: teacher, student before and after, and control, on problems none of them has seen; and the held-out loss.
+
+use std::path::Path;
+
+use data::artifact::{Artifact, read_json, write_json};
+use data::chat::ChatFormat;
+use data::parquet_file::{read_folder, read_records, write_records};
+use data::record::{Prompt, Sample, Trace};
+use data::verify::verify;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use student::Model;
+use student::engine::Engine;
+use student::evaluate::{EvalReport, evaluate};
+use student::serve::stop_ids;
+use student::train::{load_trained, mean_loss};
+
+use super::collect::{ask, earlier};
+use super::pack::{Packed, base_dir, rows};
+use super::prompts::{Prompts, problems};
+use super::train::Checkpoint;
+use super::{realize, summary};
+use crate::console::{Progress, say};
+use crate::error::{Failure, Result};
+use crate::recipe::{Accuracy, Teacher, TraceSource};
+use crate::run::{Halt, Run};
+
+/// Marker: `eval.json`, `samples/*.parquet`.
+#[derive(Debug)]
+pub struct Evaluation;
+
+/// What `eval.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Accuracy of each model.
+    pub accuracy: Vec<EvalReport>,
+    /// Loss on held-out traces.
+    pub held_out: Option<HeldOut>,
+}
+
+/// Mean loss per supervised token on traces that were not trained on, nats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOut {
+    /// Of the base.
+    pub before: f64,
+    /// Of the student.
+    pub after: f64,
+    /// Supervised tokens.
+    pub tokens: u64,
+}
+
+/// Sequences decoded together.
+const BATCH: usize = 64;
+
+/// Measures all models.
+pub fn stage(
+    run: &Run,
+    prompts: &Artifact<Prompts>,
+    packed: &Artifact<Packed>,
+    checkpoint: &Artifact<Checkpoint>,
+) -> std::result::Result<Artifact<Evaluation>, Halt> {
+    let describe = |s: &Value| s["headline"].as_str().unwrap_or_default().to_owned();
+    realize(run, &run.plan.evaluate, describe, |dir| {
+        let held_out = held_out(run, packed, checkpoint, dir)?;
+        let accuracy = match &run.recipe.evaluate.accuracy {
+            Some(settings) => accuracy(run, settings, &problems(&prompts.dir)?, packed, checkpoint, dir)?,
+            None => Vec::new(),
+        };
+        let measured = Measured { accuracy, held_out };
+        print_table(&measured);
+        write_json(&dir.join("eval.json"), &measured)?;
+        let mut result = summary(&measured)?;
+        result["headline"] = headline(&measured).into();
+        Ok(result)
+    })
+}
+
+fn headline(measured: &Measured) -> String {
+    let of = |name: &str| measured.accuracy.iter().find(|r| r.model == name).map(|r| 100.0 * r.accuracy);
+    match (of("before"), of("after"), &measured.held_out) {
+        (Some(before), Some(after), _) => format!("accuracy {before:.1} % before, {after:.1} % after"),
+        (_, _, Some(loss)) => format!("held-out loss {:.3} before, {:.3} after", loss.before, loss.after),
+        _ => "nothing to measure".into(),
+    }
+}
+
+fn print_table(measured: &Measured) {
+    if !measured.accuracy.is_empty() {
+        say(&format!("    {:<8} {:>8}   {:<17} {:>11} {:>8}", "model", "pass@1", "95 % interval", "mean tokens", "cut off"));
+    }
+    for r in &measured.accuracy {
+        let interval = format!("{:.1} – {:.1} %", 100.0 * r.low, 100.0 * r.high);
+        say(&format!(
+            "    {:<8} {:>6.1} %   {interval:<17} {:>11.0} {:>6.1} %",
+            r.model,
+            100.0 * r.accuracy,
+            r.mean_tokens,
+            100.0 * r.truncated
+        ));
+    }
+    if let Some(loss) = &measured.held_out {
+        say(&format!("    held-out loss {:.4} before, {:.4} after ({} tokens)", loss.before, loss.after, loss.tokens));
+    }
+}
+
+/// The model of one name, as it is exported: rounded to bf16 where it was trained.
+fn model(run: &Run, packed: &Artifact<Packed>, checkpoint: &Artifact<Checkpoint>, name: &str) -> Result<Model> {
+    let base = run.recipe.student.base.model(&base_dir(run, &packed.dir)?, &run.options.device.open()?)?;
+    Ok(match name {
+        "before" => base,
+        "after" => load_trained(base, &checkpoint.dir.join("student"))?.rounded_to_bf16(),
+        _ => load_trained(base, &checkpoint.dir.join(name))?.rounded_to_bf16(),
+    })
+}
+
+fn held_out(
+    run: &Run,
+    packed: &Artifact<Packed>,
+    checkpoint: &Artifact<Checkpoint>,
+    dir: &Path,
+) -> Result<Option<HeldOut>> {
+    if run.recipe.pack.held_out == 0 {
+        return Ok(None);
+    }
+    let path = dir.join("held_out.json");
+    if path.is_file() {
+        return Ok(Some(read_json(&path)?));
+    }
+    let rows = rows(&packed.dir, "held_out")?;
+    let loss = |name| -> Result<f64> {
+        let model = model(run, packed, checkpoint, name)?;
+        let progress = Progress::new(&format!("held-out loss {name}"), rows.len() as u64);
+        let shown = |done: usize| {
+            progress.set(done as u64, rows.len() as u64, "");
+            !run.stop.asked()
+        };
+        Ok(mean_loss(&model, &rows, run.recipe.train.rows_per_pass, &shown)?)
+    };
+    let tokens = rows.iter().map(data::pack::PackedRow::supervised_tokens).sum();
+    let measured = HeldOut { before: loss("before")?, after: loss("after")?, tokens };
+    write_json(&path, &measured)?;
+    Ok(Some(measured))
+}
+
+/// Samples every model that is measured; each one's samples are kept as they are done, so that a stopped run resumes.
+fn accuracy(
+    run: &Run,
+    settings: &Accuracy,
+    problems: &[Prompt],
+    packed: &Artifact<Packed>,
+    checkpoint: &Artifact<Checkpoint>,
+    dir: &Path,
+) -> Result<Vec<EvalReport>> {
+    let names = [("teacher", settings.teacher), ("before", true), ("after", true), ("control", settings.control)];
+    let mut reports = Vec::new();
+    for (name, _) in names.into_iter().filter(|(_, wanted)| *wanted) {
+        let path = dir.join(format!("samples/{name}.parquet"));
+        if !path.is_file() {
+            let samples = if name == "teacher" {
+                of_teacher(run, settings, problems, dir)?
+            } else {
+                of_model(run, settings, problems, packed, name, &model(run, packed, checkpoint, name)?)?
+            };
+            write_records(&path, &samples)?;
+        }
+        reports.push(EvalReport::of(name, &read_records::<Sample>(&path)?));
+    }
+    Ok(reports)
+}
+
+fn of_model(
+    run: &Run,
+    settings: &Accuracy,
+    problems: &[Prompt],
+    packed: &Artifact<Packed>,
+    name: &str,
+    model: &Model,
+) -> Result<Vec<Sample>> {
+    let dir = base_dir(run, &packed.dir)?;
+    let format = ChatFormat::from_dir(&dir)?;
+    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, usize::MAX, BATCH);
+    let total = (problems.len() * settings.protocol.samples as usize) as u64;
+    let bar = Progress::new(name, total);
+    let progress = |done: usize| {
+        bar.set(done as u64, total, "samples");
+        !run.stop.asked()
+    };
+    Ok(evaluate(&engine, &format, problems, &settings.protocol, name, &progress)?)
+}
+
+/// The teacher answers at its endpoint, as it did when traces were collected.
+fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -> Result<Vec<Sample>> {
+    let TraceSource::Teacher(teacher) = &run.recipe.collect else {
+        return Err(Failure::usage("evaluate.accuracy.teacher is true, but [collect] names no teacher"));
+    };
+    let protocol = &settings.protocol;
+    let asked = Teacher {
+        samples: protocol.samples,
+        instruction: protocol.instruction.clone(),
+        sampling: protocol.sampling,
+        seed: protocol.seed,
+        ..teacher.clone()
+    };
+    let folder = dir.join("teacher");
+    ask(run, &asked, problems, &folder, &earlier(run, dir, "teacher"))?;
+    let traces: Vec<Trace> = read_folder(&folder)?;
+    let by_id: std::collections::HashMap<&str, &Prompt> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
+    let samples = traces.iter().filter_map(|trace| {
+        let prompt = by_id.get(trace.prompt_id.as_str())?;
+        let gold = prompt.answer.clone().unwrap_or_default();
+        let verdict = verify(&gold, &trace.answer);
+        Some(Sample {
+            model: "teacher".into(),
+            prompt_id: prompt.id.clone(),
+            kind: prompt.kind.clone(),
+            sample: trace.sample,
+            question: prompt.question.clone(),
+            completion: trace.text(),
+            extracted: verdict.extracted,
+            correct: verdict.correct,
+            gold,
+            finish_reason: trace.finish_reason,
+            tokens: trace.completion_tokens.unwrap_or_default(),
+        })
+    });
+    Ok(samples.collect())
+}
+
+/// What was measured.
+pub fn measured(dir: &Path) -> Result<Measured> {
+    Ok(read_json(&dir.join("eval.json"))?)
+}

@@ -1,0 +1,52 @@
+//! The stages, one file each. A stage takes the artifacts of those before it, so that leaving one out or swapping two
+//! does not compile; its work is done by `data`, `teacher` and `student`.
+
+pub mod collect;
+pub mod curate;
+pub mod evaluate;
+pub mod export;
+pub mod pack;
+pub mod prompts;
+pub mod report;
+pub mod train;
+
+mod card;
+mod teacher_access;
+
+use std::path::Path;
+
+use data::artifact::Artifact;
+use serde_json::Value;
+
+use crate::console::{duration, say};
+use crate::error::Result;
+use crate::run::{Halt, Run};
+use crate::store::Stage;
+
+/// Runs a stage or finds its result, says so, and halts the pipeline if it was the last one asked for.
+fn realize<T>(
+    run: &Run,
+    stage: &Stage,
+    describe: impl Fn(&Value) -> String,
+    build: impl FnOnce(&Path) -> Result<Value>,
+) -> std::result::Result<Artifact<T>, Halt> {
+    let label = format!("{}/8 {:<9}", stage.number, stage.name);
+    let (artifact, cached) = run.store.realize::<T>(stage, |dir| {
+        say(&label);
+        build(dir)
+    })?;
+    let seconds = data::artifact::read_record(&artifact.dir)?.map_or(0.0, |record| record.seconds);
+    let how = if cached { "cached".to_owned() } else { duration(seconds) };
+    say(&format!("{label} {} ({how})", describe(&artifact.summary)));
+    if run.to == stage.name { Err(Halt::Reached) } else { Ok(artifact) }
+}
+
+/// A number of a stage's summary.
+fn number(summary: &Value, field: &str) -> u64 {
+    summary[field].as_u64().unwrap_or_default()
+}
+
+/// A value as JSON for a stage's summary.
+fn summary<T: serde::Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| crate::error::Failure::failed(format!("encoding a summary: {e}")))
+}

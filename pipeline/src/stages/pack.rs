@@ -1,0 +1,88 @@
+//! Stage 4: token rows with loss mask, segments and positions; and the base's folder where it is a new one.
+
+use std::path::{Path, PathBuf};
+
+use data::artifact::Artifact;
+use data::chat::ChatFormat;
+use data::pack::{PackReport, PackedRow, Supervision, pack};
+use data::parquet_file::{read_records, write_records};
+use data::record::{CuratedTrace, short_hash};
+use serde_json::{Value, json};
+use student::base::Base;
+
+use super::curate::{Curated, curated};
+use super::{number, realize, summary};
+use crate::error::{Failure, Result};
+use crate::run::{Halt, Run};
+
+/// Marker: `packed/*.parquet`, and `base/` for a base made from random weights.
+#[derive(Debug)]
+pub struct Packed;
+
+/// Tokenizes and packs the student's rows, the held-out rows and the control's rows.
+pub fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result<Artifact<Packed>, Halt> {
+    let describe = |s: &Value| {
+        let train = &s["train"];
+        format!(
+            "{} rows, {} tokens, {:.1} % full, {} too long",
+            number(train, "rows"),
+            number(train, "tokens"),
+            100.0 * train["utilization"].as_f64().unwrap_or_default(),
+            number(train, "too_long")
+        )
+    };
+    realize(run, &run.plan.pack, describe, |dir| {
+        let curated = curated(&input.dir)?;
+        run.recipe.student.base.create(&curated, &dir.join("base"))?;
+        let format = ChatFormat::from_dir(&base_dir(run, dir)?)?;
+        let (held_out, training) = split(curated, run.recipe.pack.held_out, run.recipe.pack.seed)?;
+        let one = |name: &str, traces: &[CuratedTrace], supervision: Supervision| -> Result<PackReport> {
+            let settings = &run.recipe.pack;
+            let (rows, report) = pack(traces, &format, supervision, settings.sequence_length, settings.seed)?;
+            write_records(&dir.join(format!("packed/{name}.parquet")), &rows)?;
+            Ok(report)
+        };
+        let mut result = json!({"train": summary(&one("train", &training, Supervision::Thinking)?)?});
+        if !held_out.is_empty() {
+            result["held_out"] = summary(&one("held_out", &held_out, Supervision::Thinking)?)?;
+        }
+        if run.recipe.evaluate.accuracy.as_ref().is_some_and(|a| a.control) {
+            result["control"] = summary(&one("control", &training, Supervision::AnswerOnly)?)?;
+        }
+        Ok(result)
+    })
+}
+
+/// Takes `count` traces out, drawn by prompt, so that no problem is on both sides.
+fn split(curated: Vec<CuratedTrace>, count: usize, seed: u64) -> Result<(Vec<CuratedTrace>, Vec<CuratedTrace>)> {
+    let mut order: Vec<(String, CuratedTrace)> = curated
+        .into_iter()
+        .map(|trace| (short_hash(format!("{seed}\u{1f}{}", trace.prompt_id).as_bytes()), trace))
+        .collect();
+    order.sort_by(|a, b| (&a.0, &a.1.trace_id).cmp(&(&b.0, &b.1.trace_id)));
+    let mut cut = count.min(order.len());
+    while cut > 0 && cut < order.len() && order[cut].0 == order[cut - 1].0 {
+        cut += 1;
+    }
+    if cut == order.len() {
+        return Err(Failure::usage(format!(
+            "pack.held_out is {count}, and only {cut} traces were selected; nothing would be left to train on"
+        )));
+    }
+    let training = order.split_off(cut);
+    let plain = |side: Vec<(String, CuratedTrace)>| side.into_iter().map(|(_, trace)| trace).collect();
+    Ok((plain(order), plain(training)))
+}
+
+/// The base's folder: the user's, or the one made here.
+pub fn base_dir(run: &Run, packed: &Path) -> Result<PathBuf> {
+    match &run.recipe.student.base {
+        Base::Folder { input } => Ok(run.options.input(input)?.to_owned()),
+        Base::Random { .. } => Ok(packed.join("base")),
+    }
+}
+
+/// The rows of one set: `train`, `held_out` or `control`.
+pub fn rows(dir: &Path, name: &str) -> Result<Vec<PackedRow>> {
+    Ok(read_records(&dir.join(format!("packed/{name}.parquet")))?)
+}

@@ -1,0 +1,265 @@
+//! Stage 8: `report.html` and `report.md`, one page that shows the whole run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use data::artifact::{Artifact, read_record, write_bytes};
+use data::curate::Curation;
+use data::parquet_file::{read_folder, read_records};
+use data::record::{Metric, Prompt, Sample, Trace, Verdict};
+use serde_json::{Value, json};
+use student::export::ExportSummary;
+use student::train::TrainSummary;
+
+use super::collect::{Traces, traces};
+use super::curate::Curated;
+use super::evaluate::{Evaluation, Measured, measured};
+use super::export::Exported;
+use super::train::Checkpoint;
+use super::{prompts, realize};
+use crate::error::{Failure, Result};
+use crate::report::{
+    AccuracyRow, Export, ExportFile, FunnelRow, HeldOutLoss, KindRow, LengthSeries, RunReport, SampleTrace, StageRow,
+    TrainingCurve, TrainingPoint, html, markdown,
+};
+use crate::run::{Halt, Run};
+
+/// Marker: `report.html`, `report.md`.
+#[derive(Debug)]
+pub struct Report;
+
+/// Traces shown in full.
+const SAMPLES: usize = 12;
+
+/// Writes both pages.
+pub fn stage(
+    run: &Run,
+    traces_in: &Artifact<Traces>,
+    curated: &Artifact<Curated>,
+    checkpoint: &Artifact<Checkpoint>,
+    evaluation: &Artifact<Evaluation>,
+    exported: &Artifact<Exported>,
+) -> std::result::Result<(), Halt> {
+    let describe = |_: &Value| format!("{}/report/report.html", run.store.root.display());
+    realize::<Report>(run, &run.plan.report, describe, |dir| {
+        let curation: Curation = decode(&curated.summary)?;
+        let measured = measured(&evaluation.dir)?;
+        let all = traces(&traces_in.dir)?;
+        let verdicts: Vec<Verdict> = read_folder(&curated.dir.join("verdicts"))?;
+        let selected = selected(&curated.dir)?;
+        let (lengths, unit) = lengths(&all, &selected);
+        let report = RunReport {
+            name: run.recipe.name.clone(),
+            recipe_text: run.recipe_text.clone(),
+            date: date(),
+            device: run.options.device.to_string(),
+            stages: stages(run)?,
+            funnel: funnel(&curation),
+            traces_total: curation.total,
+            traces_selected: curation.selected,
+            accuracy: accuracy(&measured),
+            accuracy_by_kind: by_kind(&measured),
+            held_out_loss: measured.held_out.as_ref().map(|l| HeldOutLoss {
+                before: l.before,
+                after: l.after,
+                tokens: l.tokens,
+            }),
+            training: training(&checkpoint.dir, &checkpoint.summary)?,
+            lengths,
+            length_unit: unit.to_owned(),
+            samples: samples(run, &all, &verdicts, &evaluation.dir)?,
+            export: Some(export(run, &exported.summary)?),
+        };
+        write_bytes(&dir.join("report.html"), html(&report).as_bytes())?;
+        write_bytes(&dir.join("report.md"), markdown(&report).as_bytes())?;
+        Ok(json!({}))
+    })?;
+    Ok(())
+}
+
+fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
+    serde_json::from_value(value.clone())
+        .map_err(|e| Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again")))
+}
+
+/// Today, from the system's clock, as YYYY-MM-DD (UTC). Days to civil date after Hinnant, "chrono-compatible low-level
+/// date algorithms".
+fn date() -> String {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let days = (seconds / 86_400) as i64 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn stages(run: &Run) -> Result<Vec<StageRow>> {
+    let mut rows = Vec::new();
+    for stage in run.plan.stages() {
+        if let Some(record) = read_record(&run.store.dir(stage))? {
+            rows.push(StageRow {
+                stage: stage.name.to_owned(),
+                fingerprint: record.fingerprint,
+                seconds: record.seconds,
+                cached: false,
+                summary: String::new(),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn funnel(curation: &Curation) -> Vec<FunnelRow> {
+    let rows = curation.funnel.iter();
+    rows.map(|s| FunnelRow { rule: s.rule.clone(), dropped: s.dropped, remaining: s.remaining }).collect()
+}
+
+fn accuracy(measured: &Measured) -> Vec<AccuracyRow> {
+    let label = |model: &str| match model {
+        "teacher" => "teacher",
+        "before" => "student before distillation",
+        "after" => "student after distillation",
+        _ => "control: same steps on bare answers",
+    };
+    let rows = measured.accuracy.iter();
+    rows.map(|r| AccuracyRow {
+        model: r.model.clone(),
+        label: label(&r.model).to_owned(),
+        accuracy: r.accuracy,
+        low: r.low,
+        high: r.high,
+        problems: r.problems,
+        samples_per_problem: r.samples,
+        mean_tokens: r.mean_tokens,
+        truncated: r.truncated,
+    })
+    .collect()
+}
+
+fn by_kind(measured: &Measured) -> Vec<KindRow> {
+    let mut kinds: BTreeMap<&str, KindRow> = BTreeMap::new();
+    for report in &measured.accuracy {
+        for kind in &report.by_kind {
+            let row = kinds.entry(&kind.kind).or_insert_with(|| KindRow {
+                kind: kind.kind.clone(),
+                problems: kind.problems,
+                accuracy: BTreeMap::new(),
+            });
+            row.accuracy.insert(report.model.clone(), kind.accuracy);
+        }
+    }
+    kinds.into_values().collect()
+}
+
+fn training(dir: &Path, summaries: &Value) -> Result<Vec<TrainingCurve>> {
+    let mut curves = Vec::new();
+    for name in ["student", "control"] {
+        if summaries[name].is_null() {
+            continue;
+        }
+        let summary: TrainSummary = decode(&summaries[name])?;
+        let path = dir.join(name).join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(|e| data::Error::io("read", &path, e))?;
+        let points = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Metric>(line).ok())
+            .map(|m| TrainingPoint {
+                step: m.step,
+                loss: m.loss,
+                learning_rate: m.learning_rate,
+                grad_norm: m.grad_norm,
+            })
+            .collect();
+        curves.push(TrainingCurve {
+            name: name.to_owned(),
+            points,
+            tokens: summary.tokens,
+            tokens_per_second: summary.tokens as f64 / summary.seconds.max(1e-9),
+            parameters: summary.parameters,
+        });
+    }
+    Ok(curves)
+}
+
+fn selected(dir: &Path) -> Result<std::collections::HashSet<String>> {
+    let curated: Vec<data::record::CuratedTrace> = read_folder(&dir.join("curated"))?;
+    Ok(curated.into_iter().map(|trace| trace.trace_id).collect())
+}
+
+/// Lengths in tokens where the teacher said how many, else in characters.
+fn lengths(all: &[Trace], selected: &std::collections::HashSet<String>) -> (Vec<LengthSeries>, &'static str) {
+    let known = all.iter().all(|t| t.completion_tokens.is_some());
+    let length = |t: &Trace| t.completion_tokens.filter(|_| known).unwrap_or_else(|| t.text().chars().count() as u32);
+    let series = |name: &str, keep: &dyn Fn(&Trace) -> bool| LengthSeries {
+        name: name.to_owned(),
+        lengths: all.iter().filter(|t| keep(t)).map(length).collect(),
+    };
+    let both = vec![series("all traces", &|_| true), series("selected", &|t| selected.contains(&t.id))];
+    (both, if known { "tokens" } else { "characters" })
+}
+
+/// Some of the student's answers where it was sampled, and some traces: right and wrong ones.
+fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) -> Result<Vec<SampleTrace>> {
+    let mut shown = Vec::new();
+    let path = evaluation.join("samples/after.parquet");
+    if path.is_file() {
+        let samples: Vec<Sample> = read_records(&path)?;
+        let (right, wrong): (Vec<_>, Vec<_>) = samples.into_iter().partition(|s| s.correct);
+        for sample in right.into_iter().take(SAMPLES / 4).chain(wrong.into_iter().take(SAMPLES / 4)) {
+            let (thinking, answer) = data::think::split(None, &sample.completion);
+            shown.push(SampleTrace {
+                title: format!("student, {}", sample.kind),
+                verdict: if sample.correct { "verified" } else { "wrong" }.into(),
+                correct: Some(sample.correct),
+                question: sample.question,
+                thinking: thinking.unwrap_or_default(),
+                answer,
+                gold: Some(sample.gold),
+            });
+        }
+    }
+    let prompts = prompts::prompts(&run.store.dir(&run.plan.prompts))?;
+    let prompts: BTreeMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
+    let room = SAMPLES - shown.len();
+    let judged: Vec<(&Trace, &Verdict)> = all.iter().zip(verdicts).filter(|(t, v)| t.id == v.trace_id).collect();
+    let (right, wrong): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, v)| v.correct != Some(false));
+    let few_wrong = wrong.into_iter().take(room / 2);
+    let count = room - few_wrong.len();
+    for (trace, verdict) in right.into_iter().take(count).chain(few_wrong) {
+        let Some(prompt) = prompts.get(trace.prompt_id.as_str()) else { continue };
+        let word = match verdict {
+            Verdict { well_formed: false, .. } => "malformed",
+            Verdict { finished: false, .. } => "cut off",
+            Verdict { correct: Some(true), .. } => "verified",
+            Verdict { correct: Some(false), .. } => "wrong",
+            Verdict { correct: None, .. } => "no gold answer",
+        };
+        shown.push(SampleTrace {
+            title: format!("teacher {}, {}", trace.teacher, prompt.kind).trim_end_matches(", ").to_owned(),
+            verdict: word.into(),
+            correct: verdict.correct,
+            question: prompt.question.clone(),
+            thinking: trace.thinking.clone().unwrap_or_default(),
+            answer: trace.answer.clone(),
+            gold: prompt.answer.clone(),
+        });
+    }
+    Ok(shown)
+}
+
+fn export(run: &Run, summary: &Value) -> Result<Export> {
+    let summary: ExportSummary = decode(summary)?;
+    let checks = vec![
+        format!(
+            "loaded again, its logits on {} tokens equal those of the weights it was written from (largest difference {})",
+            summary.checked_tokens, summary.reload_difference
+        ),
+        format!("rounding to bf16 changed logits by at most {:.4}", summary.rounding_difference),
+    ];
+    let files = summary.files.into_iter().map(|(name, bytes)| ExportFile { name, bytes }).collect();
+    Ok(Export { folder: format!("{}/export/model", run.store.root.display()), files, checks })
+}

@@ -1,0 +1,73 @@
+//! Reaching the recipe's teacher. The embedded one is served by the student's server on loopback, so that every teacher
+//! is asked in the same way.
+
+use std::sync::Arc;
+
+use student::serve::ChatModel;
+use tokio::sync::oneshot;
+
+use crate::error::{Failure, Result};
+use crate::recipe;
+use crate::run::Run;
+
+/// Sequences the embedded teacher decodes together.
+const BATCH: usize = 64;
+
+/// A teacher that answers at its endpoint for as long as this lives.
+pub struct Access {
+    /// Where and how to ask.
+    pub endpoint: teacher::Endpoint,
+    /// The name in traces.
+    pub name: String,
+    _server: Option<oneshot::Sender<()>>,
+}
+
+/// Finds the teacher's endpoint, or starts the embedded one, and checks that it answers.
+pub fn reach(run: &Run, teacher: &recipe::Teacher) -> Result<Access> {
+    let options = &run.options;
+    let endpoint = |base_url: String, model: &str| teacher::Endpoint {
+        base_url,
+        model: model.to_owned(),
+        api_key: options.api_key.clone(),
+        concurrency: options.concurrency,
+        timeout: options.timeout,
+        max_attempts: options.max_attempts,
+    };
+    let access = if teacher.model == teacher::embedded::NAME {
+        let (base_url, server) = serve_embedded(run)?;
+        let mut endpoint = endpoint(base_url, teacher::embedded::NAME);
+        endpoint.api_key = None;
+        Access { endpoint, name: teacher::embedded::full_name(), _server: Some(server) }
+    } else {
+        let base_url = options.endpoint.clone().ok_or_else(|| {
+            Failure::usage(format!(
+                "the teacher {:?} is reached over HTTP: give its base URL as --endpoint http://HOST:PORT/v1",
+                teacher.model
+            ))
+        })?;
+        Access { endpoint: endpoint(base_url, &teacher.model), name: teacher.model.clone(), _server: None }
+    };
+    run.runtime.block_on(teacher::check(&access.endpoint))?;
+    Ok(access)
+}
+
+/// Starts the embedded teacher's server; it stops when the sender is dropped.
+fn serve_embedded(run: &Run) -> Result<(String, oneshot::Sender<()>)> {
+    let dir = run.options.runs.join(".embedded").join(teacher::embedded::fingerprint());
+    teacher::embedded::write(&dir)?;
+    let device = run.options.device.open()?;
+    let name = Some(teacher::embedded::NAME.to_owned());
+    let model = ChatModel::load(&dir, name, &device, usize::MAX, BATCH)?;
+    let failed = |e: std::io::Error| Failure::failed(format!("cannot listen on loopback for the embedded teacher: {e}"));
+    let listener = run.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let (sender, receiver) = oneshot::channel::<()>();
+    run.runtime.spawn(async move {
+        // Its failures reach the client as connection errors, which say where.
+        let _ = student::serve::serve(listener, Arc::new(model), async {
+            let _ = receiver.await;
+        })
+        .await;
+    });
+    Ok((format!("http://{address}/v1"), sender))
+}

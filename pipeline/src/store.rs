@@ -1,0 +1,147 @@
+//! The run folder: one folder a stage result, named by its fingerprint, found again or made.
+//!
+//! `RUNS/<recipe>/<n>-<stage>-<fingerprint>/` holds a result; the link `RUNS/<recipe>/<stage>` points to the one of the
+//! latest run. A result of an earlier recipe stays until it is removed, so going back to that recipe costs nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use data::artifact::{Artifact, ArtifactRecord, fingerprint, read_record};
+use serde_json::Value;
+
+use crate::error::{Failure, Result};
+
+/// A stage of a recipe: what decides its result.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Place in the pipeline, from 1.
+    pub number: usize,
+    /// Its name, also of its folder.
+    pub name: &'static str,
+    /// Raised when the stage's code changes what it produces.
+    pub version: u32,
+    /// The part of the recipe that decides the result.
+    pub spec: Value,
+    /// Fingerprints of the inputs, by name.
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl Stage {
+    /// Hash of all of the above.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.name, self.version, &self.spec, &self.inputs)
+    }
+}
+
+/// The folder of one recipe's results, locked against a second run.
+#[derive(Debug)]
+pub struct Store {
+    /// `RUNS/<recipe>`.
+    pub root: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the folder for reading.
+    pub fn open(runs: &Path, recipe: &str) -> Self {
+        Self { root: runs.join(recipe), _lock: None }
+    }
+
+    /// Opens the folder for a run; a second run of the same recipe at the same time is refused.
+    pub fn lock(runs: &Path, recipe: &str) -> Result<Self> {
+        let root = runs.join(recipe);
+        let refused = |e: std::io::Error| {
+            Failure::usage(format!(
+                "cannot write to the run folder {}: {e}; choose another with --runs DIR",
+                root.display()
+            ))
+        };
+        fs::create_dir_all(&root).map_err(refused)?;
+        let file = File::create(root.join(".lock")).map_err(refused)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { root, _lock: Some(file) }),
+            Err(TryLockError::WouldBlock) => Err(Failure::usage(format!(
+                "another run is using {}; wait for it, or choose another folder with --runs DIR",
+                root.display()
+            ))),
+            Err(TryLockError::Error(e)) => Err(refused(e)),
+        }
+    }
+
+    /// The folder of a stage's result, made or not.
+    pub fn dir(&self, stage: &Stage) -> PathBuf {
+        self.root.join(format!("{}-{}-{}", stage.number, stage.name, &stage.fingerprint()[..8]))
+    }
+
+    /// The folder of a stage's result in the latest run.
+    pub fn latest(&self, stage: &str) -> Option<PathBuf> {
+        let link = self.root.join(stage);
+        fs::read_link(&link).ok().map(|target| self.root.join(target)).filter(|dir| dir.is_dir())
+    }
+
+    /// The stage's result, if it is complete.
+    pub fn find<T>(&self, stage: &Stage) -> Result<Option<Artifact<T>>> {
+        Ok(Artifact::open(&self.dir(stage), &stage.fingerprint())?)
+    }
+
+    /// The stage's result: found, or built into its folder and recorded. `build` may find partial work there, left by a
+    /// run that was stopped, and returns the stage's summary.
+    pub fn realize<T>(&self, stage: &Stage, build: impl FnOnce(&Path) -> Result<Value>) -> Result<(Artifact<T>, bool)> {
+        let dir = self.dir(stage);
+        if let Some(found) = self.find(stage)? {
+            self.link(stage, &dir)?;
+            return Ok((found, true));
+        }
+        fs::create_dir_all(&dir)
+            .map_err(|e| Failure::usage(format!("cannot create {}: {e}; choose another folder with --runs DIR", dir.display())))?;
+        let started = Instant::now();
+        let summary = build(&dir)?;
+        let record = ArtifactRecord {
+            stage: stage.name.to_owned(),
+            version: stage.version,
+            fingerprint: stage.fingerprint(),
+            spec: stage.spec.clone(),
+            inputs: stage.inputs.clone(),
+            summary,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        let artifact = Artifact::publish(&dir, record)?;
+        self.link(stage, &dir)?;
+        Ok((artifact, false))
+    }
+
+    /// Points `RUNS/<recipe>/<stage>` to the result.
+    fn link(&self, stage: &Stage, dir: &Path) -> Result<()> {
+        let target = dir.file_name().unwrap_or_default();
+        let link = self.root.join(stage.name);
+        if fs::read_link(&link).is_ok_and(|current| current.as_os_str() == target) {
+            return Ok(());
+        }
+        let aside = self.root.join(format!(".{}.link", stage.name));
+        let _ = fs::remove_file(&aside);
+        std::os::unix::fs::symlink(target, &aside)
+            .and_then(|()| fs::rename(&aside, &link))
+            .map_err(|e| Failure::failed(format!("cannot write {}: {e}", link.display())))
+    }
+
+    /// All records of a stage in this folder, newest first: what `plan` compares with.
+    pub fn records(&self, stage: &str) -> Result<Vec<ArtifactRecord>> {
+        let Ok(entries) = fs::read_dir(&self.root) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if is_link || !name.contains(&format!("-{stage}-")) {
+                continue;
+            }
+            if let Some(record) = read_record(&entry.path())? {
+                let written = entry.path().join(data::artifact::RECORD_FILE).metadata().and_then(|m| m.modified()).ok();
+                found.push((written, record));
+            }
+        }
+        found.sort_by(|a, b| b.0.cmp(&a.0));
+        Ok(found.into_iter().map(|(_, record)| record).collect())
+    }
+}

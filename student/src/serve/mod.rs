@@ -1,0 +1,277 @@
+//! A model behind OpenAI's chat API, so that a student is asked as any teacher is.
+//!
+//! `POST /v1/chat/completions`, `GET /v1/models`, `GET /health`; fields and errors as OpenAI documents them, thinking
+//! apart from the answer as SGLang's `deepseek-r1` parser gives it. What a request gets depends on the request alone:
+//! the engine sees to that, and choice i of seed s draws from its own generator.
+
+mod choice;
+mod error;
+mod reply;
+mod text;
+mod wire;
+
+use std::future::{Future, IntoFuture};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use burn::tensor::Device;
+use data::artifact::read_json;
+use data::chat::ChatFormat;
+use data::record::{Sampling, short_hash};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+
+use self::choice::Choice;
+use self::error::{ApiError, ApiResult};
+use self::reply::{Reply, now};
+use self::wire::ChatRequest;
+use crate::engine::{Engine, Request};
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// Largest body, bytes.
+const BODY_LIMIT: usize = 4 << 20;
+/// Bodies above this are read and tokenized on a thread of their own, so that others are not kept waiting.
+const LONG_BODY: usize = 16 << 10;
+/// Long bodies read at a time; JSON in memory is many times its size.
+const LONG_BODIES: usize = 2;
+/// How long requests in progress may go on after the shutdown signal.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A model that can be asked.
+#[derive(Debug)]
+pub struct ChatModel {
+    /// The name it is asked for by.
+    pub name: String,
+    /// Its tokenizer and template.
+    pub format: ChatFormat,
+    /// What samples from it.
+    pub engine: Engine,
+}
+
+impl ChatModel {
+    /// Loads a model folder; `name` is the folder's unless given. `context` and `batch` as in [`Engine::start`].
+    pub fn load(dir: &Path, name: Option<String>, device: &Device, context: usize, batch: usize) -> Result<Self> {
+        let format = ChatFormat::from_dir(dir)?;
+        let stops = stop_ids(dir, &format)?;
+        let model = Model::load(dir, device)?;
+        let name = match name {
+            Some(name) => name,
+            None => {
+                let dir = dir.canonicalize().map_err(|e| data::Error::io("read", dir, e))?;
+                dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
+            }
+        };
+        Ok(Self { name, format, engine: Engine::start(model, stops, context, batch) })
+    }
+}
+
+/// The token ids that end a completion: end of turn, end of text, and what `generation_config.json` adds to them.
+pub fn stop_ids(dir: &Path, format: &ChatFormat) -> Result<Vec<u32>> {
+    let mut stops = vec![format.end_of_turn_id, format.eos_id];
+    let path = dir.join("generation_config.json");
+    if path.is_file() {
+        let config: Value = read_json(&path)?;
+        let listed = match &config["eos_token_id"] {
+            Value::Null => Vec::new(),
+            Value::Array(ids) => ids.iter().collect(),
+            id => vec![id],
+        };
+        for id in listed {
+            let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
+                Error::model(&path, format!("eos_token_id: {id} is not a token id"), "correct it, or remove the field")
+            })?;
+            stops.push(id);
+        }
+    }
+    stops.sort_unstable();
+    stops.dedup();
+    Ok(stops)
+}
+
+/// Answers requests until `shutdown` is done, then ends those in progress, within 30 seconds.
+pub async fn serve(
+    listener: TcpListener,
+    model: Arc<ChatModel>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // Otherwise each small chunk of a stream waits for the one before to be acknowledged. Refused, it is only slower.
+        let _ = connection.set_nodelay(true);
+    });
+    let (stopping, stopped) = oneshot::channel();
+    let server = axum::serve(listener, router(model)).with_graceful_shutdown(async move {
+        shutdown.await;
+        // Nobody waits for it if the server has ended.
+        let _ = stopping.send(());
+    });
+    let overdue = async move {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(DRAIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = server.into_future() => {
+            ended.map_err(|e| Error::invalid("server", e.to_string(), "start it again"))
+        }
+        () = overdue => Ok(()),
+    }
+}
+
+fn router(model: Arc<ChatModel>) -> Router {
+    let long_bodies = Arc::new(Semaphore::new(LONG_BODIES));
+    let server = Arc::new(Server { model, engine_ended: AtomicBool::new(false), long_bodies, since: now() });
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/models", get(models))
+        .route("/health", get(health))
+        .fallback(async |uri: Uri| ApiError::request(StatusCode::NOT_FOUND, format!("there is no {}", uri.path())))
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            let message = format!("{} does not take {method}", uri.path());
+            ApiError::request(StatusCode::METHOD_NOT_ALLOWED, message)
+        })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(server)
+}
+
+/// What all requests share.
+struct Server {
+    model: Arc<ChatModel>,
+    /// Whether a request has found the engine gone.
+    engine_ended: AtomicBool,
+    long_bodies: Arc<Semaphore>,
+    /// When it was started, seconds since 1970.
+    since: u64,
+}
+
+impl Server {
+    fn engine_has_ended(&self) -> ApiError {
+        self.engine_ended.store(true, Ordering::Relaxed);
+        ApiError::unavailable()
+    }
+}
+
+async fn health(State(server): State<Arc<Server>>) -> ApiResult<Json<Value>> {
+    if server.engine_ended.load(Ordering::Relaxed) {
+        return Err(ApiError::unavailable());
+    }
+    Ok(Json(json!({ "status": "ok" })))
+}
+
+async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
+    let model = json!({
+        "id": server.model.name,
+        "object": "model",
+        "created": server.since,
+        "owned_by": "r1-distill",
+        "max_model_len": server.model.engine.context(),
+    });
+    Json(json!({ "object": "list", "data": [model] }))
+}
+
+async fn chat(
+    State(server): State<Arc<Server>>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> ApiResult<Response> {
+    let body = body.map_err(|rejection| {
+        let limit = format!("{}; the limit is {BODY_LIMIT} bytes", rejection.body_text());
+        ApiError::request(rejection.status(), limit)
+    })?;
+    let prepared = if body.len() > LONG_BODY {
+        let permit = server.long_bodies.clone().acquire_owned().await.map_err(|e| ApiError::server(e.to_string()))?;
+        let model = server.model.clone();
+        // The permit goes along: the work goes on even if the client leaves.
+        let task = tokio::task::spawn_blocking(move || {
+            let prepared = Prepared::new(&model, &body);
+            drop(permit);
+            prepared
+        });
+        task.await.map_err(|e| ApiError::server(format!("reading the prompt failed: {e}")))??
+    } else {
+        Prepared::new(&server.model, &body)?
+    };
+    let Prepared { request, prompt, opens_thinking, max_tokens } = prepared;
+    let reply = Reply {
+        id: format!("chatcmpl-{:016x}", random()),
+        model: server.model.name.clone(),
+        prompt_tokens: prompt.len(),
+        include_usage: request.include_usage,
+    };
+    let sampling = Sampling { temperature: request.temperature, top_p: request.top_p, max_tokens };
+    let seed = request.seed.unwrap_or_else(random);
+    let mut choices = Vec::with_capacity(request.n as usize);
+    for index in 0..request.n {
+        let asked = Request { prompt: prompt.clone(), sampling, seed: seed_of_choice(seed, index) };
+        let events = server.model.engine.submit(asked).map_err(|e| match e {
+            Error::Invalid { what, .. } if what == "engine" => server.engine_has_ended(),
+            e => ApiError::server(e.to_string()),
+        })?;
+        choices.push(Choice::new(server.clone(), events, request.stop.clone(), opens_thinking));
+    }
+    if request.stream {
+        // Comments keep proxies and clients from taking a long queue for a dead connection.
+        return Ok(Sse::new(reply.stream(choices)).keep_alive(KeepAlive::default()).into_response());
+    }
+    Ok(Json(reply.whole(choices).await?).into_response())
+}
+
+/// A request that is ready for the engine.
+struct Prepared {
+    request: ChatRequest,
+    prompt: Vec<u32>,
+    /// Whether the template has written `<think>` at the end of the prompt.
+    opens_thinking: bool,
+    max_tokens: u32,
+}
+
+impl Prepared {
+    fn new(model: &ChatModel, body: &[u8]) -> ApiResult<Self> {
+        let request = ChatRequest::parse(body, &model.name)?;
+        // What a template raises is about the messages: roles that do not alternate, a system prompt it does not take.
+        let text =
+            model.format.render(&request.messages, true).map_err(|e| ApiError::field("messages", e.to_string()))?;
+        let prompt = model.format.tokenizer.encode(&text).map_err(|e| ApiError::server(e.to_string()))?;
+        let (tokens, context) = (prompt.len(), model.engine.context());
+        if tokens >= context {
+            let message = format!("the prompt has {tokens} tokens and the context is {context}; shorten messages");
+            return Err(ApiError::context_length("messages", message));
+        }
+        let room = (context - tokens) as u32;
+        let max_tokens = request.max_tokens.unwrap_or(room);
+        if max_tokens > room {
+            let message = format!(
+                "the prompt has {tokens} tokens, {max_tokens} are asked for, and the context is {context}; ask for at most {room}"
+            );
+            return Err(ApiError::context_length("max_tokens", message));
+        }
+        Ok(Self { request, prompt, opens_thinking: text.trim_end().ends_with("<think>"), max_tokens })
+    }
+}
+
+/// A seed for one choice: choice 1 of seed 7 is not choice 0 of seed 8.
+fn seed_of_choice(seed: u64, index: u32) -> u64 {
+    let hash = short_hash(format!("{seed}\u{1f}{index}").as_bytes());
+    u64::from_str_radix(&hash, 16).unwrap_or(seed)
+}
+
+/// A number that nobody can foresee: the keys of a new hasher are the system's randomness.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The teacher that ships with the binary: a small Qwen2 model that solves arithmetic word problems step by step.
+//!
+//! It is made by `recipes/embedded-teacher.toml`; `teacher/assets/README.md` is its model card. Its files are written to
+//! a folder and served like any other model.
+
+use std::path::Path;
+
+use data::artifact::write_bytes;
+use data::record::short_hash;
+
+use crate::Result;
+
+/// What recipes call it.
+pub const NAME: &str = "embedded";
+
+const FILES: [(&str, &[u8]); 5] = [
+    ("config.json", include_bytes!("../assets/config.json")),
+    ("generation_config.json", include_bytes!("../assets/generation_config.json")),
+    ("tokenizer.json", include_bytes!("../assets/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../assets/tokenizer_config.json")),
+    ("model.safetensors", include_bytes!("../assets/model.safetensors")),
+];
+
+/// Hash of its files.
+pub fn fingerprint() -> String {
+    let all: Vec<u8> = FILES.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes].concat()).collect();
+    short_hash(&all)
+}
+
+/// The name in traces: it changes with the files, so that traces of another version are never taken for its own.
+pub fn full_name() -> String {
+    format!("{NAME}-{}", &fingerprint()[..8])
+}
+
+/// Writes its model folder, unless it is there already.
+pub fn write(dir: &Path) -> Result<()> {
+    for (name, bytes) in FILES {
+        let path = dir.join(name);
+        if !std::fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64) {
+            write_bytes(&path, bytes)?;
+        }
+    }
+    Ok(())
+}

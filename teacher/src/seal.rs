@@ -1,0 +1,113 @@
+//! From the ledger to Parquet: the traces asked for, in the order of the prompts, whatever order they came in.
+
+use std::path::Path;
+
+use data::parquet_file::{parquet_files, write_records};
+use data::record::Trace;
+
+use crate::Result;
+use crate::ledger::Ledger;
+
+/// When a part is closed: whichever comes first, so that memory does not grow with the length of the traces.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartLimit {
+    pub(crate) rows: usize,
+    pub(crate) text_bytes: usize,
+}
+
+impl Default for PartLimit {
+    fn default() -> Self {
+        Self { rows: 50_000, text_bytes: 256 << 20 }
+    }
+}
+
+/// What was sealed.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Sealed {
+    pub(crate) traces: usize,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
+}
+
+/// Writes the traces of these ids into `dir/traces-00000.parquet` and on. All of them must be in the ledger.
+pub(crate) fn seal(ledger: &Ledger, ids: &[String], dir: &Path, limit: PartLimit) -> Result<Sealed> {
+    // Parts of an earlier sealing would be read along with ours; all they hold is in the ledger.
+    for path in parquet_files(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("traces-") {
+            std::fs::remove_file(&path).map_err(|e| data::Error::io("remove", &path, e))?;
+        }
+    }
+    let mut sealed = Sealed::default();
+    let (mut part, mut bytes, mut parts) = (Vec::new(), 0, 0);
+    let mut close = |part: &mut Vec<Trace>| {
+        write_records(&dir.join(format!("traces-{parts:05}.parquet")), part)?;
+        parts += 1;
+        part.clear();
+        Result::Ok(())
+    };
+    ledger.visit(ids, |trace| {
+        sealed.traces += 1;
+        sealed.prompt_tokens += u64::from(trace.prompt_tokens.unwrap_or(0));
+        sealed.completion_tokens += u64::from(trace.completion_tokens.unwrap_or(0));
+        bytes += trace.thinking.as_ref().map_or(0, String::len) + trace.answer.len();
+        part.push(trace);
+        if part.len() >= limit.rows || bytes >= limit.text_bytes {
+            close(&mut part)?;
+            bytes = 0;
+        }
+        Ok(())
+    })?;
+    if !part.is_empty() {
+        close(&mut part)?;
+    }
+    Ok(sealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::parquet_file::{read_folder, read_records};
+    use data::record::FinishReason;
+
+    fn trace(n: u32, text: usize) -> Trace {
+        Trace {
+            id: n.to_string(),
+            prompt_id: "p".into(),
+            sample: n,
+            thinking: n.is_multiple_of(2).then(|| "x".repeat(text)),
+            answer: "y".repeat(text),
+            finish_reason: FinishReason::Stop,
+            prompt_tokens: Some(2),
+            completion_tokens: (n != 1).then_some(10),
+            teacher: "t".into(),
+            temperature: None,
+            top_p: None,
+            max_tokens: None,
+            seed: None,
+        }
+    }
+
+    #[test]
+    fn parts_hold_the_wanted_traces_in_order_within_both_limits() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&dir.path().join("ledger.sqlite")).unwrap();
+        ledger.insert(&(0..9).rev().map(|n| trace(n, 10)).collect::<Vec<_>>()).unwrap();
+        let ids: Vec<String> = (0..7).map(|n| n.to_string()).collect();
+        let wanted: Vec<Trace> = (0..7).map(|n| trace(n, 10)).collect();
+        let rows_of = |limit| {
+            let sealed = seal(&ledger, &ids, dir.path(), limit).unwrap();
+            assert_eq!(sealed, Sealed { traces: 7, prompt_tokens: 14, completion_tokens: 60 });
+            assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), wanted);
+            let paths = parquet_files(dir.path()).unwrap();
+            paths.iter().map(|path| read_records::<Trace>(path).unwrap().len()).collect::<Vec<_>>()
+        };
+        assert_eq!(rows_of(PartLimit { rows: 3, text_bytes: 1000 }), [3, 3, 1]);
+        assert_eq!(rows_of(PartLimit { rows: 100, text_bytes: 50 }), [3, 4]);
+        // The parts of the sealing before are gone.
+        assert_eq!(rows_of(PartLimit::default()), [7]);
+
+        let error = seal(&ledger, &["77".to_owned()], dir.path(), PartLimit::default()).unwrap_err().to_string();
+        assert!(error.contains("trace 77 is not there"), "{error}");
+    }
+}
