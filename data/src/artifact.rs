@@ -85,12 +85,7 @@ impl<T> Artifact<T> {
     /// Publishes the record: the last act of a stage.
     pub fn publish(dir: &Path, record: ArtifactRecord) -> Result<Self> {
         write_json(&dir.join(RECORD_FILE), &record)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            fingerprint: record.fingerprint,
-            summary: record.summary,
-            kind: PhantomData,
-        })
+        Ok(Self { dir: dir.to_owned(), fingerprint: record.fingerprint, summary: record.summary, kind: PhantomData })
     }
 }
 
@@ -134,8 +129,8 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Publishes a value as indented JSON.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::engine(format!("encoding {}", path.display()), e))?;
+    let mut text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::engine(format!("encoding {}", path.display()), e))?;
     text.push('\n');
     write_bytes(path, text.as_bytes())
 }

@@ -216,7 +216,10 @@ mod tests {
                 let original = traces.iter().find(|t| t.trace_id == *trace_id).unwrap();
                 let tokens = format.conversation(&original.messages).unwrap();
                 assert_eq!(at.iter().map(|i| row.token_ids[*i]).collect::<Vec<_>>(), tokens.ids);
-                assert_eq!(at.iter().map(|i| row.position_ids[*i]).collect::<Vec<_>>(), (0..at.len() as u32).collect::<Vec<_>>());
+                assert_eq!(
+                    at.iter().map(|i| row.position_ids[*i]).collect::<Vec<_>>(),
+                    (0..at.len() as u32).collect::<Vec<_>>()
+                );
                 let counted = at.iter().filter(|i| row.loss_mask[**i]).count();
                 assert_eq!(counted, tokens.ids.len() - tokens.prompt_len);
             }

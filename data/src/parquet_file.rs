@@ -39,8 +39,7 @@ pub fn write_records<T: Serialize + DeserializeOwned>(path: &Path, records: &[T]
         let mut writer =
             ArrowWriter::try_new(file, schema.into(), Some(properties)).map_err(|e| Error::engine(doing(), e))?;
         for rows in records.chunks(ROW_GROUP_ROWS) {
-            let batch =
-                serde_arrow::to_record_batch(&fields, &rows).map_err(|e| Error::engine(doing(), e))?;
+            let batch = serde_arrow::to_record_batch(&fields, &rows).map_err(|e| Error::engine(doing(), e))?;
             writer.write(&batch).map_err(|e| Error::engine(doing(), e))?;
         }
         writer.close().map_err(|e| Error::engine(doing(), e))?;

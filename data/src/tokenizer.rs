@@ -16,11 +16,11 @@ use crate::artifact::write_bytes;
 use crate::{Error, Result};
 
 /// Qwen2's pre-tokenizer expression (transformers, `tokenization_qwen2.py`, `PRETOKENIZE_REGEX`).
-const QWEN2_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2_SPLIT: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The special tokens of DeepSeek-R1-Distill, in id order: BOS, EOS, user, assistant.
-pub const R1_SPECIAL: [&str; 4] =
-    ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"];
+pub const R1_SPECIAL: [&str; 4] = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"];
 
 /// Text to token ids and back.
 #[derive(Debug, Clone)]
@@ -49,10 +49,8 @@ impl Tokenizer {
         let split = Split::new(SplitPattern::Regex(QWEN2_SPLIT.into()), SplitDelimiterBehavior::Isolated, false)
             .map_err(|e| failed(&e))?;
         let byte_level = ByteLevel::new(false, false, false);
-        let pre_tokenizer = Sequence::new(vec![
-            PreTokenizerWrapper::Split(split),
-            PreTokenizerWrapper::ByteLevel(byte_level),
-        ]);
+        let pre_tokenizer =
+            Sequence::new(vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(byte_level)]);
         let mut tokenizer = TokenizerBuilder::new()
             .with_model(BPE::default())
             .with_normalizer(Some(NFC))

@@ -178,8 +178,8 @@ impl Recipe {
                 path.display()
             ))
         })?;
-        let recipe: Self =
-            toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
+        let recipe: Self = toml::from_str(&text)
+            .map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
         recipe.check().map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))?;
         Ok((recipe, text))
     }

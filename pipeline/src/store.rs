@@ -94,8 +94,9 @@ impl Store {
             self.link(stage, &dir)?;
             return Ok((found, true));
         }
-        fs::create_dir_all(&dir)
-            .map_err(|e| Failure::usage(format!("cannot create {}: {e}; choose another folder with --runs DIR", dir.display())))?;
+        fs::create_dir_all(&dir).map_err(|e| {
+            Failure::usage(format!("cannot create {}: {e}; choose another folder with --runs DIR", dir.display()))
+        })?;
         let started = Instant::now();
         let summary = build(&dir)?;
         let record = ArtifactRecord {

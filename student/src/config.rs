@@ -267,8 +267,7 @@ fn rope_scaling(wire: &Wire) -> std::result::Result<Option<RopeScaling>, String>
     if kind != "llama3" {
         return Err(format!("rope scaling {kind:?} is not supported"));
     }
-    let number =
-        |name: &str| value[name].as_f64().ok_or_else(|| format!("rope_scaling has no number {name:?}"));
+    let number = |name: &str| value[name].as_f64().ok_or_else(|| format!("rope_scaling has no number {name:?}"));
     Ok(Some(RopeScaling {
         factor: number("factor")?,
         low_freq_factor: number("low_freq_factor")?,

@@ -27,7 +27,8 @@ impl FromStr for DeviceName {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let (kind, index) = text.split_once(':').unwrap_or((text, "0"));
-        let index = index.parse().map_err(|_| format!("{text:?}: the part after ':' is a device number, as in cuda:0"))?;
+        let index =
+            index.parse().map_err(|_| format!("{text:?}: the part after ':' is a device number, as in cuda:0"))?;
         match kind {
             "cpu" if text == "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(index)),

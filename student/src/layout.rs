@@ -84,8 +84,8 @@ fn llama3(frequency: f64, scaling: &RopeScaling) -> f64 {
     } else if wavelength > low {
         frequency / scaling.factor
     } else {
-        let smooth = (original / wavelength - scaling.low_freq_factor)
-            / (scaling.high_freq_factor - scaling.low_freq_factor);
+        let smooth =
+            (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
         (1.0 - smooth) * frequency / scaling.factor + smooth * frequency
     }
 }

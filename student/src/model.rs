@@ -180,8 +180,7 @@ impl Model {
     /// ids `[N]` → last hidden states `[N, D]`, normed.
     fn hidden(&self, ids: &[u32], mut attending: Attending<'_>) -> Tensor<2> {
         let config = &self.config;
-        let heads =
-            Heads { query: config.num_attention_heads, key: config.num_key_value_heads, dim: config.head_dim };
+        let heads = Heads { query: config.num_attention_heads, key: config.num_key_value_heads, dim: config.head_dim };
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let count = ids.len();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &self.device());

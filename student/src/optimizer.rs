@@ -107,8 +107,7 @@ impl AdamW {
             let Some(gradient) = gradients.remove(&name) else { continue };
             let stand_in = placeholder(&tensor.device());
             let weight = std::mem::replace(tensor, stand_in).inner();
-            let moments =
-                self.moments.remove(&name).unwrap_or_else(|| (weight.zeros_like(), weight.zeros_like()));
+            let moments = self.moments.remove(&name).unwrap_or_else(|| (weight.zeros_like(), weight.zeros_like()));
             let vector = weight.dims()[0] == 1;
             let decay = if vector { 0.0 } else { settings.weight_decay };
             let own = AdamStep { weight_decay: decay, ..settings };

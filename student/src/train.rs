@@ -148,9 +148,8 @@ pub fn train(
 
 /// A trained model from the newest checkpoint of a finished training; `model` gives the architecture and device.
 pub fn load_trained(mut model: Model, dir: &Path) -> Result<Model> {
-    let path = checkpoint::latest(dir)?.ok_or_else(|| {
-        Error::model(dir, "there is no checkpoint", "remove the folder to train again")
-    })?;
+    let path = checkpoint::latest(dir)?
+        .ok_or_else(|| Error::model(dir, "there is no checkpoint", "remove the folder to train again"))?;
     checkpoint::load(&path, &mut model, None)?;
     Ok(model)
 }

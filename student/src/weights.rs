@@ -11,8 +11,8 @@ use data::artifact::{read_json, sync_folder, write_json};
 use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use safetensors::tensor::{Metadata, View};
 use safetensors::Dtype;
+use safetensors::tensor::{Metadata, View};
 use serde_json::{Value, json};
 
 use crate::config::ModelConfig;
@@ -42,7 +42,9 @@ impl TensorFile {
         file.read_exact(&mut size).map_err(|_| broken(format!("{length} bytes are too few for a safetensors file")))?;
         let header = u64::from_le_bytes(size);
         if header > HEADER_LIMIT || header + 8 > length {
-            return Err(broken(format!("its header claims {header} bytes of a file of {length}: cut short or not safetensors")));
+            return Err(broken(format!(
+                "its header claims {header} bytes of a file of {length}: cut short or not safetensors"
+            )));
         }
         let mut bytes = vec![0; header as usize];
         file.read_exact(&mut bytes).map_err(|e| data::Error::io("read", path, e))?;
@@ -123,7 +125,11 @@ impl Shards {
             shards.files.push(file);
         }
         if let Some(tensor) = listed.iter().flat_map(BTreeMap::keys).find(|t| !shards.holder.contains_key(*t)) {
-            return Err(Error::model(dir, format!("{tensor} is in the index but in no file"), "download the model again"));
+            return Err(Error::model(
+                dir,
+                format!("{tensor} is in the index but in no file"),
+                "download the model again",
+            ));
         }
         Ok(shards)
     }
@@ -146,7 +152,8 @@ impl Model {
             }
         }
         if let Some(extra) = shards.holder.keys().min() {
-            let problem = format!("{extra} is not a weight of {:?} ({} such)", config.architecture, shards.holder.len());
+            let problem =
+                format!("{extra} is not a weight of {:?} ({} such)", config.architecture, shards.holder.len());
             return Err(Error::model(dir, problem, "is config.json the one of these weights?"));
         }
         Ok(model)

@@ -15,7 +15,9 @@ use crate::run::Stop;
 /// Writes a result to stdout. A reader that went away (as `head` does) is no failure.
 pub(crate) fn print(text: &str) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(format!("cannot write to stdout: {e}"))),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to stdout: {e}")))
+        }
         _ => Ok(()),
     }
 }

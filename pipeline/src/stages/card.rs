@@ -19,7 +19,11 @@ pub fn write(recipe: &Recipe, measured: &Measured, training: &Value) -> String {
 
 fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &Value) -> std::fmt::Result {
     let student = &training["student"];
-    writeln!(card, "---\nlicense: {}\nlibrary_name: transformers\npipeline_tag: text-generation", recipe.export.licence)?;
+    writeln!(
+        card,
+        "---\nlicense: {}\nlibrary_name: transformers\npipeline_tag: text-generation",
+        recipe.export.licence
+    )?;
     writeln!(card, "tags:\n- reasoning\n- distillation\n- r1-distill\n---\n")?;
     writeln!(card, "# {}\n\n{}\n", recipe.export.model_name, recipe.description)?;
     writeln!(card, "## How it was made\n")?;

@@ -27,9 +27,7 @@ pub fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifa
         let prompts = prompts(&input.dir)?;
         let folder = dir.join("traces");
         match &run.recipe.collect {
-            TraceSource::Teacher(teacher) => {
-                ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces"))
-            }
+            TraceSource::Teacher(teacher) => ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces")),
             TraceSource::Import(file) => {
                 let traces = data::import::import(run.options.input(&file.input)?, &file.columns)?;
                 import(&prompts, traces, &folder)
@@ -75,14 +73,8 @@ pub fn ask(
         bar.set(p.done as u64, p.total as u64, &message);
     };
     let stop = run.stop.watch();
-    let collected = run.runtime.block_on(teacher::collect(
-        prompts,
-        &request,
-        &access.endpoint,
-        folder,
-        &stop,
-        &progress,
-    ))?;
+    let collected =
+        run.runtime.block_on(teacher::collect(prompts, &request, &access.endpoint, folder, &stop, &progress))?;
     let mut result = summary(&collected)?;
     result["source"] = json!(format!("{} new from {}", collected.new, access.name));
     Ok(result)

@@ -88,7 +88,10 @@ fn headline(measured: &Measured) -> String {
 
 fn print_table(measured: &Measured) {
     if !measured.accuracy.is_empty() {
-        say(&format!("    {:<8} {:>8}   {:<17} {:>11} {:>8}", "model", "pass@1", "95 % interval", "mean tokens", "cut off"));
+        say(&format!(
+            "    {:<8} {:>8}   {:<17} {:>11} {:>8}",
+            "model", "pass@1", "95 % interval", "mean tokens", "cut off"
+        ));
     }
     for r in &measured.accuracy {
         let interval = format!("{:.1} – {:.1} %", 100.0 * r.low, 100.0 * r.high);

@@ -78,8 +78,9 @@ pub fn stage(
 }
 
 fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    serde_json::from_value(value.clone())
-        .map_err(|e| Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again")))
+    serde_json::from_value(value.clone()).map_err(|e| {
+        Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again"))
+    })
 }
 
 /// Today, from the system's clock, as YYYY-MM-DD (UTC). Days to civil date after Hinnant, "chrono-compatible low-level

@@ -58,7 +58,8 @@ fn serve_embedded(run: &Run) -> Result<(String, oneshot::Sender<()>)> {
     let device = run.options.device.open()?;
     let name = Some(teacher::embedded::NAME.to_owned());
     let model = ChatModel::load(&dir, name, &device, usize::MAX, BATCH)?;
-    let failed = |e: std::io::Error| Failure::failed(format!("cannot listen on loopback for the embedded teacher: {e}"));
+    let failed =
+        |e: std::io::Error| Failure::failed(format!("cannot listen on loopback for the embedded teacher: {e}"));
     let listener = run.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (sender, receiver) = oneshot::channel::<()>();

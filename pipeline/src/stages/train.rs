@@ -53,7 +53,8 @@ fn one(
     std::fs::create_dir_all(&folder).map_err(|e| data::Error::io("create", &folder, e))?;
     let bar = Progress::new(name, 0);
     let progress = |metric: &Metric, steps: u32, left: f64| {
-        let message = format!("loss {:.3}, {:.0} tokens/s, {} left", metric.loss, metric.tokens_per_second, duration(left));
+        let message =
+            format!("loss {:.3}, {:.0} tokens/s, {} left", metric.loss, metric.tokens_per_second, duration(left));
         bar.set(u64::from(metric.step), u64::from(steps), &message);
     };
     let options = TrainOptions {

@@ -19,9 +19,7 @@ pub(super) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 fn rotate(x: Tensor<2>, heads: usize, rotation: &Rotation) -> Tensor<2> {
     let [rows, width] = x.dims();
     let half = rotation.half;
-    let table = |values: &[f32]| {
-        Tensor::<3>::from_data(TensorData::new(values.to_vec(), [rows, 1, half]), &x.device())
-    };
+    let table = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [rows, 1, half]), &x.device());
     let (cos, sin) = (table(&rotation.cos), table(&rotation.sin));
     let x = x.reshape([rows, heads, width / heads]);
     let (first, second) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));

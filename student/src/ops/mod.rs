@@ -64,13 +64,7 @@ pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 
 /// Rotary embedding and causal attention within each conversation.
 /// q `[N, query·dim]`, k and v `[N, key·dim]` → `[N, query·dim]`.
-pub(crate) fn attention(
-    q: Tensor<2>,
-    k: Tensor<2>,
-    v: Tensor<2>,
-    heads: Heads,
-    layout: &Arc<Packed>,
-) -> Tensor<2> {
+pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, layout: &Arc<Packed>) -> Tensor<2> {
     if fused(&q) {
         let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
         return Tensor::from_dispatch(<Dispatch as FusedOps>::attention(q, k, v, heads, layout.clone()));

@@ -146,8 +146,7 @@ pub(crate) fn backward(saved: &Saved, dout: &[f32], heads: Heads, layout: &Packe
     let Heads { query, key, dim } = heads;
     let rows = dout.len() / (query * dim);
     let dout = head_major(dout, query, dim, None);
-    let (mut dq, mut dk, mut dv) =
-        (vec![0.0; saved.q.len()], vec![0.0; saved.k.len()], vec![0.0; saved.v.len()]);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; saved.q.len()], vec![0.0; saved.k.len()], vec![0.0; saved.v.len()]);
     // One task owns a key head of a segment and all query heads that share it.
     let group = heads.group();
     let mut dq_pieces: Vec<Vec<&mut [f32]>> = (0..key * layout.segments.len()).map(|_| Vec::new()).collect();
@@ -287,7 +286,15 @@ fn extend_group(q: &[f32], k: &[f32], v: &[f32], o: &mut [f32], heads: Heads, gr
             let from = first * stride + head * dim;
             let (m, row_stride) = if rows == 1 { (shared, dim) } else { (m, stride) };
             let scores = &mut scores[..m * n];
-            matmul(scores, n, Store::Overwrite, heads.scale(), Mat::strided(&q[from..], m, dim, row_stride), keys.t(), false);
+            matmul(
+                scores,
+                n,
+                Store::Overwrite,
+                heads.scale(),
+                Mat::strided(&q[from..], m, dim, row_stride),
+                keys.t(),
+                false,
+            );
             // A single new token sees all of the cache, whatever head it is.
             let seen = if rows == 1 { n - 1 } else { group.past + first };
             causal_softmax(scores, n, seen, &mut log_sums[..m]);

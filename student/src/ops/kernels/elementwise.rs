@@ -19,8 +19,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let t = x * LOG2_E;
     let whole = (t + ROUND) - ROUND;
     let f = (t - whole) * LN_2;
-    let p = 1.0
-        + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
+    let p = 1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
     f32::from_bits((p.to_bits() as i32).wrapping_add((whole as i32) << 23) as u32)
 }
 

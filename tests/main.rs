@@ -1,0 +1,12 @@
+//! The integration tests, one binary: they run `r1-distill` as a user does.
+
+/// Messages and exit codes for what users get wrong.
+mod cli;
+/// A whole small run: cached the second time, and the same weights after being killed.
+mod end_to_end;
+/// Every recipe in the tree parses, and `init` writes one that does.
+mod recipes;
+/// Running the program in a folder of its own.
+mod support;
+/// The architecture invariants of README.md that a test can check.
+mod tidy;

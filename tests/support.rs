@@ -1,0 +1,94 @@
+//! A folder for one test, and the program in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub(crate) struct TestFolder(tempfile::TempDir);
+
+/// What a finished command printed.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl TestFolder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The program, to be run in this folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_r1-distill"));
+        command.current_dir(self.0.path()).args(arguments).env_remove("R1_DISTILL_API_KEY");
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.command(arguments).output().unwrap())
+    }
+}
+
+impl Ran {
+    pub(crate) fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Ended with this exit code, with all of these words in its message and no trace of a panic.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in: {}", self.stderr);
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn succeeds(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+    }
+}
+
+/// The root of the checkout.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A recipe that runs in seconds: the generator's own solutions, a model of a few thousand parameters.
+pub(crate) fn tiny_recipe() -> String {
+    let text = fs::read_to_string(root().join("recipes/embedded-teacher.toml")).unwrap();
+    let changes = [
+        ("name = \"embedded-teacher\"", "name = \"tiny\""),
+        ("count = 16000", "count = 300"),
+        ("count = 200", "count = 6"),
+        ("vocab_size = 512", "vocab_size = 320"),
+        ("hidden_size = 192", "hidden_size = 32"),
+        ("intermediate_size = 512", "intermediate_size = 64"),
+        ("num_hidden_layers = 6", "num_hidden_layers = 2"),
+        ("num_attention_heads = 6", "num_attention_heads = 4"),
+        ("max_tokens = 200", "max_tokens = 24"),
+        ("held_out = 0", "held_out = 10"),
+        ("control = false", "control = true"),
+    ];
+    changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from} is no longer in embedded-teacher.toml");
+        text.replace(from, to)
+    })
+}
