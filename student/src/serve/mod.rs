@@ -32,7 +32,7 @@ use data::chat::ChatFormat;
 use data::record::{Sampling, short_hash};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex, oneshot};
 
 use self::choice::Choice;
 use self::error::{ApiError, ApiResult};
@@ -44,10 +44,9 @@ use crate::{Error, Result};
 
 /// Largest body, bytes.
 const BODY_LIMIT: usize = 4 << 20;
-/// Bodies above this are read and tokenized on a thread of their own, so that others are not kept waiting.
+/// Bodies above this are read and tokenized on a thread of their own, so that others are not kept waiting, and one at a
+/// time: while it is tokenized, a prompt takes several hundred times its size.
 const LONG_BODY: usize = 16 << 10;
-/// Long bodies read at a time; JSON in memory is many times its size.
-const LONG_BODIES: usize = 2;
 /// How long requests in progress may go on after the shutdown signal.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -68,12 +67,12 @@ impl ChatModel {
         let format = ChatFormat::from_dir(dir)?;
         let stops = stop_ids(dir, &format)?;
         let model = Model::load(dir, device)?;
-        let name = match name {
-            Some(name) => name,
-            None => {
-                let dir = dir.canonicalize().map_err(|e| data::Error::io("read", dir, e))?;
-                dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
-            }
+        let name = if let Some(name) = name {
+            name
+        } else {
+            // `.` and `student/..` have no name of their own.
+            let dir = dir.canonicalize().map_err(|e| data::Error::io("read", dir, e))?;
+            dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
         };
         Ok(Self { name, format, engine: Engine::start(model, stops, context, batch) })
     }
@@ -108,6 +107,15 @@ pub async fn serve(
     model: Arc<ChatModel>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
+    serve_and_drain(listener, model, shutdown, DRAIN).await
+}
+
+async fn serve_and_drain(
+    listener: TcpListener,
+    model: Arc<ChatModel>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    drain: Duration,
+) -> Result<()> {
     let listener = listener.tap_io(|connection| {
         // Otherwise each small chunk of a stream waits for the one before to be acknowledged. Refused, it is only slower.
         let _ = connection.set_nodelay(true);
@@ -120,7 +128,7 @@ pub async fn serve(
     });
     let overdue = async move {
         match stopped.await {
-            Ok(()) => tokio::time::sleep(DRAIN).await,
+            Ok(()) => tokio::time::sleep(drain).await,
             Err(_) => std::future::pending().await,
         }
     };
@@ -133,8 +141,8 @@ pub async fn serve(
 }
 
 fn router(model: Arc<ChatModel>) -> Router {
-    let long_bodies = Arc::new(Semaphore::new(LONG_BODIES));
-    let server = Arc::new(Server { model, engine_ended: AtomicBool::new(false), long_bodies, since: now() });
+    let server =
+        Arc::new(Server { model, engine_ended: AtomicBool::new(false), long_body: Arc::default(), since: now() });
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
@@ -153,7 +161,8 @@ struct Server {
     model: Arc<ChatModel>,
     /// Whether a request has found the engine gone.
     engine_ended: AtomicBool,
-    long_bodies: Arc<Semaphore>,
+    /// Held while a long body is read.
+    long_body: Arc<Mutex<()>>,
     /// When it was started, seconds since 1970.
     since: u64,
 }
@@ -187,17 +196,20 @@ async fn chat(
     State(server): State<Arc<Server>>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> ApiResult<Response> {
-    let body = body.map_err(|rejection| {
-        let limit = format!("{}; the limit is {BODY_LIMIT} bytes", rejection.body_text());
-        ApiError::request(rejection.status(), limit)
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("the body has more than {BODY_LIMIT} bytes; shorten messages");
+            ApiError::request(StatusCode::PAYLOAD_TOO_LARGE, message)
+        }
+        status => ApiError::request(status, rejection.body_text()),
     })?;
     let prepared = if body.len() > LONG_BODY {
-        let permit = server.long_bodies.clone().acquire_owned().await.map_err(|e| ApiError::server(e.to_string()))?;
+        let turn = server.long_body.clone().lock_owned().await;
         let model = server.model.clone();
-        // The permit goes along: the work goes on even if the client leaves.
+        // The turn goes along: the work goes on even if the client leaves.
         let task = tokio::task::spawn_blocking(move || {
             let prepared = Prepared::new(&model, &body);
-            drop(permit);
+            drop(turn);
             prepared
         });
         task.await.map_err(|e| ApiError::server(format!("reading the prompt failed: {e}")))??
@@ -208,6 +220,7 @@ async fn chat(
     let reply = Reply {
         id: format!("chatcmpl-{:016x}", random()),
         model: server.model.name.clone(),
+        created: now(),
         prompt_tokens: prompt.len(),
         include_usage: request.include_usage,
     };

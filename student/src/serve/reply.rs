@@ -20,6 +20,8 @@ use super::text::Delta;
 pub(super) struct Reply {
     pub(super) id: String,
     pub(super) model: String,
+    /// Seconds since 1970.
+    pub(super) created: u64,
     pub(super) prompt_tokens: usize,
     pub(super) include_usage: bool,
 }
@@ -44,8 +46,8 @@ pub(super) fn now() -> u64 {
 }
 
 impl Reply {
-    fn object(&self, kind: &str, choices: Value) -> Value {
-        json!({ "id": self.id, "object": kind, "created": now(), "model": self.model, "choices": choices })
+    fn object(&self, kind: &str, choices: &Value) -> Value {
+        json!({ "id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices })
     }
 
     fn usage(&self, usage: &Usage) -> Value {
@@ -79,7 +81,7 @@ impl Reply {
             });
             choices.push(json!({ "index": index, "message": message, "finish_reason": choice.finish_reason }));
         }
-        let mut object = self.object("chat.completion", Value::Array(choices));
+        let mut object = self.object("chat.completion", &Value::Array(choices));
         object["usage"] = self.usage(&usage);
         Ok(object)
     }
@@ -102,7 +104,7 @@ impl Reply {
     fn chunk(&self, index: usize, delta: &Value, end: Option<&Choice>) -> Value {
         let finish_reason = end.and_then(|choice| choice.finish_reason);
         let choice = json!({ "index": index, "delta": delta, "finish_reason": finish_reason });
-        let mut chunk = self.object("chat.completion.chunk", json!([choice]));
+        let mut chunk = self.object("chat.completion.chunk", &json!([choice]));
         if self.include_usage {
             chunk["usage"] = Value::Null;
         }
@@ -180,7 +182,7 @@ impl Streaming {
 
     fn end(&mut self) {
         if self.reply.include_usage {
-            let mut chunk = self.reply.object("chat.completion.chunk", json!([]));
+            let mut chunk = self.reply.object("chat.completion.chunk", &json!([]));
             chunk["usage"] = self.reply.usage(&self.usage);
             self.queue.push_back(chunk.to_string());
         }

@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -68,6 +68,7 @@ fn a_stream_begins_with_the_role_and_never_shows_a_tag_or_half_a_character() {
     for chunk in &chunks {
         assert_eq!((&chunk["object"], &chunk["id"]), (&json!("chat.completion.chunk"), &chunks[0]["id"]));
         assert!(chunk["usage"].is_null());
+        assert_eq!(chunk["created"], chunks[0]["created"]);
     }
     let ends: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).collect();
     assert_eq!(ends.iter().filter(|end| ***end == "stop").count(), 1);
@@ -231,7 +232,9 @@ fn a_client_that_leaves_frees_its_slot() {
         let endless = chat_body(json!({ "temperature": 0, "stream": stream }));
         let mut held: Vec<_> = (0..2).map(|_| server.send("POST", CHAT, &endless)).collect();
         if stream {
-            held.iter_mut().for_each(|connection| connection.read_exact(&mut [0; 600]).unwrap());
+            for connection in &mut held {
+                connection.read_exact(&mut [0; 600]).unwrap();
+            }
         } else {
             std::thread::sleep(Duration::from_millis(300));
         }
@@ -262,8 +265,8 @@ fn models_and_health() {
 fn an_engine_that_has_ended_is_told() {
     let format = format();
     let mut model = random_model(&format, 64);
-    // An output projection of the wrong width: the first step panics, and the engine's thread with it.
-    model.lm_head = Some(burn::tensor::Tensor::zeros([format.tokenizer.vocab_size(), 17], &model.device()));
+    // A projection of the wrong width: the first step panics, and the engine's thread with it.
+    model.layers[0].o_proj.weight = burn::tensor::Tensor::zeros([17, 16], &model.device());
     let server = Running::start(chat_model(format, model));
     assert_eq!(server.get("/health").0, 200);
     let (status, body) = server.call("POST", CHAT, &chat_body(json!({ "stream": true })));
@@ -295,6 +298,20 @@ fn shutdown_ends_what_is_in_progress_and_takes_nothing_new() {
     server.wait().unwrap();
     assert!(std::net::TcpStream::connect(server.address).is_err(), "nobody listens");
     drop(idle);
+}
+
+#[test]
+fn shutdown_does_not_wait_for_ever() {
+    let mut server = Running::start_with_drain(writes(format(), "12"), Duration::from_millis(200));
+    // Half a request.
+    let mut stalled = std::net::TcpStream::connect(server.address).unwrap();
+    stalled.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let signalled = Instant::now();
+    server.signal();
+    server.wait().unwrap();
+    let took = signalled.elapsed();
+    assert!((Duration::from_millis(150)..Duration::from_secs(10)).contains(&took), "{took:?}");
 }
 
 #[test]

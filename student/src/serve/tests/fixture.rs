@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use burn::tensor::{Tensor, TensorData};
 use data::chat::{ChatFormat, R1_TEMPLATE};
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::config::{Architecture, ModelConfig};
 use crate::device::DeviceName;
 use crate::engine::Engine;
-use crate::serve::{ChatModel, serve};
+use crate::serve::{ChatModel, DRAIN, serve_and_drain};
 use crate::{Model, Result};
 
 pub(super) fn format() -> ChatFormat {
@@ -62,12 +63,14 @@ pub(super) fn scripted_model(format: &ChatFormat, tokens: &[u32], context: usize
     Model::build(&config(vocab, vocab, context), |name, [rows, columns]| {
         let mut values = vec![if rows == 1 { 1.0f32 } else { 0.0 }; rows * columns];
         if name == "model.embed_tokens.weight" {
-            (0..vocab).for_each(|token| values[token * columns + token] = 1.0);
+            for token in 0..vocab {
+                values[token * columns + token] = 1.0;
+            }
         } else if name == "lm_head.weight" {
             for pair in script.windows(2) {
                 let [token, next] = [pair[0], pair[1]].map(|id| id as usize);
-                let row = values[..].iter().skip(token).step_by(columns).filter(|x| **x > 0.0).count();
-                assert_eq!(row, 0, "token {token} is in the script twice");
+                let scripted = values.iter().skip(token).step_by(columns).any(|x| *x > 0.0);
+                assert!(!scripted, "token {token} is in the script twice");
                 values[next * columns + token] = 1.0;
             }
         }
@@ -99,14 +102,17 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(model: ChatModel) -> Self {
+        Self::start_with_drain(model, DRAIN)
+    }
+
+    pub(super) fn start_with_drain(model: ChatModel, drain: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, signal) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
-            runtime.block_on(serve(listener, Arc::new(model), async move {
-                let _ = signal.await;
-            }))
+            let signal = async move { drop(signal.await) };
+            runtime.block_on(serve_and_drain(listener, Arc::new(model), signal, drain))
         });
         Self { address, shutdown: Some(shutdown), thread: Some(thread) }
     }

@@ -1,13 +1,17 @@
 use std::path::Path;
+use std::sync::LazyLock;
 
 use data::think;
 use proptest::prelude::*;
 
 use super::*;
 
-fn tokenizer() -> Tokenizer {
-    let corpus: Vec<String> = (0..50).map(|n| format!("Mia has {n} apples, naïve ✓ and thinks.")).collect();
-    Tokenizer::train(&corpus, 300).unwrap()
+fn tokenizer() -> &'static Tokenizer {
+    static TRAINED: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let corpus: Vec<String> = (0..50).map(|n| format!("Mia has {n} apples, naïve ✓ and thinks.")).collect();
+        Tokenizer::train(&corpus, 300).unwrap()
+    });
+    &TRAINED
 }
 
 fn pieces(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
@@ -22,16 +26,16 @@ fn a_character_over_several_tokens_comes_out_whole() {
     let tokenizer = tokenizer();
     let ids = tokenizer.encode("a😀b").unwrap();
     assert_eq!(ids.len(), 6, "an emoji of four byte tokens between two letters");
-    assert_eq!(pieces(&tokenizer, &ids), ["a", "", "", "", "😀", "b", ""]);
+    assert_eq!(pieces(tokenizer, &ids), ["a", "", "", "", "😀", "b", ""]);
     // Cut off within it.
-    assert_eq!(pieces(&tokenizer, &ids[..4]), ["a", "", "", "", "\u{FFFD}"]);
+    assert_eq!(pieces(tokenizer, &ids[..4]), ["a", "", "", "", "\u{FFFD}"]);
 }
 
 #[test]
 fn special_tokens_and_unknown_ids_are_not_text_but_think_tags_are() {
     let tokenizer = tokenizer();
     let [open, a] = ["<think>", "a"].map(|token| tokenizer.token_id(token).unwrap());
-    assert_eq!(pieces(&tokenizer, &[0, open, 3, a, 1_000_000]).concat(), "<think>a");
+    assert_eq!(pieces(tokenizer, &[0, open, 3, a, 1_000_000]).concat(), "<think>a");
 }
 
 #[test]
@@ -51,9 +55,9 @@ fn byte_fallback_tokens_come_out_as_characters() {
         } },
     });
     std::fs::write(&path, json.to_string()).unwrap();
-    let tokenizer = Tokenizer::from_file(Path::new(&path)).unwrap();
+    let tokenizer = &Tokenizer::from_file(Path::new(&path)).unwrap();
     let ids = [7, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    assert_eq!(pieces(&tokenizer, &ids), ["a", "", "", "€", "", "", "", "😀", " a", "b", ""]);
+    assert_eq!(pieces(tokenizer, &ids), ["a", "", "", "€", "", "", "", "😀", " a", "b", ""]);
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn broken_bytes_are_let_go_after_a_while() {
     let tokenizer = tokenizer();
     let byte = tokenizer.encode("ÿ").unwrap()[0];
     let ids = vec![byte; 500];
-    let pieces = pieces(&tokenizer, &ids);
+    let pieces = pieces(tokenizer, &ids);
     assert_eq!(pieces.concat(), tokenizer.decode(&ids, false).unwrap());
     assert!(pieces.iter().filter(|piece| !piece.is_empty()).count() > 10, "not only at the end");
 }
@@ -91,7 +95,9 @@ fn split_pieces(pieces: &[String], opened_by_prompt: bool) -> (Delta, Vec<Delta>
     let mut deltas: Vec<Delta> = pieces.iter().map(|piece| splitter.push(piece)).collect();
     deltas.push(splitter.finish());
     let mut sum = Delta::default();
-    deltas.iter().for_each(|delta| sum.append(delta));
+    for delta in &deltas {
+        sum.append(delta);
+    }
     (sum, deltas)
 }
 
@@ -189,14 +195,14 @@ proptest! {
     #[test]
     fn pieces_of_tokens_add_up_to_their_text(ids in proptest::collection::vec(4u32..300, 0..80)) {
         let tokenizer = tokenizer();
-        prop_assert_eq!(pieces(&tokenizer, &ids).concat(), tokenizer.decode(&ids, false).unwrap());
+        prop_assert_eq!(pieces(tokenizer, &ids).concat(), tokenizer.decode(&ids, false).unwrap());
     }
 
     #[test]
     fn whole_text_never_shows_half_a_character(text in "[a-z ✓β😀ﬂ中]{0,30}") {
         let tokenizer = tokenizer();
         let ids = tokenizer.encode(&text).unwrap();
-        let pieces = pieces(&tokenizer, &ids);
+        let pieces = pieces(tokenizer, &ids);
         prop_assert!(pieces.iter().all(|piece| !piece.contains(REPLACEMENT)), "{:?}", pieces);
         prop_assert_eq!(pieces.concat(), tokenizer.decode(&ids, false).unwrap());
     }
