@@ -4,6 +4,8 @@
 mod cli;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
+/// The model is that of transformers.
+mod parity;
 /// Every recipe in the tree parses, and `init` writes one that does.
 mod recipes;
 /// Running the program in a folder of its own.

@@ -154,7 +154,8 @@ pub fn content_hash(path: &Path) -> Result<String> {
         for entry in entries {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // Only what a reader of the folder uses is identity: not caches, not other formats beside it.
-            let used = name.ends_with(".json") || name.ends_with(".safetensors") || name.ends_with(".jinja");
+            let extension = entry.extension().unwrap_or_default();
+            let used = ["json", "safetensors", "jinja"].iter().any(|known| extension == *known);
             if entry.is_file() && used && !name.starts_with('.') {
                 hasher.update(name.as_bytes());
                 hasher.update_mmap_rayon(&entry).map_err(|e| Error::io("read", &entry, e))?;

@@ -105,7 +105,7 @@ mod tests {
             id: format!("{n:016x}"),
             prompt_id: "p".into(),
             sample: n,
-            thinking: (n % 2 == 0).then(|| "β ≤ 3 \u{0} \"x\"\n".repeat(n as usize % 7)),
+            thinking: n.is_multiple_of(2).then(|| "β ≤ 3 \u{0} \"x\"\n".repeat(n as usize % 7)),
             answer: "\\boxed{7}".into(),
             finish_reason: [FinishReason::Stop, FinishReason::Length, FinishReason::Unknown][n as usize % 3],
             prompt_tokens: Some(3),

@@ -31,7 +31,7 @@ Exit codes:
 /// Distil a reasoning teacher into a small student, from traces to published weights.
 #[derive(Debug, Parser)]
 #[command(name = "r1-distill", version, after_help = AFTER)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -71,7 +71,7 @@ enum Command {
 
 /// Options of `run` and `plan`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The recipe
     pub recipe: PathBuf,
     /// Where an input of the recipe is; once for each
@@ -112,7 +112,7 @@ fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
 
 impl RunArgs {
     /// The options, the key read from the environment.
-    pub fn options(&self) -> RunOptions {
+    pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
             device: self.device,
             runs: self.runs.clone(),

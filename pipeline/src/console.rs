@@ -10,12 +10,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// Writes a line to stderr. Failing to is no reason to stop a run.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Progress of one stage.
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     label: String,
     total: u64,
@@ -24,7 +24,7 @@ pub struct Progress {
 
 impl Progress {
     /// Starts at nothing of `total`.
-    pub fn new(label: &str, total: u64) -> Self {
+    pub(crate) fn new(label: &str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total);
             // The template is a constant; were it wrong, the default style would do.
@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// Shows where it is; `total` may have become known only now.
-    pub fn set(&self, done: u64, total: u64, message: &str) {
+    pub(crate) fn set(&self, done: u64, total: u64, message: &str) {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
@@ -62,7 +62,7 @@ impl Drop for Progress {
 }
 
 /// Seconds as people say them.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         0..60 => format!("{seconds:.0} s"),

@@ -2,7 +2,7 @@
 
 /// Exit codes, documented in `r1-distill --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// A stage failed.
     Failed = 1,
     /// The command line, recipe or input cannot be used.
@@ -16,7 +16,7 @@ pub enum Exit {
 /// A message and its exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub(crate) struct Failure {
     /// How the process ends.
     pub exit: Exit,
     message: String,
@@ -24,17 +24,17 @@ pub struct Failure {
 
 impl Failure {
     /// Something the user wrote cannot be used.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into() }
     }
 
     /// A stage or command failed.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, message: message.into() }
     }
 
     /// The user asked to stop.
-    pub fn interrupted(message: impl Into<String>) -> Self {
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
         Self { exit: Exit::Interrupted, message: message.into() }
     }
 }
@@ -68,4 +68,4 @@ impl From<teacher::Error> for Failure {
 }
 
 /// The result of everything in this crate that a user can see fail.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;

@@ -1,15 +1,15 @@
 //! The recipe, the stages in order, the command line and the report. No SQL, no tensor, no HTTP of its own.
 
-pub mod cli;
+mod cli;
 mod commands;
 mod console;
 mod error;
 mod options;
 mod plan;
 mod recipe;
-pub mod report;
+mod report;
 mod run;
 mod stages;
 mod store;
 
-pub use error::{Exit, Failure};
+pub use cli::main;

@@ -10,7 +10,7 @@ use crate::error::{Failure, Result};
 
 /// Options of one run.
 #[derive(Debug, Clone)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Where to compute.
     pub device: DeviceName,
     /// Folder that run folders are made in.
@@ -33,7 +33,7 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// Where an input is.
-    pub fn input(&self, name: &str) -> Result<&Path> {
+    pub(crate) fn input(&self, name: &str) -> Result<&Path> {
         let path = self.inputs.get(name).ok_or_else(|| {
             Failure::usage(format!("the recipe needs the input {name:?}; give it as --input {name}=PATH"))
         })?;

@@ -13,11 +13,11 @@ use crate::recipe::{ProblemSource, Recipe, TraceSource};
 use crate::store::{Stage, Store};
 
 /// The names of the stages, in order.
-pub const STAGES: [&str; 8] = ["prompts", "collect", "curate", "pack", "train", "evaluate", "export", "report"];
+pub(crate) const STAGES: [&str; 8] = ["prompts", "collect", "curate", "pack", "train", "evaluate", "export", "report"];
 
 /// A recipe's stages.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Problems to learn from and to measure on.
     pub prompts: Stage,
     /// Traces.
@@ -38,7 +38,7 @@ pub struct Plan {
 
 /// What running a stage would do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outlook {
+pub(crate) enum Outlook {
     /// Its result is there.
     Cached,
     /// It would run: why.
@@ -51,7 +51,7 @@ fn json_of<T: Serialize>(value: &T) -> Result<Value> {
 
 impl Plan {
     /// Works out all fingerprints. Reads the inputs' contents, writes nothing.
-    pub fn new(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
+    pub(crate) fn new(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
         let mut number = 0;
         let mut stage = |name: &'static str, version: u32, spec: Value, inputs: Vec<(String, String)>| {
             number += 1;
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// All stages, in order.
-    pub fn stages(&self) -> [&Stage; 8] {
+    pub(crate) fn stages(&self) -> [&Stage; 8] {
         [
             &self.prompts,
             &self.collect,
@@ -125,7 +125,7 @@ impl Plan {
 }
 
 /// What running a stage would do, given what is in the store.
-pub fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
+pub(crate) fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
     if store.find::<()>(stage)?.is_some() {
         return Ok(Outlook::Cached);
     }

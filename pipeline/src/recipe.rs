@@ -19,7 +19,7 @@ use crate::error::Failure;
 /// The whole recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// Name of the run folder.
     pub name: String,
     /// What it is for; printed, decides nothing.
@@ -45,7 +45,7 @@ pub struct Recipe {
 /// Problems, made up or read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ProblemSource {
+pub(crate) enum ProblemSource {
     /// Arithmetic word problems, generated.
     Procedural(ProblemSpec),
     /// A JSONL or Parquet file.
@@ -55,7 +55,7 @@ pub enum ProblemSource {
 /// A problem file and its columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ProblemFile {
+pub(crate) struct ProblemFile {
     /// The input's name; `--input NAME=PATH` says where it is.
     pub input: String,
     /// Domain of problems without a domain column.
@@ -67,7 +67,7 @@ pub struct ProblemFile {
 /// Where traces come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum TraceSource {
+pub(crate) enum TraceSource {
     /// A teacher behind an OpenAI-compatible endpoint.
     Teacher(Teacher),
     /// A file of existing traces.
@@ -79,7 +79,7 @@ pub enum TraceSource {
 /// A teacher and how it is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Teacher {
+pub(crate) struct Teacher {
     /// The model's name at its endpoint (`--endpoint URL`), or `embedded` for the one in this binary.
     pub model: String,
     /// Samples a problem.
@@ -95,7 +95,7 @@ pub struct Teacher {
 /// A trace file and its columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TraceFile {
+pub(crate) struct TraceFile {
     /// The input's name; `--input NAME=PATH` says where it is.
     pub input: String,
     /// Column names.
@@ -105,12 +105,12 @@ pub struct TraceFile {
 /// No settings: the solutions are decided by the problems.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Worked {}
+pub(crate) struct Worked {}
 
 /// Which traces to keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Curate {
+pub(crate) struct Curate {
     /// A SQL condition over the verdict columns.
     pub policy: String,
 }
@@ -118,7 +118,7 @@ pub struct Curate {
 /// What the student starts from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Student {
+pub(crate) struct Student {
     /// A model folder, or random weights.
     pub base: Base,
 }
@@ -126,7 +126,7 @@ pub struct Student {
 /// How traces become token rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pack {
+pub(crate) struct Pack {
     /// Tokens of a row; longer traces are dropped and counted.
     pub sequence_length: usize,
     /// Curated traces kept out of training to measure the loss on.
@@ -138,7 +138,7 @@ pub struct Pack {
 /// How students are measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Evaluate {
+pub(crate) struct Evaluate {
     /// Unseen problems to sample on; leave out to measure only the held-out loss.
     pub accuracy: Option<Accuracy>,
 }
@@ -146,7 +146,7 @@ pub struct Evaluate {
 /// Measuring by sampling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Accuracy {
+pub(crate) struct Accuracy {
     /// The problems. Those that are also in `[prompts]` are taken out there.
     pub problems: ProblemSource,
     /// Samples a problem, sampling and seed.
@@ -160,7 +160,7 @@ pub struct Accuracy {
 /// How the student is published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Export {
+pub(crate) struct Export {
     /// Name in the model card.
     pub model_name: String,
     /// Licence in the model card, as the Hub spells it.
@@ -171,7 +171,7 @@ pub struct Export {
 
 impl Recipe {
     /// Reads a recipe file; returns it with its text.
-    pub fn load(path: &Path) -> Result<(Self, String), Failure> {
+    pub(crate) fn load(path: &Path) -> Result<(Self, String), Failure> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Failure::usage(format!(
                 "cannot read the recipe {}: {e}; `r1-distill init` writes one to start from",
@@ -227,7 +227,7 @@ impl Recipe {
     }
 
     /// Names of the inputs the recipe needs.
-    pub fn inputs(&self) -> Vec<&str> {
+    pub(crate) fn inputs(&self) -> Vec<&str> {
         let mut names = Vec::new();
         let accuracy = self.evaluate.accuracy.as_ref().map(|a| &a.problems);
         for source in [Some(&self.prompts), accuracy].into_iter().flatten() {

@@ -13,7 +13,7 @@ use crate::stages::{collect, curate, evaluate, export, pack, prompts, report, tr
 use crate::store::Store;
 
 /// One run of a recipe.
-pub struct Run {
+pub(crate) struct Run {
     /// The recipe.
     pub recipe: Recipe,
     /// Its text, for the report.
@@ -33,7 +33,7 @@ pub struct Run {
 }
 
 /// Why the pipeline did not come to its last line.
-pub enum Halt {
+pub(crate) enum Halt {
     /// The stage the user asked for is done.
     Reached,
     /// A stage failed.
@@ -47,7 +47,7 @@ impl<E: Into<Failure>> From<E> for Halt {
 }
 
 /// Runs all stages, or those up to `run.to`. What is there already is not made again.
-pub fn run(run: &Run) -> Result<()> {
+pub(crate) fn run(run: &Run) -> Result<()> {
     match all_stages(run) {
         Ok(()) | Err(Halt::Reached) => Ok(()),
         Err(Halt::Failed(failure)) => Err(failure),
@@ -67,35 +67,35 @@ fn all_stages(run: &Run) -> std::result::Result<(), Halt> {
 
 /// The user's wish to stop, for loops and for futures.
 #[derive(Clone)]
-pub struct Stop {
+pub(crate) struct Stop {
     flag: Arc<AtomicBool>,
     sender: Arc<watch::Sender<bool>>,
 }
 
 impl Stop {
     /// Nobody has asked yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { flag: Arc::default(), sender: Arc::new(watch::channel(false).0) }
     }
 
     /// Asks to stop.
-    pub fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.flag.store(true, Ordering::Relaxed);
         self.sender.send_replace(true);
     }
 
     /// Whether somebody asked.
-    pub fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }
 
     /// For loops.
-    pub fn flag(&self) -> &AtomicBool {
+    pub(crate) fn flag(&self) -> &AtomicBool {
         &self.flag
     }
 
     /// For futures.
-    pub fn watch(&self) -> watch::Receiver<bool> {
+    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
         self.sender.subscribe()
     }
 }

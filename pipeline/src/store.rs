@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 
 /// A stage of a recipe: what decides its result.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub(crate) struct Stage {
     /// Place in the pipeline, from 1.
     pub number: usize,
     /// Its name, also of its folder.
@@ -30,14 +30,14 @@ pub struct Stage {
 
 impl Stage {
     /// Hash of all of the above.
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         fingerprint(self.name, self.version, &self.spec, &self.inputs)
     }
 }
 
 /// The folder of one recipe's results, locked against a second run.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     /// `RUNS/<recipe>`.
     pub root: PathBuf,
     _lock: Option<File>,
@@ -45,12 +45,12 @@ pub struct Store {
 
 impl Store {
     /// Opens the folder for reading.
-    pub fn open(runs: &Path, recipe: &str) -> Self {
+    pub(crate) fn open(runs: &Path, recipe: &str) -> Self {
         Self { root: runs.join(recipe), _lock: None }
     }
 
     /// Opens the folder for a run; a second run of the same recipe at the same time is refused.
-    pub fn lock(runs: &Path, recipe: &str) -> Result<Self> {
+    pub(crate) fn lock(runs: &Path, recipe: &str) -> Result<Self> {
         let root = runs.join(recipe);
         let refused = |e: std::io::Error| {
             Failure::usage(format!(
@@ -71,24 +71,28 @@ impl Store {
     }
 
     /// The folder of a stage's result, made or not.
-    pub fn dir(&self, stage: &Stage) -> PathBuf {
+    pub(crate) fn dir(&self, stage: &Stage) -> PathBuf {
         self.root.join(format!("{}-{}-{}", stage.number, stage.name, &stage.fingerprint()[..8]))
     }
 
     /// The folder of a stage's result in the latest run.
-    pub fn latest(&self, stage: &str) -> Option<PathBuf> {
+    pub(crate) fn latest(&self, stage: &str) -> Option<PathBuf> {
         let link = self.root.join(stage);
         fs::read_link(&link).ok().map(|target| self.root.join(target)).filter(|dir| dir.is_dir())
     }
 
     /// The stage's result, if it is complete.
-    pub fn find<T>(&self, stage: &Stage) -> Result<Option<Artifact<T>>> {
+    pub(crate) fn find<T>(&self, stage: &Stage) -> Result<Option<Artifact<T>>> {
         Ok(Artifact::open(&self.dir(stage), &stage.fingerprint())?)
     }
 
     /// The stage's result: found, or built into its folder and recorded. `build` may find partial work there, left by a
     /// run that was stopped, and returns the stage's summary.
-    pub fn realize<T>(&self, stage: &Stage, build: impl FnOnce(&Path) -> Result<Value>) -> Result<(Artifact<T>, bool)> {
+    pub(crate) fn realize<T>(
+        &self,
+        stage: &Stage,
+        build: impl FnOnce(&Path) -> Result<Value>,
+    ) -> Result<(Artifact<T>, bool)> {
         let dir = self.dir(stage);
         if let Some(found) = self.find(stage)? {
             self.link(stage, &dir)?;
@@ -128,7 +132,7 @@ impl Store {
     }
 
     /// All records of a stage in this folder, newest first: what `plan` compares with.
-    pub fn records(&self, stage: &str) -> Result<Vec<ArtifactRecord>> {
+    pub(crate) fn records(&self, stage: &str) -> Result<Vec<ArtifactRecord>> {
         let Ok(entries) = fs::read_dir(&self.root) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for entry in entries.flatten() {

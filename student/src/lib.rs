@@ -12,6 +12,8 @@ pub mod engine;
 mod error;
 pub mod evaluate;
 pub mod export;
+#[cfg(test)]
+mod golden;
 mod layout;
 mod model;
 mod ops;

@@ -317,3 +317,6 @@ pub(crate) fn write_model(dir: &Path, model: &Model, shard_bytes: u64) -> Result
     sync_folder(dir)?;
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests;

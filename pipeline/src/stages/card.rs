@@ -10,7 +10,7 @@ use super::number;
 use crate::recipe::{Recipe, TraceSource};
 
 /// The text of `README.md`.
-pub fn write(recipe: &Recipe, measured: &Measured, training: &Value) -> String {
+pub(crate) fn write(recipe: &Recipe, measured: &Measured, training: &Value) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
     let _ = compose(&mut card, recipe, measured, training);

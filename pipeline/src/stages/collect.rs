@@ -18,10 +18,10 @@ use crate::run::{Halt, Run};
 
 /// Marker: `traces/*.parquet`, and the ledger beside them where a teacher was asked.
 #[derive(Debug)]
-pub struct Traces;
+pub(crate) struct Traces;
 
 /// Collects the traces.
-pub fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
+pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
     let describe = |s: &Value| format!("{} traces, {}", number(s, "traces"), s["source"].as_str().unwrap_or_default());
     realize(run, &run.plan.collect, describe, |dir| {
         let prompts = prompts(&input.dir)?;
@@ -39,7 +39,7 @@ pub fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifa
 
 /// The folders in which earlier runs of this recipe kept what a stage bought: a trace's id is its request, whatever else
 /// has changed since.
-pub fn earlier(run: &Run, dir: &Path, folder: &str) -> Vec<PathBuf> {
+pub(crate) fn earlier(run: &Run, dir: &Path, folder: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(&run.store.root) else { return Vec::new() };
     let others = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut folders: Vec<PathBuf> = others.map(|entry| entry.path()).filter(|path| path != dir).collect();
@@ -48,7 +48,7 @@ pub fn earlier(run: &Run, dir: &Path, folder: &str) -> Vec<PathBuf> {
 }
 
 /// Asks a teacher for every problem, except for what `earlier` folders hold; also used to measure it.
-pub fn ask(
+pub(crate) fn ask(
     run: &Run,
     teacher: &recipe::Teacher,
     prompts: &[Prompt],
@@ -125,6 +125,6 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
 }
 
 /// All traces of a collection.
-pub fn traces(dir: &Path) -> Result<Vec<Trace>> {
+pub(crate) fn traces(dir: &Path) -> Result<Vec<Trace>> {
     Ok(read_folder(&dir.join("traces"))?)
 }

@@ -17,10 +17,10 @@ use crate::run::{Halt, Run};
 
 /// Marker: `verdicts/*.parquet` and `curated/*.parquet`.
 #[derive(Debug)]
-pub struct Curated;
+pub(crate) struct Curated;
 
 /// Judges and selects; prints the funnel.
-pub fn stage(
+pub(crate) fn stage(
     run: &Run,
     prompts_in: &Artifact<Prompts>,
     traces_in: &Artifact<Traces>,
@@ -43,6 +43,6 @@ fn print_funnel(curation: &Curation) {
 }
 
 /// The selected traces.
-pub fn curated(dir: &Path) -> Result<Vec<CuratedTrace>> {
+pub(crate) fn curated(dir: &Path) -> Result<Vec<CuratedTrace>> {
     Ok(read_folder(&dir.join("curated"))?)
 }

@@ -27,12 +27,12 @@ use crate::run::{Halt, Run};
 
 /// Marker: `eval.json`, `samples/*.parquet`.
 #[derive(Debug)]
-pub struct Evaluation;
+pub(crate) struct Evaluation;
 
 /// What `eval.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Accuracy of each model.
     pub accuracy: Vec<EvalReport>,
     /// Loss on held-out traces.
@@ -42,7 +42,7 @@ pub struct Measured {
 /// Mean loss per supervised token on traces that were not trained on, nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HeldOut {
+pub(crate) struct HeldOut {
     /// Of the base.
     pub before: f64,
     /// Of the student.
@@ -55,7 +55,7 @@ pub struct HeldOut {
 const BATCH: usize = 64;
 
 /// Measures all models.
-pub fn stage(
+pub(crate) fn stage(
     run: &Run,
     prompts: &Artifact<Prompts>,
     packed: &Artifact<Packed>,
@@ -232,6 +232,6 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
 }
 
 /// What was measured.
-pub fn measured(dir: &Path) -> Result<Measured> {
+pub(crate) fn measured(dir: &Path) -> Result<Measured> {
     Ok(read_json(&dir.join("eval.json"))?)
 }

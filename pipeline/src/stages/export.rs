@@ -13,15 +13,15 @@ use crate::run::{Halt, Run};
 
 /// Marker: `model/`, a Hugging Face folder.
 #[derive(Debug)]
-pub struct Exported;
+pub(crate) struct Exported;
 
 /// Writes the folder, loads it again and compares.
-pub fn stage(
+pub(crate) fn stage(
     run: &Run,
     packed: &Artifact<Packed>,
     checkpoint: &Artifact<Checkpoint>,
     evaluation: &Artifact<Evaluation>,
-) -> std::result::Result<Artifact<Exported>, Halt> {
+) -> Result<Artifact<Exported>, Halt> {
     let describe = |s: &Value| {
         let files = s["files"].as_array().map_or(0, Vec::len);
         format!("{files} files in {}/export/model, logits equal after reloading", run.store.root.display())

@@ -1,14 +1,14 @@
 //! The stages, one file each. A stage takes the artifacts of those before it, so that leaving one out or swapping two
 //! does not compile; its work is done by `data`, `teacher` and `student`.
 
-pub mod collect;
-pub mod curate;
-pub mod evaluate;
-pub mod export;
-pub mod pack;
-pub mod prompts;
-pub mod report;
-pub mod train;
+pub(crate) mod collect;
+pub(crate) mod curate;
+pub(crate) mod evaluate;
+pub(crate) mod export;
+pub(crate) mod pack;
+pub(crate) mod prompts;
+pub(crate) mod report;
+pub(crate) mod train;
 
 mod card;
 mod teacher_access;

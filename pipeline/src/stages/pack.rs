@@ -17,10 +17,10 @@ use crate::run::{Halt, Run};
 
 /// Marker: `packed/*.parquet`, and `base/` for a base made from random weights.
 #[derive(Debug)]
-pub struct Packed;
+pub(crate) struct Packed;
 
 /// Tokenizes and packs the student's rows, the held-out rows and the control's rows.
-pub fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result<Artifact<Packed>, Halt> {
+pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result<Artifact<Packed>, Halt> {
     let describe = |s: &Value| {
         let train = &s["train"];
         format!(
@@ -75,7 +75,7 @@ fn split(curated: Vec<CuratedTrace>, count: usize, seed: u64) -> Result<(Vec<Cur
 }
 
 /// The base's folder: the user's, or the one made here.
-pub fn base_dir(run: &Run, packed: &Path) -> Result<PathBuf> {
+pub(crate) fn base_dir(run: &Run, packed: &Path) -> Result<PathBuf> {
     match &run.recipe.student.base {
         Base::Folder { input } => Ok(run.options.input(input)?.to_owned()),
         Base::Random { .. } => Ok(packed.join("base")),
@@ -83,6 +83,6 @@ pub fn base_dir(run: &Run, packed: &Path) -> Result<PathBuf> {
 }
 
 /// The rows of one set: `train`, `held_out` or `control`.
-pub fn rows(dir: &Path, name: &str) -> Result<Vec<PackedRow>> {
+pub(crate) fn rows(dir: &Path, name: &str) -> Result<Vec<PackedRow>> {
     Ok(read_records(&dir.join(format!("packed/{name}.parquet")))?)
 }

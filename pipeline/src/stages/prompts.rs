@@ -15,10 +15,10 @@ use crate::run::{Halt, Run};
 
 /// Marker: `prompts/prompts.parquet` and `problems/problems.parquet`.
 #[derive(Debug)]
-pub struct Prompts;
+pub(crate) struct Prompts;
 
 /// Makes or reads both sets. A problem that is measured on is never learned from.
-pub fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
+pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
     let describe = |s: &serde_json::Value| {
         let held = number(s, "taken_out");
         let note = if held > 0 { format!(", {held} taken out because they are measured on") } else { String::new() };
@@ -55,11 +55,11 @@ fn load(run: &Run, source: &ProblemSource) -> Result<Vec<Prompt>> {
 }
 
 /// The problems to learn from.
-pub fn prompts(dir: &Path) -> Result<Vec<Prompt>> {
+pub(crate) fn prompts(dir: &Path) -> Result<Vec<Prompt>> {
     Ok(read_records(&dir.join("prompts/prompts.parquet"))?)
 }
 
 /// The problems to measure on.
-pub fn problems(dir: &Path) -> Result<Vec<Prompt>> {
+pub(crate) fn problems(dir: &Path) -> Result<Vec<Prompt>> {
     Ok(read_records(&dir.join("problems/problems.parquet"))?)
 }

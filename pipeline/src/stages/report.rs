@@ -26,13 +26,13 @@ use crate::run::{Halt, Run};
 
 /// Marker: `report.html`, `report.md`.
 #[derive(Debug)]
-pub struct Report;
+pub(crate) struct Report;
 
 /// Traces shown in full.
 const SAMPLES: usize = 12;
 
 /// Writes both pages.
-pub fn stage(
+pub(crate) fn stage(
     run: &Run,
     traces_in: &Artifact<Traces>,
     curated: &Artifact<Curated>,

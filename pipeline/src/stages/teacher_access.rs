@@ -14,7 +14,7 @@ use crate::run::Run;
 const BATCH: usize = 64;
 
 /// A teacher that answers at its endpoint for as long as this lives.
-pub struct Access {
+pub(crate) struct Access {
     /// Where and how to ask.
     pub endpoint: teacher::Endpoint,
     /// The name in traces.
@@ -23,7 +23,7 @@ pub struct Access {
 }
 
 /// Finds the teacher's endpoint, or starts the embedded one, and checks that it answers.
-pub fn reach(run: &Run, teacher: &recipe::Teacher) -> Result<Access> {
+pub(crate) fn reach(run: &Run, teacher: &recipe::Teacher) -> Result<Access> {
     let options = &run.options;
     let endpoint = |base_url: String, model: &str| teacher::Endpoint {
         base_url,

@@ -15,10 +15,10 @@ use crate::run::{Halt, Run};
 
 /// Marker: `student/` and `control/`, each with checkpoints and `metrics.jsonl`.
 #[derive(Debug)]
-pub struct Checkpoint;
+pub(crate) struct Checkpoint;
 
 /// Trains; a stopped run goes on from its newest checkpoint.
-pub fn stage(run: &Run, packed: &Artifact<Packed>) -> std::result::Result<Artifact<Checkpoint>, Halt> {
+pub(crate) fn stage(run: &Run, packed: &Artifact<Packed>) -> std::result::Result<Artifact<Checkpoint>, Halt> {
     let describe = |s: &Value| {
         let student = &s["student"];
         let parameters = number(student, "parameters") as f64 / 1e6;

@@ -110,10 +110,10 @@ fn attention_forward(
 
 impl FusedOps for Flex {
     fn linear(x: FlexTensor, w: FlexTensor) -> FlexTensor {
-        let ([rows, inner], [outer, _]) = (dims(&x), dims(&w));
+        let ([rows, inner], [outer, w_inner]) = (dims(&x), dims(&w));
         let (x, w) = (Data::new(x), Data::new(w));
         let mut y = vec![0.0; rows * outer];
-        let (x, w) = (Mat::new(x.as_slice(), rows, inner), Mat::new(w.as_slice(), outer, inner));
+        let (x, w) = (Mat::new(x.as_slice(), rows, inner), Mat::new(w.as_slice(), outer, w_inner));
         matmul(&mut y, outer, Store::Overwrite, 1.0, x, w.t(), true);
         tensor(y, [rows, outer])
     }

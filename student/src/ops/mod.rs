@@ -135,3 +135,6 @@ pub(crate) fn sum_of_squares(x: &Tensor<2>) -> f64 {
     }
     f64::from(x.clone().square().sum().into_scalar::<f32>())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,12 @@ impl<'a> Mat<'a> {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
+    /// The numbers, column after column.
+    fn column_major(&self) -> Vec<f32> {
+        let at = |row: usize, col: usize| self.data[row * self.row_stride + col * self.col_stride];
+        (0..self.cols).flat_map(|col| (0..self.rows).map(move |row| at(row, col))).collect()
+    }
+
     fn fits(&self) -> bool {
         self.rows == 0
             || self.cols == 0
@@ -42,7 +48,16 @@ pub(crate) enum Store {
     Add,
 }
 
+/// gemm sums products of at most this many numbers in another order, if both operands lie along the inner dimension.
+const SMALL_PRODUCT: usize = 16 * 16;
+/// gemm cuts the inner dimension at 512 if rows and columns are at most 64, and evenly otherwise.
+const NARROW: usize = 64;
+const INNER: usize = 512;
+
 /// `out (+)= alpha · a · b`, rows of `out` being `out_stride` apart. `parallel` uses all threads.
+///
+/// With two rows of `a` or more, a row of `out` has the same bits however many there are: both cases in which gemm
+/// chooses the order of a sum by the number of rows are kept from it.
 pub(crate) fn matmul(
     out: &mut [f32],
     out_stride: usize,
@@ -59,9 +74,31 @@ pub(crate) fn matmul(
         return;
     }
     assert!(out_stride >= n && (m - 1) * out_stride + n <= out.len(), "a matrix product reaches past its output");
+    let turned;
+    let a = if m > 1 && m * n <= SMALL_PRODUCT && a.col_stride == 1 && b.row_stride == 1 {
+        turned = a.column_major();
+        Mat { data: &turned, row_stride: 1, col_stride: m, ..a }
+    } else {
+        a
+    };
+    if n > NARROW || k <= INNER {
+        return product(out, out_stride, mode, alpha, a, b, parallel);
+    }
+    for from in (0..k).step_by(INNER) {
+        let mode = if from == 0 { mode } else { Store::Add };
+        let inner = INNER.min(k - from);
+        let a = Mat { data: &a.data[from * a.col_stride..], cols: inner, ..a };
+        let b = Mat { data: &b.data[from * b.row_stride..], rows: inner, ..b };
+        product(out, out_stride, mode, alpha, a, b, parallel);
+    }
+}
+
+/// [`matmul`] as gemm does it.
+fn product(out: &mut [f32], out_stride: usize, mode: Store, alpha: f32, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
     let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
     // gemm computes `alpha·dst + beta·lhs·rhs`.
-    #[expect(unsafe_code, reason = "the crate takes pointers; the asserts above bound every access")]
+    #[expect(unsafe_code, reason = "the crate takes pointers; the asserts in `matmul` bound every access")]
     unsafe {
         gemm::gemm(
             m,
@@ -119,7 +156,9 @@ mod tests {
     /// What makes sampling reproducible: a row's product does not depend on which other rows are in the batch.
     #[test]
     fn a_row_does_not_depend_on_the_others_from_two_rows_on() {
-        for (k, n) in [(48, 16), (192, 512), (512, 192), (576, 1536), (1536, 576), (1000, 37)] {
+        for (k, n) in
+            [(48, 16), (5, 3), (64, 128), (192, 512), (512, 192), (576, 1536), (1536, 576), (1000, 37), (1100, 64)]
+        {
             let x = numbers(100 * k, 3);
             let w = numbers(n * k, 4);
             let mut all = vec![0.0; 100 * n];
