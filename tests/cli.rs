@@ -83,11 +83,11 @@ fn an_empty_or_broken_problem_file_is_named() {
     folder.write("base/config.json", "{}");
     let run = ["run", "recipe.toml", "--input", "traces=t.jsonl", "--input", "base=base"];
     folder.write("t.jsonl", "");
-    folder.run(&run).fails(1, &["t.jsonl", "empty"]);
+    folder.run(&run).fails(2, &["t.jsonl", "no rows"]);
     folder.write("t.jsonl", "{\"formated_question\": \"2 + 2?\", \"answer\": \"B\"}\n{\"formated_question\": ");
-    folder.run(&run).fails(1, &["t.jsonl", "line 2"]);
+    folder.run(&run).fails(2, &["t.jsonl", "line 2"]);
     folder.write("t.jsonl", "{\"question\": \"2 + 2?\", \"answer\": \"B\"}\n");
-    folder.run(&run).fails(1, &["formated_question", "question"]);
+    folder.run(&run).fails(2, &["formated_question", "question"]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_base_that_is_no_model_is_refused_before_training() {
     folder.write("t.jsonl", &format!("{row}{other}"));
     folder.write("base/config.json", "{}");
     let run = ["run", "recipe.toml", "--input", "traces=t.jsonl", "--input", "base=base"];
-    folder.run(&run).fails(1, &["tokenizer.json", "model folder"]);
+    folder.run(&run).fails(2, &["tokenizer.json", "model folder"]);
 }
 
 #[test]

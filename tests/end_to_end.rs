@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{TestFolder, tiny_recipe};
+use crate::support::{TestFolder, small_quickstart, tiny_recipe};
 
 fn weights(folder: &TestFolder) -> Vec<u8> {
     fs::read(folder.path("runs/tiny/export/model/model.safetensors")).unwrap()
@@ -61,18 +61,19 @@ fn to_a_stage_stops_there() {
 }
 
 /// `kill -9` at moments spread over the run; each time it goes on, and the end is the same to the last bit.
-#[test]
-fn a_killed_run_ends_with_the_same_weights() {
+fn killed_equals_straight(recipe: &str, name: &str) {
+    let weights =
+        |folder: &TestFolder| fs::read(folder.path(&format!("runs/{name}/export/model/model.safetensors"))).unwrap();
     let straight = TestFolder::new();
-    straight.write("recipe.toml", &tiny_recipe());
+    straight.write("recipe.toml", recipe);
     let begun = std::time::Instant::now();
     straight.run(&["run", "recipe.toml"]).succeeds();
     let whole = begun.elapsed();
 
     let killed = TestFolder::new();
-    killed.write("recipe.toml", &tiny_recipe());
+    killed.write("recipe.toml", recipe);
     let arguments = ["run", "recipe.toml", "--checkpoint-seconds", "0.05"];
-    for part in [0.3, 0.5, 0.7] {
+    for part in [0.2, 0.4, 0.6] {
         let mut child = killed.command(&arguments).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * part));
         child.kill().unwrap();
@@ -81,10 +82,22 @@ fn a_killed_run_ends_with_the_same_weights() {
     killed.run(&arguments).succeeds();
     assert!(weights(&straight) == weights(&killed), "the weights differ");
     let metrics = |folder: &TestFolder| -> Vec<(u64, f64)> {
-        let path: PathBuf = folder.path("runs/tiny/train/student/metrics.jsonl");
+        let path: PathBuf = folder.path(&format!("runs/{name}/train/student/metrics.jsonl"));
         let text = fs::read_to_string(path).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines.map(|m| (m["step"].as_u64().unwrap(), m["loss"].as_f64().unwrap())).collect()
     };
     assert_eq!(metrics(&straight), metrics(&killed), "every step is logged once, with the same loss");
+}
+
+#[test]
+fn a_killed_run_ends_with_the_same_weights() {
+    killed_equals_straight(&tiny_recipe(), "tiny");
+}
+
+/// The same where a teacher is sampled: what it was asked before the kill is not asked again, and what it is asked
+/// after gives what it would have given.
+#[test]
+fn a_killed_run_with_a_teacher_ends_with_the_same_weights() {
+    killed_equals_straight(&small_quickstart(), "quickstart");
 }

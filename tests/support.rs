@@ -71,9 +71,17 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
+/// A recipe of the tree with some texts replaced.
+fn changed(recipe: &str, changes: &[(&str, &str)]) -> String {
+    let text = fs::read_to_string(root().join("recipes").join(recipe)).unwrap();
+    changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from} is no longer in {recipe}");
+        text.replace(from, to)
+    })
+}
+
 /// A recipe that runs in seconds: the generator's own solutions, a model of a few thousand parameters.
 pub(crate) fn tiny_recipe() -> String {
-    let text = fs::read_to_string(root().join("recipes/embedded-teacher.toml")).unwrap();
     let changes = [
         ("name = \"embedded-teacher\"", "name = \"tiny\""),
         ("count = 16000", "count = 300"),
@@ -87,8 +95,19 @@ pub(crate) fn tiny_recipe() -> String {
         ("held_out = 0", "held_out = 10"),
         ("control = false", "control = true"),
     ];
-    changes.iter().fold(text, |text, (from, to)| {
-        assert!(text.contains(from), "{from} is no longer in embedded-teacher.toml");
-        text.replace(from, to)
-    })
+    changed("embedded-teacher.toml", &changes)
+}
+
+/// The quickstart, with few problems and a model of a few thousand parameters.
+pub(crate) fn small_quickstart() -> String {
+    let changes = [
+        ("count = 3000", "count = 80"),
+        ("count = 150", "count = 6"),
+        ("samples = 4", "samples = 2"),
+        ("vocab_size = 448", "vocab_size = 320"),
+        ("hidden_size = 128", "hidden_size = 32"),
+        ("intermediate_size = 384", "intermediate_size = 64"),
+        ("held_out = 50", "held_out = 5"),
+    ];
+    changed("quickstart.toml", &changes)
 }

@@ -91,7 +91,7 @@ fn the_tree_in_the_readme_is_the_tree_on_disk() {
         for entry in fs::read_dir(root().join(krate).join("src")).unwrap() {
             let name = entry.unwrap().file_name().to_string_lossy().into_owned();
             let stem = name.trim_end_matches(".rs");
-            if stem == "lib" || stem == "main" || stem == "error" || stem.ends_with("tests") {
+            if ["lib", "main", "error", "golden"].contains(&stem) || stem.ends_with("tests") {
                 continue;
             }
             assert!(readme.contains(&format!("`{stem}`")), "README.md does not mention {krate}/src/{name}");

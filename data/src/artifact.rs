@@ -46,7 +46,7 @@ pub struct ArtifactRecord {
     pub inputs: BTreeMap<String, String>,
     /// The stage's own summary.
     pub summary: serde_json::Value,
-    /// Seconds the stage ran, over all resumes that completed it.
+    /// Seconds of the run that completed the stage; a run that was stopped before is not in it.
     pub seconds: f64,
 }
 
@@ -100,7 +100,7 @@ pub fn read_record(dir: &Path) -> Result<Option<ArtifactRecord>> {
 
 /// Writes a file aside, syncs it, renames it into place and syncs the folder.
 pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));

@@ -41,7 +41,8 @@ impl Failure {
 
 impl From<data::Error> for Failure {
     fn from(error: data::Error) -> Self {
-        let exit = if matches!(error, data::Error::Invalid { .. }) { Exit::Usage } else { Exit::Failed };
+        let theirs = matches!(error, data::Error::Invalid { .. } | data::Error::Malformed { .. });
+        let exit = if theirs { Exit::Usage } else { Exit::Failed };
         Self { exit, message: error.to_string() }
     }
 }

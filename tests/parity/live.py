@@ -78,7 +78,7 @@ def small_model(folder, seed):
     head = rng.choice([8, 16, 32, 64])
     heads = heads_per_group * groups
     # Qwen2's head is always hidden / heads; Llama's may be anything.
-    hidden = head * heads if not llama or rng.random() < 0.5 else 2 * rng.randrange(16, 65)
+    hidden = heads * (head if not llama or rng.random() < 0.5 else rng.randrange(6, 40))
     shape = dict(vocab_size=vocab, hidden_size=hidden, intermediate_size=rng.randrange(30, 400),
                  num_hidden_layers=rng.randrange(1, 5), num_attention_heads=heads, num_key_value_heads=groups,
                  max_position_embeddings=2048, rms_norm_eps=rng.choice([1e-5, 1e-6]), bos_token_id=0, eos_token_id=1,

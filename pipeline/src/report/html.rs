@@ -8,7 +8,7 @@ use super::samples::samples;
 use super::text::{each, escape};
 
 /// Renders the page. Equal reports give equal pages.
-pub fn html(report: &RunReport) -> String {
+pub(crate) fn html(report: &RunReport) -> String {
     let sections = sections(report);
     let links = each(&sections, |section| format!("<a href=\"#{}\">{}</a>", section.id, section.title));
     let nav = if sections.len() > 1 { format!("<nav aria-label=\"Sections\">{links}</nav>") } else { String::new() };

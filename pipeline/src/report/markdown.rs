@@ -7,7 +7,7 @@ use super::text::{each, visible};
 use super::{RunReport, SampleTrace};
 
 /// Renders the report. Equal reports give equal text.
-pub fn markdown(report: &RunReport) -> String {
+pub(crate) fn markdown(report: &RunReport) -> String {
     header(report) + &each(&sections(report), section)
 }
 

@@ -37,7 +37,7 @@ pub use markdown::markdown;
 
 /// All that a report says about a run. Every part but the name may be empty.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The run's name.
     pub name: String,
     /// The recipe as it was run.
@@ -74,7 +74,7 @@ pub struct RunReport {
 
 /// One stage of the pipeline.
 #[derive(Debug, Clone, Serialize)]
-pub struct StageRow {
+pub(crate) struct StageRow {
     /// The stage's name.
     pub stage: String,
     /// The fingerprint of its artifact.
@@ -89,7 +89,7 @@ pub struct StageRow {
 
 /// What one curation rule did to the traces that earlier rules had left.
 #[derive(Debug, Clone, Serialize)]
-pub struct FunnelRow {
+pub(crate) struct FunnelRow {
     /// The rule, in words that say what it keeps: "correct answer".
     pub rule: String,
     /// Traces it dropped.
@@ -100,7 +100,7 @@ pub struct FunnelRow {
 
 /// The accuracy of one model on the held-out problems.
 #[derive(Debug, Clone, Serialize)]
-pub struct AccuracyRow {
+pub(crate) struct AccuracyRow {
     /// Who answered: `teacher`, `before` and `after` (the student around its distillation) or `control` (the same
     /// student trained on the bare answers). The headline and the colours go by this name.
     pub model: String,
@@ -124,7 +124,7 @@ pub struct AccuracyRow {
 
 /// The accuracies on one kind of problem.
 #[derive(Debug, Clone, Serialize)]
-pub struct KindRow {
+pub(crate) struct KindRow {
     /// The kind.
     pub kind: String,
     /// Problems of this kind.
@@ -135,7 +135,7 @@ pub struct KindRow {
 
 /// Cross-entropy per supervised token on traces that were kept out of training.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct HeldOutLoss {
+pub(crate) struct HeldOutLoss {
     /// Of the base student, nats.
     pub before: f64,
     /// Of the distilled student, nats.
@@ -146,7 +146,7 @@ pub struct HeldOutLoss {
 
 /// How one training went.
 #[derive(Debug, Clone, Serialize)]
-pub struct TrainingCurve {
+pub(crate) struct TrainingCurve {
     /// `student` or `control`.
     pub name: String,
     /// One point for each logged optimizer step, in order.
@@ -161,7 +161,7 @@ pub struct TrainingCurve {
 
 /// One optimizer step.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct TrainingPoint {
+pub(crate) struct TrainingPoint {
     /// The step, from 1.
     pub step: u32,
     /// Mean cross-entropy per supervised token, nats.
@@ -174,7 +174,7 @@ pub struct TrainingPoint {
 
 /// The lengths of a set of traces.
 #[derive(Debug, Clone, Serialize)]
-pub struct LengthSeries {
+pub(crate) struct LengthSeries {
     /// Which traces: "all traces", "selected".
     pub name: String,
     /// One length for each trace, in [`RunReport::length_unit`].
@@ -183,7 +183,7 @@ pub struct LengthSeries {
 
 /// A trace to read.
 #[derive(Debug, Clone, Serialize)]
-pub struct SampleTrace {
+pub(crate) struct SampleTrace {
     /// Who wrote it and about what.
     pub title: String,
     /// What was found out about it: "verified", "wrong", "cut off". The page filters by it.
@@ -202,7 +202,7 @@ pub struct SampleTrace {
 
 /// The folder that holds the finished model.
 #[derive(Debug, Clone, Serialize)]
-pub struct Export {
+pub(crate) struct Export {
     /// Its path, as it should be printed.
     pub folder: String,
     /// Its files.
@@ -213,7 +213,7 @@ pub struct Export {
 
 /// One exported file.
 #[derive(Debug, Clone, Serialize)]
-pub struct ExportFile {
+pub(crate) struct ExportFile {
     /// Its name within the folder.
     pub name: String,
     /// Its size.
