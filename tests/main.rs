@@ -1,4 +1,5 @@
 //! The integration tests, one binary: they run `r1-distill` as a user does.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 /// Messages and exit codes for what users get wrong.
 mod cli;

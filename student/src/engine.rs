@@ -194,7 +194,12 @@ impl Scheduler {
 
     fn admit(&mut self) {
         let mut rows = 0;
-        while let Some((request, _)) = self.waiting.front() {
+        while let Some((request, events)) = self.waiting.front() {
+            if events.is_closed() {
+                // Cancelled before it began.
+                self.waiting.pop_front();
+                continue;
+            }
             rows += request.prompt.len();
             if self.free.is_empty() || (rows > PREFILL_ROWS && rows > request.prompt.len()) {
                 return;
@@ -214,6 +219,9 @@ impl Scheduler {
 
     /// Runs the model once over all pending tokens and draws one token for each sequence.
     fn step(&mut self) {
+        if self.running.is_empty() {
+            return;
+        }
         let mut ids = Vec::new();
         let (mut groups, mut last_rows) = (Vec::new(), Vec::new());
         for sequence in &self.running {

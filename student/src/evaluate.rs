@@ -70,6 +70,15 @@ pub fn question(prompt: &Prompt, instruction: &str) -> Message {
     Message::user(format!("{}\n\n{instruction}", prompt.question))
 }
 
+/// Tokens that the longest of these problems and its answer may take: what an engine must hold.
+pub fn context(format: &ChatFormat, prompts: &[Prompt], protocol: &Protocol) -> Result<usize> {
+    let mut longest = 0;
+    for prompt in prompts {
+        longest = longest.max(format.prompt_ids(&[question(prompt, &protocol.instruction)])?.len());
+    }
+    Ok(longest + protocol.sampling.max_tokens as usize)
+}
+
 /// Asks a model every problem k times and verifies the answers. Problems without a gold answer are an error.
 pub fn evaluate(
     engine: &Engine,

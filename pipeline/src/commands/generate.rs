@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use data::chat::ChatFormat;
 use data::record::{Message, Sampling};
 use serde_json::json;
 use student::Model;
@@ -44,12 +45,13 @@ pub(crate) struct GenerateArgs {
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
-    let model = ChatModel::load(&args.model, None, &args.device.open()?, usize::MAX, 2)?;
     let prompt = match (&args.ids, &args.prompt) {
         (Some(ids), _) => ids.clone(),
-        (None, Some(text)) => model.format.prompt_ids(&[Message::user(text.as_str())])?,
+        (None, Some(text)) => ChatFormat::from_dir(&args.model)?.prompt_ids(&[Message::user(text.as_str())])?,
         (None, None) => return Err(Failure::usage("give a question, or --ids")),
     };
+    let context = prompt.len() + args.max_tokens as usize;
+    let model = ChatModel::load(&args.model, None, &args.device.open()?, context, 2)?;
     let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, max_tokens: args.max_tokens };
     let request = Request { prompt, sampling, seed: args.seed };
     let mut completions = model.engine.complete(vec![request], &|_| true)?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use student::Model;
 use student::engine::Engine;
-use student::evaluate::{EvalReport, evaluate};
+use student::evaluate::{EvalReport, context, evaluate};
 use student::serve::stop_ids;
 use student::train::{load_trained, mean_loss};
 
@@ -183,7 +183,8 @@ fn of_model(
 ) -> Result<Vec<Sample>> {
     let dir = base_dir(run, &packed.dir)?;
     let format = ChatFormat::from_dir(&dir)?;
-    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, usize::MAX, BATCH);
+    let context = context(&format, problems, &settings.protocol)?;
+    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, context, BATCH);
     let total = (problems.len() * settings.protocol.samples as usize) as u64;
     let bar = Progress::new(name, total);
     let progress = |done: usize| {
