@@ -32,8 +32,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use html::html;
-pub use markdown::markdown;
+pub(crate) use html::html;
+pub(crate) use markdown::markdown;
 
 /// All that a report says about a run. Every part but the name may be empty.
 #[derive(Debug, Clone, Default, Serialize)]
