@@ -101,7 +101,7 @@ pub(crate) fn tiny_recipe() -> String {
 /// The quickstart, with few problems and a model of a few thousand parameters.
 pub(crate) fn small_quickstart() -> String {
     let changes = [
-        ("count = 2600", "count = 80"),
+        ("count = 3000", "count = 80"),
         ("count = 150", "count = 6"),
         ("samples = 4", "samples = 2"),
         ("vocab_size = 448", "vocab_size = 320"),
