@@ -55,7 +55,7 @@ fn values_only_a_stage_can_judge_are_named_by_it() {
     for (text, words) in [
         (with("max_steps = 4\nmax_value = 50", "max_steps = 40\nmax_value = 50"), ["max_steps", "40"]),
         (with("NOT duplicate\"", "NOT duplicat\""), ["duplicat", "duplicate"]),
-        (with("NOT duplicate\"", "1 = 0\""), ["select", "rule"]),
+        (with("NOT duplicate\"", "1 = 0\""), ["selects none", "drops"]),
         (with("num_key_value_heads = 2", "num_key_value_heads = 3"), ["num_key_value_heads", "multiple"]),
         (with("sequence_length = 512", "sequence_length = 8"), ["pack.sequence_length", "8 tokens"]),
         (with("held_out = 10", "held_out = 300"), ["pack.held_out", "300"]),
