@@ -174,7 +174,7 @@ fn a_folder_that_is_no_model_is_named() {
 fn wait_for(folder: &TestFolder, path: &str) {
     let begun = Instant::now();
     while !folder.path(path).exists() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{path} did not appear");
+        assert!(begun.elapsed() < Duration::from_mins(1), "{path} did not appear");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -125,7 +125,8 @@ fn the_rotary_settings_are_read_from_either_place() {
 /// Settings whose loss would go unnoticed on short prompts: here each of them shows.
 #[test]
 fn each_setting_that_decides_the_logits_is_used() {
-    let changes: [(&str, fn(&mut Value)); 5] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 5] = [
         ("llama", |config| config["rope_parameters"]["rope_type"] = json!("default")),
         ("llama", |config| config["rope_parameters"]["factor"] = json!(4.0)),
         ("llama", |config| config["rope_parameters"]["rope_theta"] = json!(10_000.0)),

@@ -112,10 +112,10 @@ pub fn pack(
 /// The conversation with the part of the assistant's text that is trained on.
 fn supervised(messages: &[Message], supervision: Supervision) -> Vec<Message> {
     let mut messages = messages.to_vec();
-    if let (Supervision::AnswerOnly, Some(last)) = (supervision, messages.last_mut()) {
-        if let Some((_, answer)) = last.content.rsplit_once("</think>") {
-            last.content = answer.trim_start().to_owned();
-        }
+    if let (Supervision::AnswerOnly, Some(last)) = (supervision, messages.last_mut())
+        && let Some((_, answer)) = last.content.rsplit_once("</think>")
+    {
+        last.content = answer.trim_start().to_owned();
     }
     messages
 }

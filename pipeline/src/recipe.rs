@@ -220,7 +220,7 @@ impl Recipe {
                 return Err(format!("train.optimizer.{name} is {value}; it must be in [0, 1)"));
             }
         }
-        if !(self.export.shard_gigabytes > 0.0) {
+        if self.export.shard_gigabytes.is_nan() || self.export.shard_gigabytes <= 0.0 {
             return Err("export.shard_gigabytes must be above 0".into());
         }
         Ok(())

@@ -146,7 +146,7 @@ impl Store {
                 found.push((written, record));
             }
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(written, _)| std::cmp::Reverse(*written));
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 }

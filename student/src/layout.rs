@@ -66,7 +66,7 @@ impl Rope {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for position in positions {
             for frequency in &self.inverse_frequencies {
-                let angle = (position as f32 * *frequency as f32) as f64;
+                let angle = f64::from(position as f32 * *frequency as f32);
                 cos.push(angle.cos() as f32);
                 sin.push(angle.sin() as f32);
             }

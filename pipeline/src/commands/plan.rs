@@ -20,13 +20,14 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
             Outlook::Runs(why) => format!("would run: {why}"),
         };
         print(&format!("{}/8 {:<9} {fingerprint}  {line}", stage.number, stage.name))?;
-        if stage.name == "collect" && !matches!(outlook(&store, stage)?, Outlook::Cached) {
-            if let TraceSource::Teacher(teacher) = &recipe.collect {
-                print(&format!(
-                    "              asks {} for {} samples a problem, at most {} tokens each; what is bought already is not bought again",
-                    teacher.model, teacher.samples, teacher.sampling.max_tokens
-                ))?;
-            }
+        if stage.name == "collect"
+            && let TraceSource::Teacher(teacher) = &recipe.collect
+            && outlook(&store, stage)? != Outlook::Cached
+        {
+            print(&format!(
+                "              asks {} for {} samples a problem, at most {} tokens each; what is bought is not bought again",
+                teacher.model, teacher.samples, teacher.sampling.max_tokens
+            ))?;
         }
     }
     Ok(())
