@@ -25,14 +25,6 @@ use crate::{Error, Result};
 /// Longer "answers" are no answers; verdicts are narrow.
 const MOST_EXTRACTED_CHARS: usize = 200;
 
-/// How to select.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CurateSpec {
-    /// A SQL predicate, as after WHERE: a trace is kept where it is true (not where it is unknown).
-    pub policy: String,
-}
-
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curation {
