@@ -1,9 +1,9 @@
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{TestFolder, small_quickstart, tiny_recipe};
+use crate::support::{Ran, TestFolder, small_quickstart, tiny_recipe};
 
 fn weights(folder: &TestFolder) -> Vec<u8> {
     fs::read(folder.path("runs/tiny/export/model/model.safetensors")).unwrap()
@@ -93,6 +93,142 @@ fn killed_equals_straight(recipe: &str, name: &str) {
 #[test]
 fn a_killed_run_ends_with_the_same_weights() {
     killed_equals_straight(&tiny_recipe(), "tiny");
+}
+
+/// No file may grow beyond a limit, as on a disk that is full for everything larger: the step that cannot be saved ends
+/// the run with a message, what was saved before stays as it was, and with room again the end is the same to the bit.
+/// (`tests/crash.sh` fills a real file system.)
+#[test]
+fn a_checkpoint_that_cannot_be_written_costs_nothing_but_time() {
+    let straight = TestFolder::new();
+    straight.write("recipe.toml", &tiny_recipe());
+    straight.run(&["run", "recipe.toml"]).succeeds();
+
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &tiny_recipe());
+    folder.run(&["run", "recipe.toml", "--to", "pack"]).succeeds();
+    let arguments = ["run", "recipe.toml", "--to", "train", "--checkpoint-seconds", "0"];
+    let mut child = folder.command(&arguments).stderr(Stdio::null()).spawn().unwrap();
+    while checkpoints(&folder).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "the training ended without a checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = checkpoints(&folder);
+
+    // Ignoring the signal makes the system call fail, as a full disk does, instead of ending the process.
+    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+    let program = env!("CARGO_BIN_EXE_r1-distill");
+    let mut command = Command::new("sh");
+    command.current_dir(folder.path("")).args(["-c", limited, program]).args(arguments);
+    let ran = Ran::of(&command.output().unwrap());
+    ran.fails(1, &["cannot be saved in runs/tiny/5-train-", "/student", "is good", "make room there and run the same"]);
+    assert!(checkpoints(&folder) == before, "the checkpoints before it were touched");
+
+    folder.run(&["run", "recipe.toml"]).succeeds();
+    assert!(weights(&straight) == weights(&folder), "the weights differ");
+}
+
+/// Every file of the student's checkpoints.
+fn checkpoints(folder: &TestFolder) -> Vec<(PathBuf, Vec<u8>)> {
+    let Ok(stages) = fs::read_dir(folder.path("runs/tiny")) else { return Vec::new() };
+    let names = stages.map(|stage| stage.unwrap().path());
+    let Some(train) = names.into_iter().find(|path| path.to_string_lossy().contains("5-train-")) else {
+        return Vec::new();
+    };
+    let Ok(entries) = fs::read_dir(train.join("student")) else { return Vec::new() };
+    let steps = entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_string_lossy().contains("/step-"));
+    let files = steps.flat_map(|step| fs::read_dir(step).unwrap()).map(|file| file.unwrap().path());
+    let mut all: Vec<(PathBuf, Vec<u8>)> = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    all.sort();
+    all
+}
+
+/// `--max-steps` decides the result, so it counts as the recipe's own field does.
+#[test]
+fn max_steps_on_the_command_line_is_that_of_the_recipe() {
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &tiny_recipe());
+    folder.run(&["run", "recipe.toml", "--to", "train", "--max-steps", "3"]).succeeds();
+    let metrics = fs::read_to_string(folder.path("runs/tiny/train/student/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 3);
+    let plan = folder.run(&["plan", "recipe.toml"]).stdout;
+    assert!(plan.contains("max_steps: 3 → 0"), "{plan}");
+    folder.write("recipe.toml", &tiny_recipe().replace("max_steps = 0", "max_steps = 3"));
+    assert_eq!(folder.run(&["plan", "recipe.toml"]).stdout.matches("cached").count(), 5);
+    folder.run(&["run", "recipe.toml", "--max-steps", "0"]).fails(2, &["--max-steps"]);
+}
+
+/// Passes are dealt out and their gradients added up in order, so that the number of devices decides nothing.
+#[test]
+fn two_devices_give_the_weights_of_one() {
+    let recipe = tiny_recipe().replace("rows_per_pass = 4", "rows_per_pass = 1");
+    let [one, two] = ["cpu", "cpu,cpu"].map(|devices| {
+        let folder = TestFolder::new();
+        folder.write("recipe.toml", &recipe);
+        folder.run(&["run", "recipe.toml", "--max-steps", "6", "--device", devices]).succeeds();
+        weights(&folder)
+    });
+    assert!(one == two, "the weights differ");
+}
+
+/// The loss on held-out traces is where a user looks for it.
+#[test]
+fn the_evaluation_loss_is_in_the_tables_the_report_and_tensorboard() {
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &tiny_recipe());
+    folder.run(&["run", "recipe.toml"]).succeeds();
+    let query = "SELECT count(eval_loss) AS n, count(*) AS steps FROM metrics WHERE step % 5 = 0";
+    let ran = folder.run(&["sql", query, "--format", "csv"]);
+    ran.succeeds();
+    let line = ran.stdout.lines().nth(1).unwrap();
+    let (evaluations, steps) = line.split_once(',').unwrap();
+    assert!(evaluations == steps && evaluations != "0", "{line}");
+    // The control is not measured on the student's traces: a column of nothing but null.
+    let ran = folder.run(&["sql", "SELECT count(eval_loss) AS n FROM control_metrics", "--format", "csv"]);
+    ran.succeeds();
+    assert_eq!(ran.stdout, "n\n0\n");
+    let report = fs::read_to_string(folder.path("runs/tiny/report/report.html")).unwrap();
+    assert!(report.contains("student, held-out traces"));
+    let names = fs::read_dir(folder.path("runs/tiny/train/student")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    assert_eq!(names.filter(|name| name.contains("tfevents")).count(), 1);
+
+    folder.write("recipe.toml", &tiny_recipe().replace("held_out = 10", "held_out = 0"));
+    folder.run(&["run", "recipe.toml"]).fails(2, &["train.eval_every", "pack.held_out"]);
+}
+
+/// A model that one run exported is the base of the next, which trains adapters.
+#[test]
+fn adapters_are_exported_beside_the_model_they_are_merged_into() {
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &tiny_recipe());
+    folder.run(&["run", "recipe.toml", "--max-steps", "2", "--to", "export"]).succeeds();
+    let base = folder.path("runs/tiny/export/model").canonicalize().unwrap();
+
+    let lora = "[train.lora]\nrank = 2\nalpha = 4.0\ndropout = 0.1\ntarget_modules = [\"v_proj\", \"up_proj\"]\n\n";
+    let adapted = tiny_recipe().replace("name = \"tiny\"", "name = \"adapted\"");
+    let adapted = adapted.replace("[train.optimizer]", &format!("{lora}[train.optimizer]"));
+    folder.write("random.toml", &adapted);
+    folder.run(&["run", "random.toml"]).fails(2, &["train.lora", "student.base"]);
+
+    let (before, rest) = adapted.split_once("[student.base]").unwrap();
+    let (_, after) = rest.split_once("[pack]").unwrap();
+    let base_section = "kind = \"folder\"\ninput = \"base\"\nmax_position_embeddings = 0\nrope_theta = 0.0\n";
+    let text = format!("{before}[student.base]\n{base_section}\n[pack]{after}");
+    folder.write("adapted.toml", &text);
+    let input = format!("base={}", base.display());
+    folder.run(&["run", "adapted.toml", "--input", &input, "--max-steps", "4"]).succeeds();
+    let export = folder.path("runs/adapted/export");
+    let read = |name: &str| fs::read(export.join(name)).unwrap();
+    let config = String::from_utf8(read("adapter/adapter_config.json")).unwrap();
+    assert!(config.contains("\"base_model_name_or_path\": \"base\""), "{config}");
+    assert!(!read("adapter/adapter_model.safetensors").is_empty());
+    assert_ne!(read("model/model.safetensors"), fs::read(base.join("model.safetensors")).unwrap());
+    let card = String::from_utf8(read("model/README.md")).unwrap();
+    // Two blocks; v from 32 to 16 wide, up from 32 to 64.
+    assert!(card.contains("LoRA of rank 2") && card.contains(": 576 parameters were trained"), "{card}");
 }
 
 /// The same where a teacher is sampled: what it was asked before the kill is not asked again, and what it is asked

@@ -1,6 +1,8 @@
 //! The integration tests, one binary: they run `r1-distill` as a user does.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+/// Prompts are those of transformers' apply_chat_template.
+mod chat;
 /// Messages and exit codes for what users get wrong.
 mod cli;
 /// A whole small run: cached the second time, and the same weights after being killed.
@@ -13,3 +15,5 @@ mod recipes;
 mod support;
 /// The architecture invariants of README.md that a test can check.
 mod tidy;
+/// Tokens as the trainer sees them, and what is refused.
+mod tokens;

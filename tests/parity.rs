@@ -1,5 +1,5 @@
 //! r1-distill's model equals transformers': logits, loss and greedy tokens of the golden models, through the public API.
-//! How the goldens are made: `parity/make_golden.py`. Gradients and optimizer steps: `student/src/train/tests.rs`.
+//! How the goldens are made: `parity/make_golden.py`. Gradients and optimizer steps: `student/src/train/tests`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use student::device::DeviceName;
 use student::engine::{Completion, Engine, Request};
 use student::train::mean_loss;
 
-const NAMES: [&str; 2] = ["qwen2", "llama"];
+const NAMES: [&str; 3] = ["qwen2", "llama", "qwen3"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/golden").join(name)
@@ -126,12 +126,13 @@ fn the_rotary_settings_are_read_from_either_place() {
 #[test]
 fn each_setting_that_decides_the_logits_is_used() {
     type Change = fn(&mut Value);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 6] = [
         ("llama", |config| config["rope_parameters"]["rope_type"] = json!("default")),
         ("llama", |config| config["rope_parameters"]["factor"] = json!(4.0)),
         ("llama", |config| config["rope_parameters"]["rope_theta"] = json!(10_000.0)),
         ("llama", |config| config["rms_norm_eps"] = json!(1e-2)),
         ("qwen2", |config| config["rope_parameters"]["rope_theta"] = json!(10_000.0)),
+        ("qwen3", |config| config["rms_norm_eps"] = json!(1e-2)),
     ];
     for (i, (name, change)) in changes.into_iter().enumerate() {
         let dir = with_config(name, change);

@@ -2,17 +2,16 @@
 //!
 //! A training example is the prompt exactly as inference will render it (`add_generation_prompt`), then the
 //! assistant's text, then the token that ends its turn. The two parts are tokenized apart, because inference has only
-//! the first. The template never renders the assistant's text: R1-Distill's own template drops the thinking from it.
+//! the first. The template never renders the text that is trained on: R1-Distill's own template drops the thinking from
+//! it. Earlier turns of a conversation are part of the prompt, and there the template does what it does at inference.
 
 use std::path::Path;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, Error as JinjaError, ErrorKind, context};
 use serde_json::Value;
 
 use crate::artifact::read_json;
 use crate::record::Message;
+use crate::template::Template;
 use crate::tokenizer::{R1_SPECIAL, Tokenizer};
 use crate::{Error, Result};
 
@@ -24,12 +23,14 @@ pub const R1_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if
 pub struct ChatFormat {
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
-    /// The Jinja source of the chat template.
-    pub template: String,
+    /// The chat template.
+    pub template: Template,
     /// Beginning-of-sequence text, where the tokenizer has one.
     pub bos: Option<String>,
     /// End-of-sequence text.
     pub eos: String,
+    /// Padding text, where the tokenizer has one. Packed rows hold no padding; what matters is what others mask with it.
+    pub pad: Option<String>,
     /// The id of `eos`.
     pub eos_id: u32,
     /// The id that ends an assistant's turn: what the template writes after the assistant's text, else `eos`.
@@ -50,7 +51,16 @@ impl ChatFormat {
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
         let path = dir.join("tokenizer_config.json");
-        let config: Value = read_json(&path)?;
+        let mut config: Value = read_json(&path)?;
+        let map = dir.join("special_tokens_map.json");
+        if map.is_file() {
+            let map: Value = read_json(&map)?;
+            for name in ["bos_token", "eos_token", "pad_token"] {
+                if config.get(name).is_none() {
+                    config[name] = map[name].clone();
+                }
+            }
+        }
         let beside = dir.join("chat_template.jinja");
         let template = if beside.is_file() {
             std::fs::read_to_string(&beside).map_err(|e| Error::io("read", &beside, e))?
@@ -65,45 +75,55 @@ impl ChatFormat {
         };
         let eos = special_text(&config["eos_token"])
             .ok_or_else(|| Error::malformed(&path, "there is no eos_token", "name the token that ends a text"))?;
-        Self::new(tokenizer, template, special_text(&config["bos_token"]), eos)
+        let [bos, pad] = ["bos_token", "pad_token"].map(|name| special_text(&config[name]));
+        Self::new(tokenizer, template, bos, eos, pad)
     }
 
     /// A tokenizer made by [`Tokenizer::train`] with [`R1_TEMPLATE`].
     pub fn r1(tokenizer: Tokenizer) -> Result<Self> {
-        Self::new(tokenizer, R1_TEMPLATE.into(), Some(R1_SPECIAL[0].into()), R1_SPECIAL[1].into())
+        let [bos, eos, ..] = R1_SPECIAL.map(str::to_owned);
+        Self::new(tokenizer, R1_TEMPLATE.into(), Some(bos), eos.clone(), Some(eos))
     }
 
-    fn new(tokenizer: Tokenizer, template: String, bos: Option<String>, eos: String) -> Result<Self> {
+    fn new(
+        tokenizer: Tokenizer,
+        template: String,
+        bos: Option<String>,
+        eos: String,
+        pad: Option<String>,
+    ) -> Result<Self> {
         let eos_id = tokenizer.token_id(&eos).ok_or_else(|| {
             Error::invalid("eos_token", format!("{eos:?} is not in the vocabulary"), "name a token of tokenizer.json")
         })?;
-        let mut format = Self { tokenizer, template, bos, eos, eos_id, end_of_turn_id: eos_id };
+        let template = Template::new(template)?;
+        let mut format = Self { tokenizer, template, bos, eos, pad, eos_id, end_of_turn_id: eos_id };
         format.end_of_turn_id = format.find_end_of_turn()?.unwrap_or(eos_id);
         Ok(format)
     }
 
+    /// The id of `bos`.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos.as_deref().and_then(|token| self.tokenizer.token_id(token))
+    }
+
+    /// The id of `pad`.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.pad.as_deref().and_then(|token| self.tokenizer.token_id(token))
+    }
+
     /// Renders the template.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let failed = |e: JinjaError| Error::Invalid {
-            what: "chat template".into(),
-            problem: format!("{e:#}"),
-            remedy: "fix chat_template in the model's folder".into(),
-        };
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
-        environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> std::result::Result<String, JinjaError> {
-            Err(JinjaError::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template("chat", &self.template).map_err(failed)?;
-        let bos_token = self.bos.as_deref().unwrap_or_default();
-        environment
-            .get_template("chat")
-            .and_then(|t| {
-                t.render(context! { messages => Serde(messages), add_generation_prompt, bos_token, eos_token => self.eos.as_str() })
-            })
-            .map_err(failed)
+        let named =
+            [("bos_token", self.bos.as_deref()), ("eos_token", Some(&*self.eos)), ("pad_token", self.pad.as_deref())];
+        let special: Vec<(&str, &str)> = named.into_iter().filter_map(|(name, token)| Some((name, token?))).collect();
+        self.template.render(messages, add_generation_prompt, &special)
+    }
+
+    /// Whether the template writes an assistant's thinking as it is; R1-Distill's does not.
+    pub fn template_keeps_thinking(&self) -> Result<bool> {
+        const MARK: &str = "a7f3thinking";
+        let answer = Message::assistant(format!("<think>\n{MARK}\n</think>\n\nanswer"));
+        Ok(self.render(&[Message::user("question"), answer], false)?.contains(MARK))
     }
 
     /// The ids a model is asked to continue.
@@ -122,7 +142,16 @@ impl ChatFormat {
         let prompt_text = self.render(prompt, true)?;
         let mut ids = self.tokenizer.encode(&prompt_text)?;
         let prompt_len = ids.len();
-        ids.extend(self.tokenizer.encode(completion_after(&prompt_text, content))?);
+        let completion = completion_after(&prompt_text, content);
+        ids.extend(self.tokenizer.encode(completion)?);
+        let decoded = self.tokenizer.decode(&ids[prompt_len..], false)?;
+        if decoded != completion && !same_text(&self.tokenizer.normalized(completion)?, &decoded) {
+            return Err(Error::invalid(
+                "the tokenizer",
+                format!("a trace's text does not survive it: {}", first_difference(completion, &decoded)),
+                "use a base whose tokenizer can write every character, or leave such traces out in curate.policy",
+            ));
+        }
         ids.push(self.end_of_turn_id);
         Ok(Tokens { ids, prompt_len })
     }
@@ -143,6 +172,19 @@ fn completion_after<'a>(prompt: &str, content: &'a str) -> &'a str {
         Some(rest) if forced => rest.trim_start_matches('\n'),
         _ => content,
     }
+}
+
+/// Whether decoding gave the text back, spaces aside: tokenizers of the SentencePiece kind move those.
+fn same_text(text: &str, decoded: &str) -> bool {
+    let visible = |text: &str| -> Vec<char> { text.chars().filter(|c| !c.is_whitespace() && *c != '▁').collect() };
+    visible(text) == visible(decoded)
+}
+
+/// Both texts around the place where they part.
+fn first_difference(text: &str, decoded: &str) -> String {
+    let at = text.chars().zip(decoded.chars()).take_while(|(a, b)| a == b).count();
+    let around = |text: &str| text.chars().skip(at.saturating_sub(20)).take(40).collect::<String>();
+    format!("{:?} becomes {:?}", around(text), around(decoded))
 }
 
 /// `chat_template` is a string, or a list of named templates of which one is `default`.
@@ -186,7 +228,7 @@ mod tests {
     #[test]
     fn a_template_that_opens_the_thinking_does_not_get_it_twice() {
         let mut format = format();
-        format.template = format!("{R1_TEMPLATE}{{{{ '<think>\\n' }}}}");
+        format.template = Template::new(format!("{R1_TEMPLATE}{{{{ '<think>\\n' }}}}")).unwrap();
         let text = "<think>\nhm\n</think>\n\n3";
         let tokens = format.conversation(&[Message::user("?"), Message::assistant(text)]).unwrap();
         let all = format.tokenizer.decode(&tokens.ids, false).unwrap();
@@ -197,17 +239,61 @@ mod tests {
     #[test]
     fn the_end_of_turn_is_what_the_template_writes() {
         let mut format = format();
-        format.template = "{% for m in messages %}{{ m['content'] }}<｜User｜>\n{% endfor %}".into();
+        format.template = Template::new("{% for m in messages %}{{ m['content'] }}<｜User｜>\n{% endfor %}").unwrap();
         assert_eq!(format.find_end_of_turn().unwrap(), Some(2));
-        format.template = "{% for m in messages %}{{ m['content'].strip() }}\n{% endfor %}".into();
+        format.template = Template::new("{% for m in messages %}{{ m['content'].strip() }}\n{% endfor %}").unwrap();
         assert_eq!(format.find_end_of_turn().unwrap(), None);
     }
 
     #[test]
     fn a_template_that_raises_says_so() {
         let mut format = format();
-        format.template = "{{ raise_exception('only users here') }}".into();
+        format.template = Template::new("{{ raise_exception('only users here') }}").unwrap();
         let message = format.render(&[Message::user("?")], true).unwrap_err().to_string();
         assert!(message.contains("only users here"), "{message}");
+    }
+
+    #[test]
+    fn a_tokenizer_that_loses_text_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": {"<unk>": 0, "<eos>": 1, "forty": 2, "two": 3}},
+        });
+        std::fs::write(dir.path().join("tokenizer.json"), words.to_string()).unwrap();
+        let config = serde_json::json!({"eos_token": "<eos>", "chat_template": "{{ messages[0].content }}"});
+        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        let format = ChatFormat::from_dir(dir.path()).unwrap();
+        let with = |text: &str| format.conversation(&[Message::user("?"), Message::assistant(text)]);
+        assert_eq!(with("forty  two").unwrap().ids, [0, 2, 3, 1]);
+        let message = with("forty three").unwrap_err().to_string();
+        assert!(message.contains("does not survive") && message.contains("three"), "{message}");
+    }
+
+    #[test]
+    fn a_template_that_drops_thinking_is_known() {
+        let mut format = format();
+        assert!(format.template_keeps_thinking().unwrap());
+        let dropping = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endfor %}";
+        format.template = Template::new(dropping).unwrap();
+        assert!(!format.template_keeps_thinking().unwrap());
+        let text = "<think>\nkept\n</think>\n\n3";
+        let ids = format.conversation(&[Message::user("?"), Message::assistant(text)]).unwrap().ids;
+        assert!(format.tokenizer.decode(&ids, false).unwrap().contains(text));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_all_there_after_the_prompt(question in "\\PC{0,40}", text in "\\PC{1,60}") {
+            proptest::prop_assume!(!text.trim().is_empty());
+            let format = format();
+            let tokens = format.conversation(&[Message::user(question.as_str()), Message::assistant(text.as_str())]).unwrap();
+            let prompt = format.prompt_ids(&[Message::user(question)]).unwrap();
+            proptest::prop_assert_eq!(&tokens.ids[..tokens.prompt_len], &prompt[..]);
+            let end = tokens.ids.len() - 1;
+            let decoded = format.tokenizer.decode(&tokens.ids[tokens.prompt_len..end], false).unwrap();
+            let normalized = format.tokenizer.normalized(&text).unwrap();
+            proptest::prop_assert_eq!(decoded, normalized.into_owned());
+        }
     }
 }

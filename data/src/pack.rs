@@ -1,16 +1,18 @@
 //! Packing: tokenized conversations into rows of at most `sequence_length` tokens, best fit first.
 //!
 //! Every row carries segment ids (which conversation a token belongs to) and position ids (restarting at 0 in each),
-//! so that no token sees another conversation. A conversation is never cut: one that is too long is dropped and counted.
+//! so that no token sees another conversation. What to do with a conversation that is longer than a row is the recipe's
+//! choice ([`TooLong`]); nothing is cut off silently, and all of it is counted in [`PackReport`].
 
 use std::collections::BTreeMap;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::ChatFormat;
+use crate::chat::{ChatFormat, Tokens};
 use crate::record::{CuratedTrace, Message};
 use crate::{Error, Result};
 
@@ -32,10 +34,14 @@ pub struct PackedRow {
 /// What packing did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PackReport {
-    /// Conversations packed.
+    /// Conversations packed, whole or in pieces.
     pub examples: usize,
-    /// Conversations longer than `sequence_length`, left out.
+    /// Conversations longer than `sequence_length`.
     pub too_long: usize,
+    /// Of these, those left out: all, or under [`TooLong::Split`] those whose prompt fills half a row or more.
+    pub dropped: usize,
+    /// Pieces that the others were split into.
+    pub split_pieces: usize,
     /// Rows.
     pub rows: usize,
     /// Tokens packed.
@@ -44,8 +50,32 @@ pub struct PackReport {
     pub supervised_tokens: u64,
     /// Tokens packed ÷ (rows × `sequence_length`).
     pub utilization: f64,
-    /// Tokens of each packed conversation.
+    /// Tokens of each packed conversation or piece.
     pub lengths: Vec<u32>,
+}
+
+/// What is done with a conversation that is longer than a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TooLong {
+    /// It is left out.
+    Drop,
+    /// It becomes several pieces of about equal length: in each the whole prompt, masked, then the next stretch of the
+    /// assistant's text. Positions restart in each piece: a piece is a conversation like any other, and no position is
+    /// beyond what the base holds, which is what makes a long trace a problem to begin with. Only the last piece
+    /// has the end of the turn, and none is so short that it would teach to end right after the prompt.
+    Split,
+}
+
+/// How conversations become rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackSettings {
+    /// Tokens of a row.
+    pub sequence_length: usize,
+    /// What is done with longer conversations.
+    pub too_long: TooLong,
+    /// Seed of the order of rows.
+    pub seed: u64,
 }
 
 /// What the assistant's turn is trained on.
@@ -58,55 +88,92 @@ pub enum Supervision {
     AnswerOnly,
 }
 
-/// Tokenizes and packs. Rows come in an order drawn from `seed`.
+/// Tokenizes and packs, on all threads of the current rayon pool; the result does not depend on how many those are. Rows
+/// come in an order drawn from the seed.
 pub fn pack(
     traces: &[CuratedTrace],
     format: &ChatFormat,
     supervision: Supervision,
-    sequence_length: usize,
-    seed: u64,
+    settings: PackSettings,
 ) -> Result<(Vec<PackedRow>, PackReport)> {
-    let mut examples = Vec::with_capacity(traces.len());
-    let mut too_long = 0;
-    for trace in traces {
-        let tokens = format.conversation(&supervised(&trace.messages, supervision))?;
-        if tokens.ids.len() > sequence_length {
-            too_long += 1;
-        } else {
-            examples.push((trace.trace_id.as_str(), tokens));
+    let limit = settings.sequence_length;
+    // Collected before the first error is looked for, so that it is the same one every time.
+    let tokenized: Vec<Result<Tokens>> = traces
+        .par_iter()
+        .map(|trace| {
+            format.conversation(&supervised(&trace.messages, supervision)).map_err(|e| of_trace(&trace.trace_id, e))
+        })
+        .collect();
+    let mut pieces: Vec<(&str, Tokens)> = Vec::with_capacity(traces.len());
+    let (mut too_long, mut dropped, mut split_pieces) = (0, 0, 0);
+    for (trace, tokens) in traces.iter().zip(tokenized) {
+        let tokens = tokens?;
+        if tokens.ids.len() <= limit {
+            pieces.push((&trace.trace_id, tokens));
+            continue;
         }
+        too_long += 1;
+        if settings.too_long == TooLong::Drop || tokens.prompt_len * 2 >= limit {
+            dropped += 1;
+            continue;
+        }
+        let before = pieces.len();
+        pieces.extend(split(&tokens, limit).map(|piece| (trace.trace_id.as_str(), piece)));
+        split_pieces += pieces.len() - before;
     }
-    if examples.is_empty() {
+    if pieces.is_empty() {
         return Err(Error::invalid(
             "pack.sequence_length",
-            format!("none of {} traces fits into {sequence_length} tokens", traces.len()),
-            "raise it, or select shorter traces in curate.policy",
+            format!("none of {} traces fits into {limit} tokens", traces.len()),
+            "raise it, set pack.too_long to \"split\", or select shorter traces in curate.policy",
         ));
     }
-    let lengths: Vec<usize> = examples.iter().map(|(_, tokens)| tokens.ids.len()).collect();
-    let mut rows: Vec<PackedRow> = best_fit(&lengths, sequence_length)
-        .into_iter()
+    let lengths: Vec<usize> = pieces.iter().map(|(_, tokens)| tokens.ids.len()).collect();
+    let mut rows: Vec<PackedRow> = best_fit(&lengths, limit)
+        .into_par_iter()
         .map(|bin| {
             let mut row = PackedRow::empty();
             for index in bin {
-                let (trace_id, tokens) = &examples[index];
+                let (trace_id, tokens) = &pieces[index];
                 row.push(trace_id, &tokens.ids, tokens.prompt_len);
             }
             row
         })
         .collect();
-    rows.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    rows.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed));
     let tokens: u64 = lengths.iter().map(|n| *n as u64).sum();
     let report = PackReport {
-        examples: examples.len(),
+        examples: traces.len() - dropped,
         too_long,
+        dropped,
+        split_pieces,
         rows: rows.len(),
         tokens,
         supervised_tokens: rows.iter().map(PackedRow::supervised_tokens).sum(),
-        utilization: tokens as f64 / (rows.len() * sequence_length) as f64,
+        utilization: tokens as f64 / (rows.len() * limit) as f64,
         lengths: lengths.iter().map(|n| *n as u32).collect(),
     };
     Ok((rows, report))
+}
+
+/// An error with the trace it is about.
+fn of_trace(trace_id: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid { what, problem, remedy } => {
+            Error::invalid(format!("trace {trace_id}: {what}"), problem, remedy)
+        }
+        other => other,
+    }
+}
+
+/// Pieces of about equal length, each the prompt and a stretch of what follows it. The prompt must leave room.
+fn split(tokens: &Tokens, limit: usize) -> impl Iterator<Item = Tokens> {
+    let (prompt, completion) = tokens.ids.split_at(tokens.prompt_len);
+    let (all, pieces) = (completion.len(), completion.len().div_ceil(limit - prompt.len()));
+    (0..pieces).map(move |n| {
+        let stretch = &completion[all * n / pieces..all * (n + 1) / pieces];
+        Tokens { ids: [prompt, stretch].concat(), prompt_len: prompt.len() }
+    })
 }
 
 /// The conversation with the part of the assistant's text that is trained on.
@@ -146,7 +213,48 @@ fn best_fit(lengths: &[usize], capacity: usize) -> Vec<Vec<usize>> {
     bins
 }
 
+impl PackReport {
+    /// How many were too long and what became of them, in words.
+    pub fn too_long_in_words(&self) -> String {
+        match (self.too_long, self.split_pieces) {
+            (0, _) => "none too long".into(),
+            (n, 0) => format!("{n} too long and left out"),
+            (n, pieces) => {
+                format!("{n} too long ({} split into {pieces} pieces, {} left out)", n - self.dropped, self.dropped)
+            }
+        }
+    }
+}
+
+/// One conversation of a row, or one piece of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// The trace it came from.
+    pub trace_id: &'a str,
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// Whether the loss counts the prediction of each.
+    pub mask: &'a [bool],
+    /// Position of each.
+    pub positions: &'a [u32],
+}
+
 impl PackedRow {
+    /// The conversations of the row, in order.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        let mut start = 0;
+        self.segment_ids.chunk_by(|a, b| a == b).map(move |same| {
+            let range = start..start + same.len();
+            start = range.end;
+            Segment {
+                trace_id: self.trace_ids.get(same[0] as usize).map_or("", String::as_str),
+                ids: &self.token_ids[range.clone()],
+                mask: &self.loss_mask[range.clone()],
+                positions: &self.position_ids[range],
+            }
+        })
+    }
+
     fn empty() -> Self {
         Self {
             token_ids: Vec::new(),
@@ -173,91 +281,4 @@ impl PackedRow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tokenizer::Tokenizer;
-    use proptest::prelude::*;
-
-    fn trace(n: usize, thinking: usize) -> CuratedTrace {
-        let text = format!("<think>\n{}\n</think>\n\n\\boxed{{{n}}}", "so it goes. ".repeat(thinking));
-        CuratedTrace {
-            trace_id: format!("t{n}"),
-            prompt_id: "p".into(),
-            domain: "d".into(),
-            kind: "k".into(),
-            source: "s".into(),
-            gold: None,
-            messages: vec![Message::user(format!("What is {n}?")), Message::assistant(text)],
-            num_tokens: None,
-        }
-    }
-
-    fn format() -> ChatFormat {
-        let corpus: Vec<String> = (0..50).map(|n| format!("What is {n}? so it goes.")).collect();
-        ChatFormat::r1(Tokenizer::train(&corpus, 300).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn every_conversation_is_packed_once_and_whole() {
-        let format = format();
-        let traces: Vec<_> = (0..40).map(|n| trace(n, 1 + n % 9)).collect();
-        let (rows, report) = pack(&traces, &format, Supervision::Thinking, 128, 7).unwrap();
-        let mut seen: Vec<String> = rows.iter().flat_map(|r| r.trace_ids.clone()).collect();
-        seen.sort();
-        let mut expected: Vec<String> = traces.iter().map(|t| t.trace_id.clone()).collect();
-        expected.sort();
-        assert_eq!(seen, expected);
-        assert_eq!(report.too_long, 0);
-        for row in &rows {
-            assert!(row.token_ids.len() <= 128);
-            for (segment, trace_id) in row.trace_ids.iter().enumerate() {
-                let at: Vec<usize> =
-                    (0..row.token_ids.len()).filter(|i| row.segment_ids[*i] == segment as u32).collect();
-                let original = traces.iter().find(|t| t.trace_id == *trace_id).unwrap();
-                let tokens = format.conversation(&original.messages).unwrap();
-                assert_eq!(at.iter().map(|i| row.token_ids[*i]).collect::<Vec<_>>(), tokens.ids);
-                assert_eq!(
-                    at.iter().map(|i| row.position_ids[*i]).collect::<Vec<_>>(),
-                    (0..at.len() as u32).collect::<Vec<_>>()
-                );
-                let counted = at.iter().filter(|i| row.loss_mask[**i]).count();
-                assert_eq!(counted, tokens.ids.len() - tokens.prompt_len);
-            }
-        }
-        let (again, _) = pack(&traces, &format, Supervision::Thinking, 128, 7).unwrap();
-        assert_eq!(rows, again, "the order is the seed's");
-    }
-
-    #[test]
-    fn the_control_sees_the_answer_without_the_thinking() {
-        let format = format();
-        let (rows, _) = pack(&[trace(5, 3)], &format, Supervision::AnswerOnly, 128, 1).unwrap();
-        let text = format.tokenizer.decode(&rows[0].token_ids, true).unwrap();
-        assert!(!text.contains("think") && text.ends_with("\\boxed{5}"), "{text}");
-    }
-
-    #[test]
-    fn what_does_not_fit_is_counted_or_refused() {
-        let format = format();
-        let (_, report) = pack(&[trace(1, 1), trace(2, 400)], &format, Supervision::Thinking, 128, 1).unwrap();
-        assert_eq!((report.examples, report.too_long), (1, 1));
-        let message = pack(&[trace(2, 400)], &format, Supervision::Thinking, 128, 1).unwrap_err().to_string();
-        assert!(message.contains("sequence_length"), "{message}");
-    }
-
-    proptest! {
-        #[test]
-        fn best_fit_loses_nothing_and_overfills_nothing(lengths in prop::collection::vec(1usize..=100, 1..300)) {
-            let bins = best_fit(&lengths, 100);
-            let mut items: Vec<usize> = bins.iter().flatten().copied().collect();
-            items.sort_unstable();
-            prop_assert_eq!(items, (0..lengths.len()).collect::<Vec<_>>());
-            for bin in &bins {
-                prop_assert!(bin.iter().map(|i| lengths[*i]).sum::<usize>() <= 100);
-            }
-            // No two bins could have been one: best fit leaves at most one bin half empty.
-            let half_empty = bins.iter().filter(|b| b.iter().map(|i| lengths[*i]).sum::<usize>() <= 50).count();
-            prop_assert!(half_empty <= 1);
-        }
-    }
-}
+mod tests;

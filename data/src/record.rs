@@ -234,6 +234,8 @@ pub struct Metric {
     pub tokens_per_second: f64,
     /// Seconds since training began, over all resumes.
     pub seconds: f64,
+    /// Mean loss on held-out traces after this step, where it was measured.
+    pub eval_loss: Option<f64>,
 }
 
 #[cfg(test)]

@@ -3,14 +3,19 @@
 //! Trained ones are byte-level BPE behind Qwen2's pre-tokenizer, because that is the expression transformers applies to
 //! `model_type: qwen2` whatever the file says: any other choice would tokenize differently there.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::Path;
 
+use serde::Deserialize;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder};
+use tokenizers::{
+    AddedToken, NormalizedString, Normalizer, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder,
+};
 
 use crate::artifact::write_bytes;
 use crate::{Error, Result};
@@ -26,6 +31,41 @@ pub const R1_SPECIAL: [&str; 4] = ["<｜begin▁of▁sentence｜>", "<｜end▁o
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    added: HashSet<u32>,
+    misplaced: Option<Misplaced>,
+}
+
+/// An added token that has another id than its `tokenizer.json` says. The tokenizers library numbers those that are not in
+/// the model's vocabulary anew, behind it and without a word: the model would be fed other tokens than it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// Its text.
+    pub token: String,
+    /// The id in the file.
+    pub declared: u32,
+    /// The id that encoding gives.
+    pub actual: Option<u32>,
+}
+
+/// What `tokenizer.json` says of added tokens.
+#[derive(Deserialize)]
+struct Declared {
+    #[serde(default)]
+    added_tokens: Vec<DeclaredToken>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredToken {
+    id: u32,
+    content: String,
+}
+
+impl From<tokenizers::Tokenizer> for Tokenizer {
+    /// Asking the inner tokenizer for its added tokens copies them all: they are kept beside it.
+    fn from(inner: tokenizers::Tokenizer) -> Self {
+        let added = inner.get_added_tokens_decoder().keys().copied().collect();
+        Self { inner, added, misplaced: None }
+    }
 }
 
 impl Tokenizer {
@@ -38,9 +78,17 @@ impl Tokenizer {
                 "a model folder needs config.json, tokenizer.json and *.safetensors",
             ));
         }
-        let inner = tokenizers::Tokenizer::from_file(path)
-            .map_err(|e| Error::malformed(path, format!("not a readable tokenizer: {e}"), "download it again"))?;
-        Ok(Self { inner })
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let unreadable = |e: &dyn std::fmt::Display| {
+            Error::malformed(path, format!("not a readable tokenizer: {e}"), "download it again")
+        };
+        let inner: tokenizers::Tokenizer = text.parse().map_err(|e: tokenizers::Error| unreadable(&e))?;
+        let declared: Declared = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
+        let misplaced = declared.added_tokens.into_iter().find_map(|DeclaredToken { id, content }| {
+            let actual = inner.token_to_id(&content);
+            (actual != Some(id)).then_some(Misplaced { token: content, declared: id, actual })
+        });
+        Ok(Self { misplaced, ..inner.into() })
     }
 
     /// Trains a byte-level BPE of at most `vocab_size` tokens, special tokens and think tags included.
@@ -72,7 +120,7 @@ impl Tokenizer {
         let json = tokenizer.to_string(true).map_err(|e| failed(&e))?;
         // The typed tokenizer and the one every folder is read as are different types: go through the file form.
         let inner: tokenizers::Tokenizer = json.parse().map_err(|e: tokenizers::Error| failed(&e))?;
-        Ok(Self { inner })
+        Ok(inner.into())
     }
 
     /// Publishes `tokenizer.json`.
@@ -83,8 +131,17 @@ impl Tokenizer {
 
     /// The ids of a text. Special tokens written in the text are recognised; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode(text, false).map_err(|e| Error::engine("tokenizing", e))?;
+        // `fast`: without the offsets that nobody here reads.
+        let encoding = self.inner.encode_fast(text, false).map_err(|e| Error::engine("tokenizing", e))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// A text as the tokenizer's normaliser leaves it (NFC for Qwen's): what decoding can give back.
+    pub fn normalized<'a>(&self, text: &'a str) -> Result<Cow<'a, str>> {
+        let Some(normalizer) = self.inner.get_normalizer() else { return Ok(text.into()) };
+        let mut normalized = NormalizedString::from(text);
+        normalizer.normalize(&mut normalized).map_err(|e| Error::engine("normalising a text", e))?;
+        Ok(normalized.get().to_owned().into())
     }
 
     /// The text of ids; special tokens are left out if `skip_special`.
@@ -104,7 +161,12 @@ impl Tokenizer {
 
     /// Whether an id is an added token (special or not) rather than a piece of text.
     pub fn is_added(&self, id: u32) -> bool {
-        self.inner.get_added_tokens_decoder().contains_key(&id)
+        self.added.contains(&id)
+    }
+
+    /// An added token whose id is not the one its file says; there should be none.
+    pub fn misplaced(&self) -> Option<&Misplaced> {
+        self.misplaced.as_ref()
     }
 
     /// Tokens in the vocabulary, added ones included.

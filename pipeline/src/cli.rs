@@ -13,6 +13,7 @@ use crate::console::say;
 use crate::error::{Exit, Failure};
 use crate::options::RunOptions;
 use crate::plan::STAGES;
+use crate::recipe::Recipe;
 
 const AFTER: &str = "\
 Start here:
@@ -51,6 +52,8 @@ enum Command {
         #[command(flatten)]
         options: RunArgs,
     },
+    /// Show conversations as the trainer sees them: ids, text and what the loss counts, and every check on them
+    Tokens(commands::tokens::TokensArgs),
     /// Ask a run's tables (prompts, problems, traces, verdicts, curated, metrics, samples) in SQL
     Sql(commands::sql::SqlArgs),
     /// Serve a model folder as an OpenAI-compatible API
@@ -69,7 +72,7 @@ enum Command {
     },
 }
 
-/// Options of `run` and `plan`.
+/// Options of `run`, `plan` and `tokens`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The recipe
@@ -80,9 +83,9 @@ pub(crate) struct RunArgs {
     /// Folder for run folders
     #[arg(long, default_value = "runs", value_name = "DIR")]
     runs: PathBuf,
-    /// cpu, cuda:N, vulkan:N or metal:N
-    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    device: DeviceName,
+    /// cpu, cuda:N, vulkan:N or metal:N; several, as in cuda:0,cuda:1, share the passes of a training step
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", value_delimiter = ',')]
+    device: Vec<DeviceName>,
     /// Base URL of the teacher, as in http://localhost:8000/v1
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
@@ -101,6 +104,16 @@ pub(crate) struct RunArgs {
     /// A checkpoint is written at least this often
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     checkpoint_seconds: f64,
+    /// Newest checkpoints to keep, beside the one with the lowest evaluation loss where the recipe keeps that
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    keep_checkpoints: usize,
+    /// Train with less memory: blocks are computed again in the backward pass instead of being kept (same numbers, about
+    /// a third more time)
+    #[arg(long)]
+    recompute: bool,
+    /// Train this many steps at most. Decides the result, as train.max_steps in the recipe does, which it replaces
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_steps: Option<u32>,
 }
 
 fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
@@ -114,7 +127,8 @@ impl RunArgs {
     /// The options, the key read from the environment.
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
-            device: self.device,
+            device: self.device.first().copied().unwrap_or(DeviceName::Cpu),
+            further_devices: self.device.iter().skip(1).copied().collect(),
             runs: self.runs.clone(),
             inputs: self.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
             endpoint: self.endpoint.clone(),
@@ -123,7 +137,19 @@ impl RunArgs {
             timeout: Duration::from_secs(self.timeout.max(1)),
             max_attempts: self.max_attempts.max(1),
             checkpoint_seconds: self.checkpoint_seconds,
+            keep_checkpoints: self.keep_checkpoints.max(1),
+            recompute: self.recompute,
         }
+    }
+
+    /// The recipe with its text, what the command line replaces in it replaced.
+    pub(crate) fn recipe(&self) -> Result<(Recipe, String), Failure> {
+        let (mut recipe, mut text) = Recipe::load(&self.recipe)?;
+        if let Some(steps) = self.max_steps {
+            recipe.train.max_steps = steps;
+            text = format!("# run with --max-steps {steps}, which replaces train.max_steps\n{text}");
+        }
+        Ok((recipe, text))
     }
 }
 
@@ -144,6 +170,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run { options, to } => commands::run::run(&options, to),
         Command::Plan { options } => commands::plan::plan(&options),
+        Command::Tokens(args) => commands::tokens::tokens(&args),
         Command::Sql(args) => commands::sql::sql(&args),
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Generate(args) => commands::generate::generate(&args),

@@ -13,6 +13,8 @@ use crate::error::{Failure, Result};
 pub(crate) struct RunOptions {
     /// Where to compute.
     pub device: DeviceName,
+    /// Where to train beside it.
+    pub further_devices: Vec<DeviceName>,
     /// Folder that run folders are made in.
     pub runs: PathBuf,
     /// Where the recipe's inputs are, by name.
@@ -29,9 +31,18 @@ pub(crate) struct RunOptions {
     pub max_attempts: u32,
     /// A checkpoint is written at least this often.
     pub checkpoint_seconds: f64,
+    /// So many of the newest checkpoints are kept, beside the best one.
+    pub keep_checkpoints: usize,
+    /// Training computes blocks again in the backward pass: less memory, more time, the same numbers.
+    pub recompute: bool,
 }
 
 impl RunOptions {
+    /// All devices, the first one first.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = DeviceName> {
+        std::iter::once(self.device).chain(self.further_devices.iter().copied())
+    }
+
     /// Where an input is.
     pub(crate) fn input(&self, name: &str) -> Result<&Path> {
         let path = self.inputs.get(name).ok_or_else(|| {

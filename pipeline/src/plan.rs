@@ -91,20 +91,20 @@ impl Plan {
         let curate = stage("curate", 1, json_of(&recipe.curate)?, vec![from(&prompts), from(&collect)]);
 
         let mut inputs = vec![from(&curate)];
-        if let Base::Folder { input } = &recipe.student.base {
+        if let Base::Folder { input, .. } = &recipe.student.base {
             inputs.push(content(input));
         }
         let control = accuracy.is_some_and(|a| a.control);
         let pack_spec =
             json!({"pack": json_of(&recipe.pack)?, "base": json_of(&recipe.student.base)?, "control": control});
-        let pack = stage("pack", 1, pack_spec, inputs);
-        let train = stage("train", 1, json_of(&recipe.train)?, vec![from(&pack)]);
+        let pack = stage("pack", 2, pack_spec, inputs);
+        let train = stage("train", 3, json_of(&recipe.train)?, vec![from(&pack)]);
         let mut evaluation = json!({"accuracy": Value::Null, "held_out": recipe.pack.held_out});
         if let Some(accuracy) = accuracy {
             evaluation["accuracy"] = json!({"protocol": json_of(&accuracy.protocol)?, "teacher": accuracy.teacher});
         }
         let evaluate = stage("evaluate", 1, evaluation, vec![from(&prompts), from(&collect), from(&train)]);
-        let export = stage("export", 1, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
+        let export = stage("export", 2, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
         let report = stage("report", 1, json!({"recipe": json_of(recipe)?}), vec![from(&export)]);
         Ok(Self { prompts, collect, curate, pack, train, evaluate, export, report })
     }

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use data::import::TraceMapping;
+use data::pack::TooLong;
 use data::problems::ProblemSpec;
 use data::prompts::FileMapping;
 use data::record::Sampling;
@@ -127,8 +128,10 @@ pub(crate) struct Student {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pack {
-    /// Tokens of a row; longer traces are dropped and counted.
+    /// Tokens of a row.
     pub sequence_length: usize,
+    /// What becomes of longer traces: `drop` or `split`. Either is counted.
+    pub too_long: TooLong,
     /// Curated traces kept out of training to measure the loss on.
     pub held_out: usize,
     /// Seed of the row order and of which traces are held out.
@@ -205,6 +208,12 @@ impl Recipe {
             }
         }
         positive("pack.sequence_length", self.pack.sequence_length)?;
+        self.train.check(self.pack.held_out).map_err(|error| error.to_string())?;
+        if self.train.lora.is_some() && !matches!(self.student.base, Base::Folder { .. }) {
+            return Err("train.lora is set, but student.base has random weights: adapters need a trained base; \
+                        name a folder, or leave train.lora out"
+                .into());
+        }
         let optimizer = &self.train.optimizer;
         for (name, value) in [
             ("learning_rate", optimizer.learning_rate),
@@ -238,7 +247,7 @@ impl Recipe {
         if let TraceSource::Import(file) = &self.collect {
             names.push(&file.input);
         }
-        if let Base::Folder { input } = &self.student.base {
+        if let Base::Folder { input, .. } = &self.student.base {
             names.push(input);
         }
         names.sort_unstable();

@@ -59,9 +59,9 @@ fn all_stages(run: &Run) -> std::result::Result<(), Halt> {
     let traces = collect::stage(run, &prompts)?;
     let curated = curate::stage(run, &prompts, &traces)?;
     let packed = pack::stage(run, &curated)?;
-    let checkpoint = train::stage(run, &packed)?;
+    let checkpoint = train::stage(run, &prompts, &packed)?;
     let evaluation = evaluate::stage(run, &prompts, &packed, &checkpoint)?;
-    let export = export::stage(run, &packed, &checkpoint, &evaluation)?;
+    let export = export::stage(run, &curated, &packed, &checkpoint, &evaluation)?;
     report::stage(run, &traces, &curated, &checkpoint, &evaluation, &export)
 }
 

@@ -22,6 +22,10 @@ pub enum Base {
     Folder {
         /// The input's name; `--input NAME=DIR` says where it is.
         input: String,
+        /// Longest sequence, in tokens; 0 for the base's own. Qwen2.5-Math bases need more than their 4,096.
+        max_position_embeddings: usize,
+        /// Base of the rotary embedding; 0 for the base's own. A longer context needs a larger one.
+        rope_theta: f64,
     },
     /// A small new Qwen2 model with random weights and a tokenizer trained on the curated traces.
     Random {
@@ -99,10 +103,60 @@ impl Base {
 
     /// The starting weights. `dir` is the base's folder.
     pub fn model(&self, dir: &Path, device: &Device) -> Result<Model> {
+        let config = self.config(dir)?;
         match self {
-            Self::Folder { .. } => Model::load(dir, device),
-            Self::Random { seed, .. } => Ok(Model::random(&ModelConfig::from_dir(dir)?, *seed, device)),
+            Self::Folder { .. } => Model::load_as(&config, dir, device),
+            Self::Random { seed, .. } => Ok(Model::random(&config, *seed, device)),
         }
+    }
+
+    /// The config that the student is trained and exported with: the base's, with the context the recipe gives it.
+    ///
+    /// Raising the context of a base whose rotary base is 10,000 and leaving that as it is gets refused: the positions
+    /// that it has never seen turn further than any it has (R1-Distill's and OpenR1's bases were all given a larger one).
+    pub fn config(&self, dir: &Path) -> Result<ModelConfig> {
+        let own = ModelConfig::from_dir(dir)?;
+        let Self::Folder { max_position_embeddings, rope_theta, .. } = self else { return Ok(own) };
+        let mut config = own.clone();
+        if *max_position_embeddings > 0 {
+            config.max_position_embeddings = *max_position_embeddings;
+        }
+        if *rope_theta > 0.0 {
+            config.rope_theta = *rope_theta;
+        }
+        config.check().map_err(|e| Error::invalid("student.base", e, "correct it in the recipe"))?;
+        let raised = config.max_position_embeddings > own.max_position_embeddings.max(4096);
+        if raised && config.rope_scaling.is_none() && config.rope_theta <= 10_000.0 {
+            return Err(Error::invalid(
+                "student.base.rope_theta",
+                format!(
+                    "the context is raised from {} to {} tokens while the rotary base stays {}, which does not reach that far",
+                    own.max_position_embeddings, config.max_position_embeddings, config.rope_theta
+                ),
+                "write a larger one (OpenR1 took 300000 for Qwen2.5-Math at 32768 tokens, OpenMathReasoning 500000 at 131072)",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// Refuses to put more tokens than the student's context holds into one sequence. `field` is what asks for them.
+    pub fn check_context(&self, config: &ModelConfig, field: &str, tokens: usize) -> Result<()> {
+        if tokens <= config.max_position_embeddings {
+            return Ok(());
+        }
+        let remedy = match self {
+            Self::Random { .. } => "lower it, or raise student.base.max_position_embeddings".to_owned(),
+            Self::Folder { .. } => {
+                let wanted = tokens.next_power_of_two();
+                let theta = match config.rope_theta {
+                    theta if theta <= 10_000.0 => ", and rope_theta with it (as 300000)",
+                    _ => "",
+                };
+                format!("lower it, or write max_position_embeddings = {wanted} into [student.base]{theta}")
+            }
+        };
+        let problem = format!("{tokens} tokens, but the base holds {}", config.max_position_embeddings);
+        Err(Error::invalid(field, problem, remedy))
     }
 }
 

@@ -1,8 +1,10 @@
-//! Training state on disk: weights and moments in f32 by name, and where training is.
+//! Training state on disk: what is trained (all weights, or the adapters alone) and its moments in f32 by name, and where
+//! training is.
 //!
 //! A checkpoint is a folder `step-000123`, written under another name, synced, then renamed: a folder with that name is
 //! complete. Resuming from it gives the same bits as never having stopped. The order of the data is a function of the
-//! seed and the step, so the step is the whole data cursor and no generator state needs keeping.
+//! seed and the step, so the step is the whole data cursor and no generator state needs keeping; so is the learning rate
+//! of the step and of all steps, so there is no schedule to keep either.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,22 @@ pub(crate) struct Progress {
     pub(crate) seconds: f64,
     /// Loss of the last step.
     pub(crate) loss: f64,
+    /// The lowest evaluation loss so far.
+    pub(crate) best: Option<Best>,
+}
+
+/// The lowest evaluation loss of a training so far: what early stopping and the choice of a checkpoint go by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Best {
+    /// The step it was measured after.
+    pub(crate) step: u32,
+    /// Mean over the supervised tokens of the held-out rows, nats.
+    pub(crate) loss: f64,
+    /// Evaluations since.
+    pub(crate) since: u32,
+    /// Whether the weights of that step are kept and are the training's result.
+    pub(crate) kept: bool,
 }
 
 const STATE: &str = "state.json";
@@ -39,6 +57,28 @@ const STATE: &str = "state.json";
 /// The newest complete checkpoint folder under `dir`.
 pub(crate) fn latest(dir: &Path) -> Result<Option<PathBuf>> {
     Ok(all(dir)?.pop())
+}
+
+/// The checkpoint whose weights are the training's result: the one with the lowest evaluation loss where that is kept,
+/// else the newest.
+pub(crate) fn result(dir: &Path) -> Result<PathBuf> {
+    let missing = |problem: String| Error::model(dir, problem, "remove the folder to train again");
+    let newest = latest(dir)?.ok_or_else(|| missing("there is no checkpoint".to_owned()))?;
+    let progress: Progress = read_json(&newest.join(STATE))?;
+    let Some(best) = progress.best.filter(|best| best.kept) else { return Ok(newest) };
+    let path = folder(dir, best.step);
+    if path.join(STATE).is_file() {
+        Ok(path)
+    } else {
+        Err(missing(format!(
+            "the checkpoint of step {}, which has the lowest evaluation loss, is not there",
+            best.step
+        )))
+    }
+}
+
+fn folder(dir: &Path, step: u32) -> PathBuf {
+    dir.join(format!("step-{step:06}"))
 }
 
 /// All complete checkpoint folders, oldest first.
@@ -56,19 +96,37 @@ fn all(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Writes a checkpoint and then removes all but the last `keep`.
+/// Writes a checkpoint and then removes all but the last `keep` and the best. Where it cannot be written (a full disk),
+/// those before it are left as they are.
 pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progress, keep: usize) -> Result<()> {
-    let path = dir.join(format!("step-{:06}", progress.step));
+    let path = folder(dir, progress.step);
     let aside = dir.join(".writing");
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |e| data::Error::io(action, &path, e)
-    };
     if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
+        fs::remove_dir_all(&aside).map_err(|e| data::Error::io("remove", &aside, e))?;
     }
-    fs::create_dir_all(&aside).map_err(io("create", &aside))?;
-    let weights = model.parameters().into_iter().map(|(name, t)| (name, plain(t))).collect();
+    if let Err(error) = write(&aside, model, optimizer, progress) {
+        // The error that matters is the first. What was written is of no use and may be what fills the disk.
+        let _ = fs::remove_dir_all(&aside);
+        return Err(error);
+    }
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(|e| data::Error::io("remove", &path, e))?;
+    }
+    fs::rename(&aside, &path).map_err(|e| data::Error::io("publish", &path, e))?;
+    sync_folder(dir)?;
+    let best = progress.best.filter(|best| best.kept).map(|best| folder(dir, best.step));
+    let folders = all(dir)?;
+    let surplus = folders.len().saturating_sub(keep.max(1));
+    for old in folders.into_iter().take(surplus).filter(|old| Some(old) != best.as_ref()) {
+        fs::remove_dir_all(&old).map_err(|e| data::Error::io("remove", &old, e))?;
+    }
+    Ok(())
+}
+
+/// Writes and syncs all files of a checkpoint.
+fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: Progress) -> Result<()> {
+    fs::create_dir_all(aside).map_err(|e| data::Error::io("create", aside, e))?;
+    let weights = model.trainable().into_iter().map(|(name, t)| (name, plain(t))).collect();
     write_tensors(&aside.join("model.safetensors"), weights, Precision::F32)?;
     for (file, first) in [("first_moment.safetensors", true), ("second_moment.safetensors", false)] {
         let mut moments: Vec<_> = optimizer
@@ -79,18 +137,7 @@ pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progr
         moments.sort_by(|a, b| a.0.cmp(&b.0));
         write_tensors(&aside.join(file), moments, Precision::F32)?;
     }
-    write_json(&aside.join(STATE), &progress)?;
-    if path.exists() {
-        fs::remove_dir_all(&path).map_err(io("remove", &path))?;
-    }
-    fs::rename(&aside, &path).map_err(io("publish", &path))?;
-    sync_folder(dir)?;
-    let mut folders = all(dir)?;
-    let surplus = folders.len().saturating_sub(keep.max(1));
-    for old in folders.drain(..surplus) {
-        fs::remove_dir_all(&old).map_err(io("remove", &old))?;
-    }
-    Ok(())
+    Ok(write_json(&aside.join(STATE), &progress)?)
 }
 
 fn plain(tensor: Tensor<2>) -> Tensor<2> {
@@ -101,14 +148,14 @@ fn plain(tensor: Tensor<2>) -> Tensor<2> {
 pub(crate) fn load(path: &Path, model: &mut Model, optimizer: Option<&mut AdamW>) -> Result<Progress> {
     let device = model.device();
     let mut weights = TensorFile::open(&path.join("model.safetensors"))?;
-    for (name, tensor) in model.parameters_mut() {
+    for (name, tensor) in model.trainable_mut() {
         *tensor = read_like(&mut weights, &name, tensor.dims(), &device, path)?;
     }
     if let Some(optimizer) = optimizer {
         let mut first = TensorFile::open(&path.join("first_moment.safetensors"))?;
         let mut second = TensorFile::open(&path.join("second_moment.safetensors"))?;
         optimizer.moments.clear();
-        for (name, tensor) in model.parameters_mut() {
+        for (name, tensor) in model.trainable_mut() {
             let moment = |file| read_like(file, &name, tensor.dims(), &device, path);
             let moments = (moment(&mut first)?, moment(&mut second)?);
             optimizer.moments.insert(name, moments);
@@ -117,7 +164,13 @@ pub(crate) fn load(path: &Path, model: &mut Model, optimizer: Option<&mut AdamW>
     Ok(read_json(&path.join(STATE))?)
 }
 
-fn read_like(file: &mut TensorFile, name: &str, shape: [usize; 2], device: &Device, path: &Path) -> Result<Tensor<2>> {
+pub(crate) fn read_like(
+    file: &mut TensorFile,
+    name: &str,
+    shape: [usize; 2],
+    device: &Device,
+    path: &Path,
+) -> Result<Tensor<2>> {
     let (values, _) = file.read(name)?;
     if values.len() != shape[0] * shape[1] {
         let problem = format!("{name} does not have the model's shape {shape:?}");

@@ -1,6 +1,7 @@
 //! A model's architecture, from and to Hugging Face's `config.json`.
 //!
-//! Two architectures: `LlamaForCausalLM` and `Qwen2ForCausalLM` (Llama with biases on q, k and v). Everything that would
+//! Three architectures: `LlamaForCausalLM`, `Qwen2ForCausalLM` (Llama with biases on q, k and v) and `Qwen3ForCausalLM`
+//! (Llama with norms on q and k). Everything that would
 //! change the numbers and is not implemented is refused by name rather than ignored.
 
 use std::path::Path;
@@ -19,6 +20,8 @@ pub enum Architecture {
     Llama,
     /// Qwen2, Qwen2.5.
     Qwen2,
+    /// Qwen3 (dense).
+    Qwen3,
 }
 
 /// Llama 3.1's frequency scaling for long contexts.
@@ -109,17 +112,18 @@ impl ModelConfig {
     }
 
     fn from_wire(wire: Wire) -> std::result::Result<Self, (String, String)> {
-        let refuse = |problem: String| (problem, "use a model this version supports (Llama, Qwen2)".to_owned());
+        let refuse = |problem: String| (problem, "use a model this version supports (Llama, Qwen2, Qwen3)".to_owned());
         let named = wire.architectures.as_ref().and_then(|a| a.first());
         let architecture = match (wire.model_type.as_str(), named.map(String::as_str)) {
             ("llama", None | Some("LlamaForCausalLM")) => Architecture::Llama,
             ("qwen2", None | Some("Qwen2ForCausalLM")) => Architecture::Qwen2,
+            ("qwen3", None | Some("Qwen3ForCausalLM")) => Architecture::Qwen3,
             (kind, name) => return Err(refuse(format!("model_type {kind:?}, architecture {name:?} is not supported"))),
         };
-        let llama = architecture == Architecture::Llama;
+        let qwen2 = architecture == Architecture::Qwen2;
         let refusals = [
             (wire.hidden_act.as_deref().is_some_and(|act| act != "silu"), "hidden_act other than silu"),
-            (llama && wire.attention_bias == Some(true), "attention_bias in a Llama model"),
+            (!qwen2 && wire.attention_bias == Some(true), "attention_bias"),
             (wire.mlp_bias == Some(true), "mlp_bias"),
             (wire.use_sliding_window == Some(true), "use_sliding_window"),
             (wire.quantization_config.is_some(), "quantization_config (quantised weights)"),
@@ -136,7 +140,11 @@ impl ModelConfig {
             num_hidden_layers: wire.num_hidden_layers,
             num_attention_heads: heads,
             num_key_value_heads: wire.num_key_value_heads.unwrap_or(heads),
-            head_dim: wire.head_dim.unwrap_or(wire.hidden_size / heads.max(1)),
+            head_dim: wire.head_dim.unwrap_or(match architecture {
+                // transformers' default for this family.
+                Architecture::Qwen3 => 128,
+                _ => wire.hidden_size / heads.max(1),
+            }),
             max_position_embeddings: wire.max_position_embeddings,
             rms_norm_eps: wire.rms_norm_eps,
             rope_theta: rope_theta(&wire).map_err(&refuse)?,
@@ -181,12 +189,18 @@ impl ModelConfig {
         self.architecture == Architecture::Qwen2
     }
 
+    /// Whether each query and key head is normed.
+    pub fn qk_norm(&self) -> bool {
+        self.architecture == Architecture::Qwen3
+    }
+
     /// Parameters of the model.
     pub fn parameters(&self) -> u64 {
         let (d, f) = (self.hidden_size, self.intermediate_size);
         let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
         let bias = if self.qkv_bias() { q + 2 * kv } else { 0 };
-        let block = 2 * d * q + 2 * d * kv + bias + 3 * d * f + 2 * d;
+        let norms = 2 * d + if self.qk_norm() { 2 * self.head_dim } else { 0 };
+        let block = 2 * d * q + 2 * d * kv + bias + 3 * d * f + norms;
         let heads = if self.tie_word_embeddings { 1 } else { 2 };
         (self.num_hidden_layers * block + heads * self.vocab_size * d + d) as u64
     }
@@ -197,6 +211,7 @@ impl ModelConfig {
         let (model_type, name) = match self.architecture {
             Architecture::Llama => ("llama", "LlamaForCausalLM"),
             Architecture::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
+            Architecture::Qwen3 => ("qwen3", "Qwen3ForCausalLM"),
         };
         let scaling = self.rope_scaling.as_ref().map(|s| {
             json!({
@@ -231,11 +246,13 @@ impl ModelConfig {
             "torch_dtype": "bfloat16",
             "dtype": "bfloat16",
         });
-        if self.architecture == Architecture::Llama || self.head_dim * self.num_attention_heads != self.hidden_size {
+        if self.architecture != Architecture::Qwen2 || self.head_dim * self.num_attention_heads != self.hidden_size {
             config["head_dim"] = json!(self.head_dim);
         }
-        if self.architecture == Architecture::Llama {
+        if self.architecture != Architecture::Qwen2 {
             config["attention_bias"] = json!(false);
+        }
+        if self.architecture == Architecture::Llama {
             config["mlp_bias"] = json!(false);
         } else {
             config["use_sliding_window"] = json!(false);

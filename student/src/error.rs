@@ -29,17 +29,32 @@ pub enum Error {
     },
     /// Loss or gradients stopped being finite: nothing was updated with them.
     #[error(
-        "step {step}: {what} is {value}, nothing was updated; traces in this step: {traces}; lower train.learning_rate or look at these traces, the last checkpoint is good"
+        "step {step}: {what} is {value}, nothing was updated; its traces: {traces}; look at these traces or lower train.optimizer.learning_rate, the last checkpoint is good"
     )]
     NotFinite {
         /// The optimizer step.
         step: u32,
-        /// Loss or gradient norm.
-        what: &'static str,
+        /// The loss of a pass, or the gradient norm.
+        what: String,
         /// NaN or infinity.
         value: f64,
-        /// The traces of the batch.
+        /// The traces of the pass, or of the step.
         traces: String,
+    },
+    /// A step was made that could not be written down: most often the disk is full.
+    #[error(
+        "step {step} cannot be saved in {}: {problem}; {kept}; make room there and run the same command to go on",
+        dir.display()
+    )]
+    NotSaved {
+        /// The folder of checkpoints.
+        dir: PathBuf,
+        /// The optimizer step.
+        step: u32,
+        /// What failed.
+        problem: String,
+        /// What there is to go on from.
+        kept: String,
     },
     /// The user asked to stop; what was done is kept.
     #[error("stopped {after}; run the same command to go on")]

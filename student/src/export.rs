@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use data::artifact::{write_bytes, write_json};
+use data::artifact::{read_json, write_bytes, write_json};
 use data::chat::ChatFormat;
 use data::record::Message;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::base::tokenizer_files;
+use crate::config::ModelConfig;
 use crate::model::Model;
 use crate::weights::{Precision, write_model, write_tensors};
 use crate::{Error, Result};
@@ -39,7 +40,11 @@ pub fn export(model: &Model, base: &Path, dir: &Path, card: &str, shard_bytes: u
         write_bytes(&dir.join(&name), &bytes)?;
         names.push(name);
     }
-    let bos = format.bos.as_deref().and_then(|token| format.tokenizer.token_id(token));
+    let context = model.config.max_position_embeddings;
+    if context > ModelConfig::from_dir(base)?.max_position_embeddings {
+        hold_context(&dir.join("tokenizer_config.json"), context)?;
+    }
+    let bos = format.bos_id();
     // The token that training taught the model to end with; base models often name another one.
     let eos = format.end_of_turn_id;
     write_json(&dir.join("config.json"), &model.config.to_json(bos, eos))?;
@@ -62,11 +67,40 @@ pub fn export(model: &Model, base: &Path, dir: &Path, card: &str, shard_bytes: u
     Ok(ExportSummary { files, reload_difference, rounding_difference, checked_tokens })
 }
 
+/// The recipe raised the context: a tokenizer limited to the base's would warn about what the student was trained on, or
+/// cut it.
+fn hold_context(path: &Path, tokens: usize) -> Result<()> {
+    let mut config: Value = read_json(path)?;
+    if config["model_max_length"].as_f64().is_some_and(|limit| limit < tokens as f64) {
+        config["model_max_length"] = json!(tokens);
+        write_json(path, &config)?;
+    }
+    Ok(())
+}
+
+/// Refuses an export whose template or tokenizer gives other prompts than training had: `prompts` are conversations to
+/// render and the ids that training saw.
+pub fn check_prompts(dir: &Path, prompts: &[(Vec<Message>, Vec<u32>)]) -> Result<()> {
+    let format = ChatFormat::from_dir(dir)?;
+    for (messages, trained) in prompts {
+        let ids = format.prompt_ids(messages)?;
+        if ids != *trained {
+            let at = ids.iter().zip(trained).take_while(|(a, b)| a == b).count();
+            let around = |ids: &[u32]| format.tokenizer.decode(&ids[at.min(ids.len())..ids.len().min(at + 8)], false);
+            let problem = format!(
+                "its template renders another prompt than training saw: from token {at} on {:?}, trained on {:?}",
+                around(&ids)?,
+                around(trained)?
+            );
+            return Err(Error::model(dir, problem, "did the base's folder change? run again from the pack stage"));
+        }
+    }
+    Ok(())
+}
+
 /// Loads the folder as any user would and compares its logits on a prompt that its own template renders.
 fn check(model: &Model, dir: &Path) -> Result<(f64, f64, usize)> {
-    let format = ChatFormat::from_dir(dir)?;
-    let text = "<think>\nLet me check: 12 + 30 = 42, so 42 it is.\n</think>\n\nThe answer is \\boxed{42}.";
-    let ids = format.conversation(&[Message::user("What is 12 + 30?"), Message::assistant(text)])?.ids;
+    let ids = check_conversation(dir)?;
     let loaded = Model::load(dir, &model.device())?;
     if loaded.config != model.config {
         let problem = format!("its config.json reads back as {:?}, not {:?}", loaded.config, model.config);
@@ -74,15 +108,24 @@ fn check(model: &Model, dir: &Path) -> Result<(f64, f64, usize)> {
     }
     let [reloaded, rounded, full] =
         [&loaded, &model.clone().rounded_to_bf16(), model].map(|m| m.logits_of(&ids).concat());
-    let difference = |a: &[f32], b: &[f32]| {
-        a.iter().zip(b).map(|(x, y)| f64::from((x - y).abs())).fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
-    };
-    let reload_difference = difference(&reloaded, &rounded);
+    let reload_difference = largest_difference(&reloaded, &rounded);
     if reload_difference != 0.0 {
         let problem = format!("loaded again it gives other logits (largest difference {reload_difference})");
         return Err(Error::model(dir, problem, "this is a bug; please report it"));
     }
-    Ok((reload_difference, difference(&rounded, &full), ids.len()))
+    Ok((reload_difference, largest_difference(&rounded, &full), ids.len()))
+}
+
+/// Token ids of a conversation to compare logits on.
+pub(crate) fn check_conversation(dir: &Path) -> Result<Vec<u32>> {
+    let format = ChatFormat::from_dir(dir)?;
+    let text = "<think>\nLet me check: 12 + 30 = 42, so 42 it is.\n</think>\n\nThe answer is \\boxed{42}.";
+    Ok(format.conversation(&[Message::user("What is 12 + 30?"), Message::assistant(text)])?.ids)
+}
+
+pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
+    let differences = a.iter().zip(b).map(|(x, y)| f64::from((x - y).abs()));
+    differences.fold(0.0, |most, d| if d > most || d.is_nan() { d } else { most })
 }
 
 /// Writes the logits of a sequence as one f32 tensor `logits`, to be compared with other implementations.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::model::Model;
 
-/// Both models: biases and a tied head; scaled rotary embedding, a wide head and an untied one.
-pub(crate) const NAMES: [&str; 2] = ["qwen2", "llama"];
+/// The models: biases and a tied head; scaled rotary embedding, wide heads and an untied output; norms on q and k.
+pub(crate) const NAMES: [&str; 3] = ["qwen2", "llama", "qwen3"];
 
 /// `conversations.json`.
 #[derive(Deserialize)]

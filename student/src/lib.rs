@@ -15,6 +15,7 @@ pub mod export;
 #[cfg(test)]
 mod golden;
 mod layout;
+pub mod lora;
 mod model;
 mod ops;
 pub mod optimizer;

@@ -1,8 +1,8 @@
 //! The decoder: Llama's, which with biases on q, k and v is Qwen2's.
 //!
 //! Pre-norm blocks of grouped-query attention and SwiGLU (Touvron et al. 2023, arXiv 2302.13971; Qwen2, arXiv
-//! 2407.10671). Fields are named as Hugging Face names their weights. All parameters are `Tensor<2>`: vectors (norm
-//! weights, biases) are `[1, D]`.
+//! 2407.10671; Qwen3, arXiv 2505.09388, with norms on q and k). Fields are named as Hugging Face names their weights.
+//! All parameters are `Tensor<2>`: vectors (norm weights, biases) are `[1, D]`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
 use crate::layout::{Extension, Packed, Rope};
-use crate::ops::{self, Heads, Targets};
+use crate::lora::{Lora, Noise};
+use crate::ops::{self, Heads, Precision, Targets};
+
+pub(crate) const EMBED_TOKENS: &str = "model.embed_tokens.weight";
+pub(crate) const NORM: &str = "model.norm.weight";
+pub(crate) const LM_HEAD: &str = "lm_head.weight";
 
 /// A matrix product with an optional bias.
 #[derive(Debug, Clone)]
@@ -20,6 +25,8 @@ pub(crate) struct Linear {
     pub(crate) weight: Tensor<2>,
     /// `[1, out]`.
     pub(crate) bias: Option<Tensor<2>>,
+    /// Trained in place of `weight`.
+    pub(crate) lora: Option<Lora>,
 }
 
 /// One block.
@@ -29,6 +36,8 @@ pub(crate) struct Block {
     pub(crate) q_proj: Linear,
     pub(crate) k_proj: Linear,
     pub(crate) v_proj: Linear,
+    /// Norms of each query and key head, `[1, head_dim]`; Qwen3 has them.
+    pub(crate) qk_norm: Option<(Tensor<2>, Tensor<2>)>,
     pub(crate) o_proj: Linear,
     pub(crate) post_attention_layernorm: Tensor<2>,
     pub(crate) gate_proj: Linear,
@@ -46,6 +55,10 @@ pub struct Model {
     pub(crate) norm: Tensor<2>,
     /// `None` when tied to `embed_tokens`.
     pub(crate) lm_head: Option<Tensor<2>>,
+    /// In which numbers the weight products are computed.
+    pub(crate) precision: Precision,
+    /// Whether training computes blocks again instead of keeping them for the backward pass.
+    pub(crate) recompute: bool,
     rope: Arc<Rope>,
 }
 
@@ -56,13 +69,92 @@ enum Attending<'a> {
 }
 
 impl Linear {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = ops::linear(x, self.weight.clone());
+    fn forward(&self, x: Tensor<2>, precision: Precision, noise: Option<Noise>) -> Tensor<2> {
+        let mut y = ops::linear(x.clone(), self.weight.clone(), precision);
+        if let Some(lora) = &self.lora {
+            y = y + lora.forward(x, precision, noise);
+        }
         match &self.bias {
             Some(bias) => ops::add_bias(y, bias.clone()),
             None => y,
         }
     }
+}
+
+/// A block's projections by Hugging Face name.
+type Linears<'a> = [(&'static str, &'a mut Linear); 7];
+
+impl Block {
+    /// x `[N, D]` → `[N, D]`. `attend` makes attention's output of q, k and v; `noise` is what adapters in training draw
+    /// their dropout from.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        config: &ModelConfig,
+        precision: Precision,
+        noise: Option<Noise>,
+        attend: impl FnOnce(Tensor<2>, Tensor<2>, Tensor<2>, Heads) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let heads = Heads { query: config.num_attention_heads, key: config.num_key_value_heads, dim: config.head_dim };
+        let noise = |module| noise.map(|noise| Noise { module, ..noise });
+        let normed = ops::rms_norm(x.clone(), self.input_layernorm.clone(), config.rms_norm_eps);
+        let mut q = self.q_proj.forward(normed.clone(), precision, noise(0));
+        let mut k = self.k_proj.forward(normed.clone(), precision, noise(1));
+        let v = self.v_proj.forward(normed, precision, noise(2));
+        if let Some((q_norm, k_norm)) = &self.qk_norm {
+            q = norm_heads(q, q_norm, config.rms_norm_eps);
+            k = norm_heads(k, k_norm, config.rms_norm_eps);
+        }
+        let x = x + self.o_proj.forward(attend(q, k, v, heads), precision, noise(3));
+        let normed = ops::rms_norm(x.clone(), self.post_attention_layernorm.clone(), config.rms_norm_eps);
+        let gate = self.gate_proj.forward(normed.clone(), precision, noise(4));
+        let inner = ops::swiglu(gate, self.up_proj.forward(normed, precision, noise(5)));
+        x + self.down_proj.forward(inner, precision, noise(6))
+    }
+
+    /// The projections and the norms, by Hugging Face name.
+    fn parts_mut(&mut self) -> (Linears<'_>, Vec<(&'static str, &mut Tensor<2>)>) {
+        let linears = [
+            ("self_attn.q_proj", &mut self.q_proj),
+            ("self_attn.k_proj", &mut self.k_proj),
+            ("self_attn.v_proj", &mut self.v_proj),
+            ("self_attn.o_proj", &mut self.o_proj),
+            ("mlp.gate_proj", &mut self.gate_proj),
+            ("mlp.up_proj", &mut self.up_proj),
+            ("mlp.down_proj", &mut self.down_proj),
+        ];
+        let mut norms = vec![
+            ("input_layernorm", &mut self.input_layernorm),
+            ("post_attention_layernorm", &mut self.post_attention_layernorm),
+        ];
+        if let Some((q_norm, k_norm)) = &mut self.qk_norm {
+            norms.extend([("self_attn.q_norm", q_norm), ("self_attn.k_norm", k_norm)]);
+        }
+        (linears, norms)
+    }
+
+    /// The projections by Hugging Face name.
+    pub(crate) fn linears_mut(&mut self) -> Linears<'_> {
+        self.parts_mut().0
+    }
+
+    /// The parameters of this block, which is the `layer`-th, by Hugging Face name; adapters are not among them.
+    pub(crate) fn parameters_mut(&mut self, layer: usize) -> Vec<(String, &mut Tensor<2>)> {
+        let (linears, norms) = self.parts_mut();
+        let mut all = Vec::new();
+        for (name, linear) in linears {
+            all.push((format!("model.layers.{layer}.{name}.weight"), &mut linear.weight));
+            all.extend(linear.bias.as_mut().map(|bias| (format!("model.layers.{layer}.{name}.bias"), bias)));
+        }
+        all.extend(norms.into_iter().map(|(name, norm)| (format!("model.layers.{layer}.{name}.weight"), norm)));
+        all
+    }
+}
+
+/// x `[N, heads·dim]`, each head normed by itself.
+fn norm_heads(x: Tensor<2>, weight: &Tensor<2>, epsilon: f64) -> Tensor<2> {
+    let ([rows, width], dim) = (x.dims(), weight.dims()[1]);
+    ops::rms_norm(x.reshape([rows * width / dim, dim]), weight.clone(), epsilon).reshape([rows, width])
 }
 
 impl Model {
@@ -73,14 +165,14 @@ impl Model {
     ) -> Result<Self, E> {
         let (d, f) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-        let embed_tokens = parameter("model.embed_tokens.weight", [config.vocab_size, d])?;
+        let embed_tokens = parameter(EMBED_TOKENS, [config.vocab_size, d])?;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for layer in 0..config.num_hidden_layers {
             let mut linear = |name: &str, [o, i]: [usize; 2], bias: bool| {
                 let name = format!("model.layers.{layer}.{name}");
                 let weight = parameter(&format!("{name}.weight"), [o, i])?;
                 let bias = if bias { Some(parameter(&format!("{name}.bias"), [1, o])?) } else { None };
-                Ok(Linear { weight, bias })
+                Ok(Linear { weight, bias, lora: None })
             };
             let bias = config.qkv_bias();
             let q_proj = linear("self_attn.q_proj", [q, d], bias)?;
@@ -90,14 +182,21 @@ impl Model {
             let gate_proj = linear("mlp.gate_proj", [f, d], false)?;
             let up_proj = linear("mlp.up_proj", [f, d], false)?;
             let down_proj = linear("mlp.down_proj", [d, f], false)?;
-            let mut norm = |name: &str| parameter(&format!("model.layers.{layer}.{name}.weight"), [1, d]);
-            let input_layernorm = norm("input_layernorm")?;
-            let post_attention_layernorm = norm("post_attention_layernorm")?;
+            let mut norm =
+                |name: &str, size: usize| parameter(&format!("model.layers.{layer}.{name}.weight"), [1, size]);
+            let qk_norm = if config.qk_norm() {
+                Some((norm("self_attn.q_norm", config.head_dim)?, norm("self_attn.k_norm", config.head_dim)?))
+            } else {
+                None
+            };
+            let input_layernorm = norm("input_layernorm", d)?;
+            let post_attention_layernorm = norm("post_attention_layernorm", d)?;
             layers.push(Block {
                 input_layernorm,
                 q_proj,
                 k_proj,
                 v_proj,
+                qk_norm,
                 o_proj,
                 post_attention_layernorm,
                 gate_proj,
@@ -105,41 +204,27 @@ impl Model {
                 down_proj,
             });
         }
-        let norm = parameter("model.norm.weight", [1, d])?;
-        let lm_head =
-            if config.tie_word_embeddings { None } else { Some(parameter("lm_head.weight", [config.vocab_size, d])?) };
-        Ok(Self { config: config.clone(), embed_tokens, layers, norm, lm_head, rope: Arc::new(Rope::new(config)) })
+        let norm = parameter(NORM, [1, d])?;
+        let lm_head = if config.tie_word_embeddings { None } else { Some(parameter(LM_HEAD, [config.vocab_size, d])?) };
+        let rope = Arc::new(Rope::new(config));
+        Ok(Self {
+            config: config.clone(),
+            embed_tokens,
+            layers,
+            norm,
+            lm_head,
+            precision: Precision::F32,
+            recompute: false,
+            rope,
+        })
     }
 
-    /// All parameters by Hugging Face name, in the order of [`Model::build`].
+    /// All parameters by Hugging Face name, in the order of [`Model::build`]; adapters are not among them.
     pub(crate) fn parameters_mut(&mut self) -> Vec<(String, &mut Tensor<2>)> {
-        let mut all = vec![("model.embed_tokens.weight".to_owned(), &mut self.embed_tokens)];
-        for (i, block) in self.layers.iter_mut().enumerate() {
-            let linears = [
-                ("self_attn.q_proj", &mut block.q_proj),
-                ("self_attn.k_proj", &mut block.k_proj),
-                ("self_attn.v_proj", &mut block.v_proj),
-                ("self_attn.o_proj", &mut block.o_proj),
-                ("mlp.gate_proj", &mut block.gate_proj),
-                ("mlp.up_proj", &mut block.up_proj),
-                ("mlp.down_proj", &mut block.down_proj),
-            ];
-            for (name, linear) in linears {
-                all.push((format!("model.layers.{i}.{name}.weight"), &mut linear.weight));
-                if let Some(bias) = &mut linear.bias {
-                    all.push((format!("model.layers.{i}.{name}.bias"), bias));
-                }
-            }
-            let norms = [
-                ("input_layernorm", &mut block.input_layernorm),
-                ("post_attention_layernorm", &mut block.post_attention_layernorm),
-            ];
-            all.extend(norms.map(|(name, norm)| (format!("model.layers.{i}.{name}.weight"), norm)));
-        }
-        all.push(("model.norm.weight".to_owned(), &mut self.norm));
-        if let Some(lm_head) = &mut self.lm_head {
-            all.push(("lm_head.weight".to_owned(), lm_head));
-        }
+        let mut all = vec![(EMBED_TOKENS.to_owned(), &mut self.embed_tokens)];
+        all.extend(self.layers.iter_mut().enumerate().flat_map(|(i, block)| block.parameters_mut(i)));
+        all.push((NORM.to_owned(), &mut self.norm));
+        all.extend(self.lm_head.as_mut().map(|lm_head| (LM_HEAD.to_owned(), lm_head)));
         all
     }
 
@@ -153,16 +238,24 @@ impl Model {
         self.embed_tokens.device()
     }
 
-    /// The same weights, to train (`true`: tracked by autodiff) or to use (`false`).
+    /// The same weights, to train (`true`: those that are trained are tracked by autodiff) or to use (`false`).
     #[must_use]
     pub(crate) fn tracked(mut self, track: bool) -> Self {
+        let turn = |tensor: Tensor<2>| match (tensor.device().is_autodiff(), track) {
+            (false, true) => Tensor::from_inner(tensor),
+            (true, false) => tensor.inner(),
+            _ => tensor,
+        };
         for (_, tensor) in self.parameters_mut() {
-            let own = std::mem::replace(tensor, placeholder(&tensor.device()));
-            *tensor = match (own.device().is_autodiff(), track) {
-                (false, true) => Tensor::from_inner(own).require_grad(),
-                (true, false) => own.inner(),
-                _ => own,
-            };
+            *tensor = turn(take(tensor));
+        }
+        for (_, tensor) in self.adapters_mut() {
+            *tensor = turn(take(tensor));
+        }
+        if track {
+            for (_, tensor) in self.trainable_mut() {
+                *tensor = take(tensor).require_grad();
+            }
         }
         self
     }
@@ -173,38 +266,31 @@ impl Model {
     }
 
     /// The output projection `[V, D]`.
-    fn head(&self) -> Tensor<2> {
+    pub(crate) fn head(&self) -> Tensor<2> {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).clone()
+    }
+
+    /// ids `[N]` → their embeddings `[N, D]`.
+    pub(crate) fn embed(&self, ids: &[u32]) -> Tensor<2> {
+        ops::embedding(self.embed_tokens.clone(), integers(ids.iter().map(|id| *id as i32), &self.device()))
     }
 
     /// ids `[N]` → last hidden states `[N, D]`, normed.
     fn hidden(&self, ids: &[u32], mut attending: Attending<'_>) -> Tensor<2> {
         let config = &self.config;
-        let heads = Heads { query: config.num_attention_heads, key: config.num_key_value_heads, dim: config.head_dim };
-        let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-        let count = ids.len();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &self.device());
-        let mut x = ops::embedding(self.embed_tokens.clone(), ids);
+        let mut x = self.embed(ids);
         for (layer, block) in self.layers.iter().enumerate() {
-            let normed = ops::rms_norm(x.clone(), block.input_layernorm.clone(), config.rms_norm_eps);
-            let q = block.q_proj.forward(normed.clone());
-            let k = block.k_proj.forward(normed.clone());
-            let v = block.v_proj.forward(normed);
-            let o = match &mut attending {
+            x = block.forward(x, config, self.precision, None, |q, k, v, heads| match &mut attending {
                 Attending::Packed(layout) => ops::attention(q, k, v, heads, layout),
                 Attending::Cached(cache, layout) => cache.attend(layer, q, k, v, heads, layout),
-            };
-            x = x + block.o_proj.forward(o);
-            let normed = ops::rms_norm(x.clone(), block.post_attention_layernorm.clone(), config.rms_norm_eps);
-            let inner = ops::swiglu(block.gate_proj.forward(normed.clone()), block.up_proj.forward(normed));
-            x = x + block.down_proj.forward(inner);
+            });
         }
         ops::rms_norm(x, self.norm.clone(), config.rms_norm_eps)
     }
 
     /// Logits `[N, V]` of packed conversations.
     pub(crate) fn logits(&self, ids: &[u32], layout: &Arc<Packed>) -> Tensor<2> {
-        ops::linear(self.hidden(ids, Attending::Packed(layout)), self.head())
+        ops::linear(self.hidden(ids, Attending::Packed(layout)), self.head(), self.precision)
     }
 
     /// Logits `[len, V]` of one sequence, row by row what follows each of its tokens.
@@ -216,7 +302,8 @@ impl Model {
 
     /// Summed cross-entropy of the counted rows times the targets' scale, `[1]`.
     pub(crate) fn loss(&self, ids: &[u32], layout: &Arc<Packed>, targets: &Arc<Targets>) -> Tensor<1> {
-        ops::linear_cross_entropy(self.hidden(ids, Attending::Packed(layout)), self.head(), targets)
+        let hidden = self.hidden(ids, Attending::Packed(layout));
+        ops::linear_cross_entropy(hidden, self.head(), targets, self.precision)
     }
 
     /// Extends cached sequences by `ids`; logits `[rows.len(), V]` of the given rows.
@@ -228,14 +315,24 @@ impl Model {
         rows: &[usize],
     ) -> Tensor<2> {
         let hidden = self.hidden(ids, Attending::Cached(cache, layout));
-        let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-        let count = rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &self.device());
-        ops::linear(hidden.select(0, rows), self.head())
+        let rows = integers(rows.iter().map(|row| *row as i32), &self.device());
+        ops::linear(hidden.select(0, rows), self.head(), self.precision)
     }
 }
 
-/// Stands in for a tensor that is taken out to be changed in place.
+fn integers(values: impl Iterator<Item = i32>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// Takes a tensor out, so that it can be changed in place.
+pub(crate) fn take(tensor: &mut Tensor<2>) -> Tensor<2> {
+    let stand_in = placeholder(&tensor.device());
+    std::mem::replace(tensor, stand_in)
+}
+
+/// Stands in for a tensor that is taken out.
 pub(crate) fn placeholder(device: &Device) -> Tensor<2> {
     Tensor::empty([1, 1], device)
 }

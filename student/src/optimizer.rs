@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, placeholder};
+use crate::model::{Model, take};
 use crate::ops::{self, AdamStep};
+use crate::weights::is_vector;
 
 /// The numbers of the optimizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,22 +53,44 @@ impl OptimizerConfig {
 pub(crate) struct Accumulated(HashMap<String, Tensor<2>>);
 
 impl Accumulated {
-    /// Adds the gradients of one backward pass.
-    pub(crate) fn add(&mut self, model: &mut Model, mut gradients: burn::tensor::Gradients) {
-        for (name, tensor) in model.parameters_mut() {
-            let Some(gradient) = tensor.grad_remove(&mut gradients) else { continue };
-            let sum = match self.0.remove(&name) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            self.0.insert(name, sum);
+    /// Takes the gradients of these parameters out of `found`, and adds them where there are some of that name.
+    pub(crate) fn take<'a>(
+        &mut self,
+        parameters: impl IntoIterator<Item = (String, &'a mut Tensor<2>)>,
+        found: &mut burn::tensor::Gradients,
+    ) {
+        for (name, tensor) in parameters {
+            let Some(gradient) = tensor.grad_remove(found) else { continue };
+            self.insert(name, gradient);
         }
     }
 
-    /// √Σ g² over all parameters.
+    /// Adds the gradients of another pass, wherever they were computed; the sum stays where this model is.
+    pub(crate) fn add(&mut self, model: &Model, other: Self) {
+        let device = model.device().inner();
+        for (name, gradient) in other.0 {
+            self.insert(name, gradient.to_device(&device));
+        }
+    }
+
+    fn insert(&mut self, name: String, gradient: Tensor<2>) {
+        let sum = match self.0.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.0.insert(name, sum);
+    }
+
+    /// Adds the gradients of embedded tokens, `[N, D]`, to those of their rows in `table`, whose name is given.
+    pub(crate) fn add_rows(&mut self, name: &str, table: &Tensor<2>, ids: &[u32], rows: Tensor<2>) {
+        let sum = self.0.remove(name).unwrap_or_else(|| Tensor::zeros(table.dims(), &rows.device()));
+        self.0.insert(name.to_owned(), ops::add_rows(sum, ids, rows));
+    }
+
+    /// √Σ g² over all that is trained.
     pub(crate) fn norm(&self, model: &mut Model) -> f64 {
         // In the model's order, so that the sum has the same bits every time.
-        let squares = model.parameters_mut().into_iter().filter_map(|(name, _)| self.0.get(&name));
+        let squares = model.trainable_mut().into_iter().filter_map(|(name, _)| self.0.get(&name));
         squares.map(ops::sum_of_squares).sum::<f64>().sqrt()
     }
 
@@ -88,7 +111,7 @@ impl AdamW {
         Self { config, moments: HashMap::new() }
     }
 
-    /// Updates every parameter in place. `norm` is the gradients' global norm.
+    /// Updates all that is trained in place. `norm` is the gradients' global norm.
     pub(crate) fn step(&mut self, model: &mut Model, gradients: Accumulated, norm: f64, step: u32, steps: u32) {
         let config = &self.config;
         let correction = |beta: f64| (1.0 - beta.powf(f64::from(step))) as f32;
@@ -103,13 +126,11 @@ impl AdamW {
             grad_scale: if norm > config.max_grad_norm { (config.max_grad_norm / norm) as f32 } else { 1.0 },
         };
         let mut gradients = gradients.0;
-        for (name, tensor) in model.parameters_mut() {
+        for (name, tensor) in model.trainable_mut() {
             let Some(gradient) = gradients.remove(&name) else { continue };
-            let stand_in = placeholder(&tensor.device());
-            let weight = std::mem::replace(tensor, stand_in).inner();
+            let weight = take(tensor).inner();
             let moments = self.moments.remove(&name).unwrap_or_else(|| (weight.zeros_like(), weight.zeros_like()));
-            let vector = weight.dims()[0] == 1;
-            let decay = if vector { 0.0 } else { settings.weight_decay };
+            let decay = if is_vector(&name) { 0.0 } else { settings.weight_decay };
             let own = AdamStep { weight_decay: decay, ..settings };
             let (weight, m, v) = ops::adamw(weight, gradient, moments, own);
             *tensor = Tensor::from_inner(weight).require_grad();

@@ -139,9 +139,13 @@ impl Model {
     /// Loads a Hugging Face model folder. Every tensor of the files is used exactly once; a missing, extra or misshapen
     /// one is an error.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        let config = ModelConfig::from_dir(dir)?;
+        Self::load_as(&ModelConfig::from_dir(dir)?, dir, device)
+    }
+
+    /// The weights of a folder under a config other than its own, one with the same shapes: a longer context.
+    pub fn load_as(config: &ModelConfig, dir: &Path, device: &Device) -> Result<Self> {
         let mut shards = Shards::open(dir)?;
-        let model = Self::build(&config, |name, shape| shards_read(&mut shards, dir, name, shape, device))?;
+        let model = Self::build(config, |name, shape| shards_read(&mut shards, dir, name, shape, device))?;
         // Some exporters write the tied output projection too; it must be the same numbers.
         if config.tie_word_embeddings && shards.holder.contains_key("lm_head.weight") {
             let shape = [config.vocab_size, config.hidden_size];
@@ -210,8 +214,12 @@ fn shards_read(shards: &mut Shards, dir: &Path, name: &str, shape: [usize; 2], d
 
 /// A parameter's shape in a file: norms and biases are vectors there.
 fn file_shape(shape: [usize; 2], name: &str) -> Vec<usize> {
-    let vector = name.ends_with(".bias") || name.ends_with("norm.weight");
-    if vector { vec![shape[1]] } else { shape.to_vec() }
+    if is_vector(name) { vec![shape[1]] } else { shape.to_vec() }
+}
+
+/// Whether a parameter of this name is a norm's or a bias: one row, and never decayed.
+pub(crate) fn is_vector(name: &str) -> bool {
+    name.ends_with(".bias") || name.ends_with("norm.weight")
 }
 
 /// Normal deviates by Box and Muller.

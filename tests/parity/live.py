@@ -1,11 +1,11 @@
 """Compares the r1-distill binary with transformers on models that are not in the repository.
 
-    python live.py --binary target/release/r1-distill [--model DIR]... [--exported DIR]... [--random 8] [--seed 1]
+    python live.py --binary target/release/r1-distill [--model DIR]... [--exported DIR]... [--random 9] [--seed 1]
 
 For each folder: logits, 32 greedy tokens and their text from the same ids, and 32 greedy tokens after the same question,
 which both sides render with the folder's chat template and tokenize themselves. float32, eager attention.
 
-  random    small Qwen2 and Llama models of drawn shapes, number formats, shardings and config dialects
+  random    small Llama, Qwen2 and Qwen3 models of drawn shapes, number formats, shardings and config dialects
   --model   folders made elsewhere (a real base model)
   --exported  folders that r1-distill exported
 
@@ -31,6 +31,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.utils import logging
@@ -74,11 +76,12 @@ def small_model(folder, seed):
     torch.manual_seed(seed)
     vocab = small_tokenizer(folder, rng)
     heads_per_group, groups = rng.choice([1, 2, 3, 7]), rng.choice([1, 2, 3])
-    llama = seed % 2 == 0
+    family = ["llama", "qwen2", "qwen3"][seed % 3]
+    llama, qwen2 = family == "llama", family == "qwen2"
     head = rng.choice([8, 16, 32, 64])
     heads = heads_per_group * groups
-    # Qwen2's head is always hidden / heads; Llama's may be anything.
-    hidden = heads * (head if not llama or rng.random() < 0.5 else rng.randrange(6, 40))
+    # Qwen2's head is always hidden / heads; that of the others may be anything.
+    hidden = heads * (head if qwen2 or rng.random() < 0.5 else rng.randrange(6, 40))
     shape = dict(vocab_size=vocab, hidden_size=hidden, intermediate_size=rng.randrange(30, 400),
                  num_hidden_layers=rng.randrange(1, 5), num_attention_heads=heads, num_key_value_heads=groups,
                  max_position_embeddings=2048, rms_norm_eps=rng.choice([1e-5, 1e-6]), bos_token_id=0, eos_token_id=1,
@@ -89,8 +92,10 @@ def small_model(folder, seed):
                  "high_freq_factor": 4.0, "original_max_position_embeddings": rng.choice([64, 512, 8192])}
     if llama:
         model = LlamaForCausalLM(LlamaConfig(**shape, head_dim=head, rope_parameters=rope))
-    else:
+    elif qwen2:
         model = Qwen2ForCausalLM(Qwen2Config(**shape, rope_parameters=rope))
+    else:
+        model = Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=head, rope_parameters=rope))
     for name, parameter in model.named_parameters():
         noise = torch.randn_like(parameter)
         spread = 1.2 / hidden ** 0.5
@@ -105,7 +110,7 @@ def small_model(folder, seed):
         config["rope_theta"] = rope.pop("rope_theta")
         config["rope_scaling"] = rope if rope["rope_type"] == "llama3" else None
         path.write_text(json.dumps(config))
-    return (f"{'llama' if llama else 'qwen2'} {model.config.num_hidden_layers}x{hidden}, {heads}/{groups} heads of {head}, "
+    return (f"{family} {model.config.num_hidden_layers}x{hidden}, {heads}/{groups} heads of {head}, "
             f"{rope['rope_type']} rope, {str(dtype)[6:]}{', shards' if sharded else ''}{', v4 config' if old else ''}")
 
 
@@ -190,7 +195,7 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--model", action="append", default=[], type=Path)
     parser.add_argument("--exported", action="append", default=[], type=Path)
-    parser.add_argument("--random", type=int, default=8)
+    parser.add_argument("--random", type=int, default=9)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     logging.set_verbosity_error()

@@ -1,7 +1,8 @@
 """Writes the golden models and what transformers and torch compute with them.
 
-Two tiny models with random weights (a Qwen2 with biases and a tied head, a Llama 3 with scaled rotary embedding, a wide
-head and an untied head), saved as Hugging Face folders, and beside each:
+Three tiny models with random weights (a Qwen2 with biases and a tied head; a Llama 3 with scaled rotary embedding, wide
+heads and an untied output; a Qwen3 with norms on q and k and heads that are not hidden / heads wide), saved as Hugging
+Face folders, and beside each:
 
   conversations.json    token ids and prompt lengths of two conversations; the mean loss over their supervised tokens
   expected.safetensors  logits.0, logits.1: each conversation alone; gradient.NAME of the mean loss over both together
@@ -25,6 +26,8 @@ from transformers import (
     LlamaForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     get_cosine_with_min_lr_schedule_with_warmup,
 )
 
@@ -42,6 +45,9 @@ LLAMA = LlamaConfig(**SHAPE, head_dim=16, rms_norm_eps=1e-5, tie_word_embeddings
                     rope_parameters={"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0,
                                      "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                                      "original_max_position_embeddings": 64})
+# Queries are 48 wide and keys 24, where the model is 32: nothing here may take head_dim for hidden / heads.
+QWEN3 = Qwen3Config(**SHAPE, head_dim=12, rms_norm_eps=1e-6, tie_word_embeddings=True,
+                    rope_parameters={"rope_type": "default", "rope_theta": 1e6})
 
 
 def randomise(model, seed):
@@ -81,7 +87,7 @@ def gradients(model, batch):
     model.zero_grad()
     loss = loss_of(model, batch)
     loss.backward()
-    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
+    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
 def relative(a, b):
@@ -115,17 +121,15 @@ def golden(name, model, seed, weights):
     return model, batch
 
 
-def adamw(model, batch):
+def optimizer_steps(model, batch, matrices, vectors, max_grad_norm):
     """Five steps as Hugging Face's Trainer takes them; decay on matrices only. Steps take turns over the batch.
 
     Epsilon is larger than usual: Adam divides by the root of the second moment, and with 1e-8 the rounding of the
     smallest gradients becomes whole steps (torch itself then ends 2e-5 away from float64 in the biases of k).
     """
     settings = {"learning_rate": 5e-3, "warmup_ratio": 0.4, "final_ratio": 0.1, "weight_decay": 0.1, "beta1": 0.9,
-                "beta2": 0.95, "epsilon": 1e-4, "max_grad_norm": 4.0}
+                "beta2": 0.95, "epsilon": 1e-4, "max_grad_norm": max_grad_norm}
     steps = [[0, 1], [0], [1], [0, 1], [1, 0]]
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(settings["beta1"], settings["beta2"]),
                                   eps=settings["epsilon"], foreach=False)
@@ -145,6 +149,13 @@ def adamw(model, batch):
         print(f"adamw: loss {loss:.6f}, norm {norm:.4f}, rate {rate:.6f}")
     clipped = [step["grad_norm"] > settings["max_grad_norm"] for step in record["steps"]]
     assert any(clipped) and not all(clipped), "the steps should show both clipping and none"
+    return record
+
+
+def adamw(model, batch):
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    record = optimizer_steps(model, batch, matrices, vectors, max_grad_norm=4.0)
     (GOLDEN / "qwen2" / "adamw.json").write_text(json.dumps(record) + "\n")
     save_file({name: p.data for name, p in model.named_parameters()}, GOLDEN / "qwen2" / "adamw.safetensors")
 
@@ -155,6 +166,7 @@ def main():
     model, batch = golden("qwen2", Qwen2ForCausalLM(QWEN2), 11, torch.float32)
     adamw(model, batch)
     golden("llama", LlamaForCausalLM(LLAMA), 22, torch.bfloat16)
+    golden("qwen3", Qwen3ForCausalLM(QWEN3), 44, torch.bfloat16)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sql;
+pub(crate) mod tokens;
 
 use std::io::Write;
 

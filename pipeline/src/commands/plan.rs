@@ -4,11 +4,11 @@ use crate::cli::RunArgs;
 use crate::commands::print;
 use crate::error::Result;
 use crate::plan::{Outlook, Plan, outlook};
-use crate::recipe::{Recipe, TraceSource};
+use crate::recipe::TraceSource;
 use crate::store::Store;
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
-    let (recipe, _) = Recipe::load(&args.recipe)?;
+    let (recipe, _) = args.recipe()?;
     let options = args.options();
     let plan = Plan::new(&recipe, &options)?;
     let store = Store::open(&options.runs, &recipe.name);

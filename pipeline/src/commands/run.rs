@@ -5,15 +5,16 @@ use crate::commands::{runtime, stop_on_ctrl_c};
 use crate::console::say;
 use crate::error::Result;
 use crate::plan::Plan;
-use crate::recipe::Recipe;
 use crate::run::{Run, Stop};
 use crate::store::Store;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
-    let (recipe, recipe_text) = Recipe::load(&args.recipe)?;
+    let (recipe, recipe_text) = args.recipe()?;
     let options = args.options();
     // Before anything is spent: the device, the inputs and the folder must be usable.
-    options.device.open()?;
+    for device in options.devices() {
+        device.open()?;
+    }
     let plan = Plan::new(&recipe, &options)?;
     let store = Store::lock(&options.runs, &recipe.name)?;
     let (runtime, stop) = (runtime()?, Stop::new());

@@ -10,6 +10,9 @@ use super::scale::{Axis, Spread};
 use super::text::{each, escape};
 use super::{AccuracyRow, FunnelRow, RunReport};
 
+/// The name of the student's curve on held-out traces.
+pub(super) const HELD_OUT: &str = "student, held-out traces";
+
 /// The CSS class that colours a model or a training.
 pub(super) fn colour(model: &str) -> &'static str {
     match model {
@@ -17,6 +20,7 @@ pub(super) fn colour(model: &str) -> &'static str {
         "before" => "c-before",
         "after" | "student" => "c-after",
         "control" => "c-control",
+        HELD_OUT => "c-held-out",
         _ => "c-other",
     }
 }

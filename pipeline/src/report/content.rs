@@ -1,13 +1,13 @@
 //! What the report consists of, in blocks that both formats render: so both say the same.
 
-use super::bars::{accuracy_bars, colour, funnel_bars};
+use super::bars::{HELD_OUT, accuracy_bars, colour, funnel_bars};
 use super::charts::{LineChart, line_chart, sparkline};
 use super::findings::{
     END_STEPS, computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds, training_summary,
 };
 use super::histogram::length_histogram;
 use super::number::{bytes, compact, count, counted, duration, interval, number, percent};
-use super::{Export, FunnelRow, RunReport, SampleTrace};
+use super::{Export, FunnelRow, RunReport, SampleTrace, TrainingCurve, TrainingPoint};
 
 /// A part of the report with its heading.
 pub(super) struct Section<'a> {
@@ -149,13 +149,8 @@ fn accuracy(report: &RunReport) -> Vec<Block<'_>> {
     blocks
 }
 
-const LOSS: LineChart = LineChart {
-    id: "loss",
-    title: "Training loss, nats per token",
-    height: 260,
-    noisy: true,
-    value: |point| point.loss,
-};
+const LOSS: LineChart =
+    LineChart { id: "loss", title: "Loss, nats per token", height: 260, noisy: true, value: |point| point.loss };
 const GRAD_NORM: LineChart =
     LineChart { id: "norm", title: "Gradient norm", height: 150, noisy: true, value: |point| point.grad_norm };
 const LEARNING_RATE: LineChart =
@@ -164,13 +159,13 @@ const LEARNING_RATE: LineChart =
 fn training(report: &RunReport) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let draw = |chart: &LineChart| line_chart(chart, &report.training).unwrap_or_default();
-    let loss = draw(&LOSS);
-    if !loss.is_empty() {
-        let rows = report.training.iter().map(|curve| {
+    let losses = loss_curves(report);
+    if let Some(loss) = line_chart(&LOSS, &losses) {
+        let rows = losses.iter().map(|curve| {
             vec![Cell::Model(curve.name.clone(), colour(&curve.name)), Cell::Text(sparkline(curve, LOSS.value))]
         });
         let heads = vec![Cell::Text("Training".to_owned()), Cell::Text("Loss over the steps".to_owned())];
-        let (caption, rows, note) = ("Training loss", rows.collect(), String::new());
+        let (caption, rows, note) = ("Loss", rows.collect(), String::new());
         blocks.push(Block::Drawing { html: loss, instead: Some(Table { caption, heads, rows, note }) });
     }
     let small = draw(&GRAD_NORM) + &draw(&LEARNING_RATE);
@@ -192,6 +187,21 @@ fn training(report: &RunReport) -> Vec<Block<'_>> {
         )));
     }
     blocks
+}
+
+/// The trainings, and beside the student's its loss on held-out traces.
+fn loss_curves(report: &RunReport) -> Vec<TrainingCurve> {
+    let mut curves = report.training.clone();
+    if let Some(at) = report.training.iter().position(|curve| curve.name == "student") {
+        let student = &report.training[at];
+        let measured =
+            student.points.iter().filter_map(|point| Some(TrainingPoint { loss: point.eval_loss?, ..*point }));
+        let points: Vec<TrainingPoint> = measured.collect();
+        if !points.is_empty() {
+            curves.insert(at + 1, TrainingCurve { name: HELD_OUT.to_owned(), points, ..student.clone() });
+        }
+    }
+    curves
 }
 
 fn training_table(report: &RunReport) -> Table {

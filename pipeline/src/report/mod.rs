@@ -170,6 +170,8 @@ pub(crate) struct TrainingPoint {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// Loss on held-out traces after the step, where it was measured.
+    pub eval_loss: Option<f64>,
 }
 
 /// The lengths of a set of traces.

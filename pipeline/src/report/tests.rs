@@ -76,6 +76,7 @@ fn curve(name: &str, end: f64) -> TrainingCurve {
             loss: end + 2.0 * (-6.0 * share).exp(),
             learning_rate: 2e-5 * (1.0 - share),
             grad_norm: 1.0 + end,
+            eval_loss: (name == "student" && step.is_multiple_of(50)).then_some(end + 0.1),
         }
     };
     let points = (1..=300).map(point).collect();
@@ -322,10 +323,25 @@ fn degenerate_curves_and_lengths_are_drawn() {
 }
 
 #[test]
+fn the_loss_on_held_out_traces_is_a_curve_of_its_own() {
+    let mut report = example();
+    let name = "data-name=\"student, held-out traces\"";
+    assert_eq!(html(&report).matches(name).count(), 1, "beside the training loss and nowhere else");
+    assert!(markdown(&report).contains("student, held-out traces"));
+    report.training[0].points.iter_mut().for_each(|point| point.eval_loss = None);
+    assert!(!html(&report).contains(name));
+}
+
+#[test]
 fn a_long_training_does_not_make_a_long_page() {
     let mut report = example();
-    let point =
-        |step: u32| TrainingPoint { step, loss: 1.0 + f64::from(step % 7), learning_rate: 1e-5, grad_norm: 1.0 };
+    let point = |step: u32| TrainingPoint {
+        step,
+        loss: 1.0 + f64::from(step % 7),
+        learning_rate: 1e-5,
+        grad_norm: 1.0,
+        eval_loss: None,
+    };
     report.training[0].points = (1..=200_000).map(point).collect();
     assert!(html(&report).len() < 200_000);
 }

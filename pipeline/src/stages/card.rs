@@ -28,7 +28,7 @@ fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &V
     writeln!(card, "# {}\n\n{}\n", recipe.export.model_name, recipe.description)?;
     writeln!(card, "## How it was made\n")?;
     let base = match &recipe.student.base {
-        Base::Folder { input } => format!("the model given as input `{input}`"),
+        Base::Folder { input, .. } => format!("the model given as input `{input}`"),
         Base::Random { .. } => "random weights".to_owned(),
     };
     let traces = match &recipe.collect {
@@ -46,7 +46,32 @@ fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &V
         number(student, "supervised_tokens"),
         recipe.train.optimizer.learning_rate
     )?;
+    if recipe.train.keep_best {
+        let step = number(&student["best"], "step");
+        writeln!(card, "- Weights: those after step {step}, where the loss on held-out traces was lowest")?;
+    }
+    if let Some(lora) = &recipe.train.lora {
+        writeln!(
+            card,
+            "- LoRA of rank {}, alpha {}, dropout {} on {}: {} parameters were trained and merged into the weights",
+            lora.rank,
+            lora.alpha,
+            lora.dropout,
+            lora.target_modules.join(", "),
+            number(student, "trained_parameters")
+        )?;
+    }
     writeln!(card, "- Parameters: {}\n", number(student, "parameters"))?;
+    results(card, recipe, measured)?;
+    writeln!(card, "## Limits\n")?;
+    writeln!(
+        card,
+        "It was trained on one kind of traces and measured only as above; nothing was done for safety. Weights are bf16."
+    )
+}
+
+/// Accuracy and held-out loss, where they were measured.
+fn results(card: &mut String, recipe: &Recipe, measured: &Measured) -> std::fmt::Result {
     if !measured.accuracy.is_empty() || measured.held_out.is_some() {
         writeln!(card, "## What was measured\n")?;
     }
@@ -79,9 +104,5 @@ fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &V
             loss.before, loss.after, loss.tokens
         )?;
     }
-    writeln!(card, "## Limits\n")?;
-    writeln!(
-        card,
-        "It was trained on one kind of traces and measured only as above; nothing was done for safety. Weights are bf16."
-    )
+    Ok(())
 }

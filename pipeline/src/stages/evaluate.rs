@@ -64,6 +64,7 @@ pub(crate) fn stage(
     let describe = |s: &Value| s["headline"].as_str().unwrap_or_default().to_owned();
     realize(run, &run.plan.evaluate, describe, |dir| {
         let held_out = held_out(run, packed, checkpoint, dir)?;
+        check_evaluation(run, &problems(&prompts.dir)?, packed)?;
         let accuracy = match &run.recipe.evaluate.accuracy {
             Some(settings) => accuracy(run, settings, &problems(&prompts.dir)?, packed, checkpoint, dir)?,
             None => Vec::new(),
@@ -110,11 +111,13 @@ fn print_table(measured: &Measured) {
 
 /// The model of one name, as it is exported: rounded to bf16 where it was trained.
 fn model(run: &Run, packed: &Artifact<Packed>, checkpoint: &Artifact<Checkpoint>, name: &str) -> Result<Model> {
-    let base = run.recipe.student.base.model(&base_dir(run, &packed.dir)?, &run.options.device.open()?)?;
+    let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
+    let base = run.recipe.student.base.model(&folder, &run.options.device.open()?)?;
+    let lora = run.recipe.train.lora.as_ref();
     Ok(match name {
         "before" => base,
-        "after" => load_trained(base, &checkpoint.dir.join("student"))?.rounded_to_bf16(),
-        _ => load_trained(base, &checkpoint.dir.join(name))?.rounded_to_bf16(),
+        "after" => load_trained(base, &checkpoint.dir.join("student"), lora)?.rounded_to_bf16(),
+        _ => load_trained(base, &checkpoint.dir.join(name), lora)?.rounded_to_bf16(),
     })
 }
 
@@ -145,6 +148,16 @@ fn held_out(
     let measured = HeldOut { before: loss("before")?, after: loss("after")?, tokens };
     write_json(&path, &measured)?;
     Ok(Some(measured))
+}
+
+/// Refuses an evaluation that the student's context cannot hold. Asked before training, which would be for nothing.
+pub(crate) fn check_evaluation(run: &Run, problems: &[Prompt], packed: &Artifact<Packed>) -> Result<()> {
+    let Some(settings) = &run.recipe.evaluate.accuracy else { return Ok(()) };
+    let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
+    let needed = context(&ChatFormat::from_dir(&folder)?, problems, &settings.protocol)?;
+    let base = &run.recipe.student.base;
+    let field = "evaluate.accuracy.protocol.sampling.max_tokens with the longest prompt";
+    Ok(base.check_context(&base.config(&folder)?, field, needed)?)
 }
 
 /// Samples every model that is measured; each one's samples are kept as they are done, so that a stopped run resumes.
@@ -181,7 +194,7 @@ fn of_model(
     name: &str,
     model: &Model,
 ) -> Result<Vec<Sample>> {
-    let dir = base_dir(run, &packed.dir)?;
+    let dir = base_dir(&run.recipe, &run.options, &packed.dir)?;
     let format = ChatFormat::from_dir(&dir)?;
     let context = context(&format, problems, &settings.protocol)?;
     let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, context, BATCH);

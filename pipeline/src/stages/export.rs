@@ -1,37 +1,82 @@
 //! Stage 7: the student as a Hugging Face folder, with a card that says what was done and measured.
 
+use std::collections::HashMap;
+
 use data::artifact::Artifact;
+use data::pack::PackedRow;
+use data::record::{CuratedTrace, Message};
 use serde_json::Value;
-use student::export::export;
+use student::base::Base;
+use student::export::{check_prompts, export};
+use student::lora::export_adapter;
 use student::train::load_trained;
 
+use super::curate::{Curated, curated};
 use super::evaluate::{Evaluation, measured};
-use super::pack::{Packed, base_dir};
+use super::pack::{Packed, base_dir, rows};
 use super::train::Checkpoint;
 use super::{card, realize, summary};
+use crate::error;
 use crate::run::{Halt, Run};
 
-/// Marker: `model/`, a Hugging Face folder.
+/// Prompts that the exported folder must render as training had them.
+const PROMPTS: usize = 256;
+
+/// Messages, and the ids of the prompt they make.
+type Conversation = (Vec<Message>, Vec<u32>);
+
+/// Marker: `model/`, a Hugging Face folder; of a training of adapters also `adapter/`, as PEFT loads it over the base.
 #[derive(Debug)]
 pub(crate) struct Exported;
 
 /// Writes the folder, loads it again and compares.
 pub(crate) fn stage(
     run: &Run,
+    curated_in: &Artifact<Curated>,
     packed: &Artifact<Packed>,
     checkpoint: &Artifact<Checkpoint>,
     evaluation: &Artifact<Evaluation>,
 ) -> Result<Artifact<Exported>, Halt> {
     let describe = |s: &Value| {
         let files = s["files"].as_array().map_or(0, Vec::len);
-        format!("{files} files in {}/export/model, logits equal after reloading", run.store.root.display())
+        let adapter = if s["adapter"].is_null() { "" } else { " and the adapter in export/adapter" };
+        format!("{files} files in {}/export/model{adapter}, logits equal after reloading", run.store.root.display())
     };
     realize(run, &run.plan.export, describe, |dir| {
-        let base = base_dir(run, &packed.dir)?;
+        let base = base_dir(&run.recipe, &run.options, &packed.dir)?;
         let model = run.recipe.student.base.model(&base, &run.options.device.open()?)?;
-        let model = load_trained(model, &checkpoint.dir.join("student"))?;
+        let (train, trained) = (&run.recipe.train, checkpoint.dir.join("student"));
+        let adapter = match (&train.lora, &run.recipe.student.base) {
+            (Some(lora), Base::Folder { input, .. }) => {
+                Some(export_adapter(&model, &trained, lora, input, &base, &dir.join("adapter"))?)
+            }
+            _ => None,
+        };
+        let model = load_trained(model, &trained, train.lora.as_ref())?;
         let card = card::write(&run.recipe, &measured(&evaluation.dir)?, &checkpoint.summary);
         let shard_bytes = (run.recipe.export.shard_gigabytes * 1e9) as u64;
-        summary(&export(&model, &base, &dir.join("model"), &card, shard_bytes)?)
+        let mut exported = summary(&export(&model, &base, &dir.join("model"), &card, shard_bytes)?)?;
+        check_prompts(&dir.join("model"), &trained_prompts(curated_in, packed)?)?;
+        exported["adapter"] = summary(&adapter)?;
+        Ok(exported)
     })
+}
+
+/// Conversations that training saw, without their last turn, and the tokens of the prompt that it had for them.
+fn trained_prompts(curated_in: &Artifact<Curated>, packed: &Artifact<Packed>) -> error::Result<Vec<Conversation>> {
+    let rows = rows(&packed.dir, "train")?;
+    let trained: HashMap<&str, Vec<u32>> = rows
+        .iter()
+        .flat_map(PackedRow::segments)
+        .take(PROMPTS)
+        .map(|segment| {
+            let masked = segment.mask.iter().take_while(|counted| !**counted).count();
+            (segment.trace_id, segment.ids[..masked].to_vec())
+        })
+        .collect();
+    let with_prompt = |mut trace: CuratedTrace| {
+        trace.messages.pop();
+        Some((trace.messages, trained.get(trace.trace_id.as_str())?.clone()))
+    };
+    Ok(curated(&curated_in.dir)?.into_iter().filter_map(with_prompt).collect())
 }

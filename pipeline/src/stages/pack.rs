@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
 use data::chat::ChatFormat;
-use data::pack::{PackReport, PackedRow, Supervision, pack};
+use data::fidelity;
+use data::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
 use data::parquet_file::{read_records, write_records};
 use data::record::{CuratedTrace, short_hash};
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ use student::base::Base;
 use super::curate::{Curated, curated};
 use super::{number, realize, summary};
 use crate::error::{Failure, Result};
+use crate::options::RunOptions;
+use crate::recipe::{Pack, Recipe};
 use crate::run::{Halt, Run};
 
 /// Marker: `packed/*.parquet`, and `base/` for a base made from random weights.
@@ -21,24 +24,20 @@ pub(crate) struct Packed;
 
 /// Tokenizes and packs the student's rows, the held-out rows and the control's rows.
 pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result<Artifact<Packed>, Halt> {
-    let describe = |s: &Value| {
-        let train = &s["train"];
-        format!(
-            "{} rows, {} tokens, {:.1} % full, {} too long",
-            number(train, "rows"),
-            number(train, "tokens"),
-            100.0 * train["utilization"].as_f64().unwrap_or_default(),
-            number(train, "too_long")
-        )
-    };
-    realize(run, &run.plan.pack, describe, |dir| {
+    realize(run, &run.plan.pack, in_words, |dir| {
         let curated = curated(&input.dir)?;
-        run.recipe.student.base.create(&curated, &dir.join("base"))?;
-        let format = ChatFormat::from_dir(&base_dir(run, dir)?)?;
+        let base = &run.recipe.student.base;
+        base.create(&curated, &dir.join("base"))?;
+        let folder = base_dir(&run.recipe, &run.options, dir)?;
+        let format = ChatFormat::from_dir(&folder)?;
+        fidelity::added_tokens(&format).outcome?;
+        let config = base.config(&folder)?;
+        let settings = settings(&run.recipe);
+        base.check_context(&config, "pack.sequence_length", settings.sequence_length)?;
         let (held_out, training) = split(curated, run.recipe.pack.held_out, run.recipe.pack.seed)?;
         let one = |name: &str, traces: &[CuratedTrace], supervision: Supervision| -> Result<PackReport> {
-            let settings = &run.recipe.pack;
-            let (rows, report) = pack(traces, &format, supervision, settings.sequence_length, settings.seed)?;
+            let (rows, report) = pack(traces, &format, supervision, settings)?;
+            fidelity::check(&rows, &format, config.vocab_size)?;
             write_records(&dir.join(format!("packed/{name}.parquet")), &rows)?;
             Ok(report)
         };
@@ -53,8 +52,32 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
     })
 }
 
+/// The summary as people read it.
+pub(crate) fn in_words(summary: &Value) -> String {
+    let train = &summary["train"];
+    // A summary of this version has all of a report's fields.
+    let too_long = serde_json::from_value::<PackReport>(train.clone()).map(|report| report.too_long_in_words());
+    format!(
+        "{} rows, {} tokens, {:.1} % full, {}",
+        number(train, "rows"),
+        number(train, "tokens"),
+        100.0 * train["utilization"].as_f64().unwrap_or_default(),
+        too_long.unwrap_or_default()
+    )
+}
+
+/// How the recipe packs.
+pub(crate) fn settings(recipe: &Recipe) -> PackSettings {
+    let Pack { sequence_length, too_long, seed, .. } = recipe.pack;
+    PackSettings { sequence_length, too_long, seed }
+}
+
 /// Takes `count` traces out, drawn by prompt, so that no problem is on both sides.
-fn split(curated: Vec<CuratedTrace>, count: usize, seed: u64) -> Result<(Vec<CuratedTrace>, Vec<CuratedTrace>)> {
+pub(crate) fn split(
+    curated: Vec<CuratedTrace>,
+    count: usize,
+    seed: u64,
+) -> Result<(Vec<CuratedTrace>, Vec<CuratedTrace>)> {
     let mut order: Vec<(String, CuratedTrace)> = curated
         .into_iter()
         .map(|trace| (short_hash(format!("{seed}\u{1f}{}", trace.prompt_id).as_bytes()), trace))
@@ -75,9 +98,9 @@ fn split(curated: Vec<CuratedTrace>, count: usize, seed: u64) -> Result<(Vec<Cur
 }
 
 /// The base's folder: the user's, or the one made here.
-pub(crate) fn base_dir(run: &Run, packed: &Path) -> Result<PathBuf> {
-    match &run.recipe.student.base {
-        Base::Folder { input } => Ok(run.options.input(input)?.to_owned()),
+pub(crate) fn base_dir(recipe: &Recipe, options: &RunOptions, packed: &Path) -> Result<PathBuf> {
+    match &recipe.student.base {
+        Base::Folder { input, .. } => Ok(options.input(input)?.to_owned()),
         Base::Random { .. } => Ok(packed.join("base")),
     }
 }

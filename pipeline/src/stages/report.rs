@@ -16,7 +16,7 @@ use super::curate::Curated;
 use super::evaluate::{Evaluation, Measured, measured};
 use super::export::Exported;
 use super::train::Checkpoint;
-use super::{prompts, realize};
+use super::{pack, prompts, realize};
 use crate::error::{Failure, Result};
 use crate::report::{
     AccuracyRow, Export, ExportFile, FunnelRow, HeldOutLoss, KindRow, LengthSeries, RunReport, SampleTrace, StageRow,
@@ -52,7 +52,7 @@ pub(crate) fn stage(
             name: run.recipe.name.clone(),
             recipe_text: run.recipe_text.clone(),
             date: date(),
-            device: run.options.device.to_string(),
+            device: run.options.devices().map(|device| device.to_string()).collect::<Vec<_>>().join(", "),
             stages: stages(run)?,
             funnel: funnel(&curation),
             traces_total: curation.total,
@@ -107,7 +107,7 @@ fn stages(run: &Run) -> Result<Vec<StageRow>> {
                 fingerprint: record.fingerprint,
                 seconds: record.seconds,
                 cached: false,
-                summary: String::new(),
+                summary: if stage.name == "pack" { pack::in_words(&record.summary) } else { String::new() },
             });
         }
     }
@@ -173,6 +173,7 @@ fn training(dir: &Path, summaries: &Value) -> Result<Vec<TrainingCurve>> {
                 loss: m.loss,
                 learning_rate: m.learning_rate,
                 grad_norm: m.grad_norm,
+                eval_loss: m.eval_loss,
             })
             .collect();
         curves.push(TrainingCurve {

@@ -1,13 +1,18 @@
 //! Stage 5: training the student, and the control where the recipe asks for one.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use data::artifact::Artifact;
+use data::chat::ChatFormat;
+use data::fidelity;
 use data::record::Metric;
 use serde_json::{Value, json};
 use student::train::{TrainConfig, TrainOptions, TrainSummary, train};
 
+use super::evaluate::check_evaluation;
 use super::pack::{Packed, base_dir, rows};
+use super::prompts::{Prompts, problems};
 use super::{number, realize, summary};
 use crate::console::{Progress, duration};
 use crate::error::{Failure, Result};
@@ -18,20 +23,38 @@ use crate::run::{Halt, Run};
 pub(crate) struct Checkpoint;
 
 /// Trains; a stopped run goes on from its newest checkpoint.
-pub(crate) fn stage(run: &Run, packed: &Artifact<Packed>) -> std::result::Result<Artifact<Checkpoint>, Halt> {
+pub(crate) fn stage(
+    run: &Run,
+    prompts: &Artifact<Prompts>,
+    packed: &Artifact<Packed>,
+) -> std::result::Result<Artifact<Checkpoint>, Halt> {
     let describe = |s: &Value| {
         let student = &s["student"];
         let parameters = number(student, "parameters") as f64 / 1e6;
         let loss = student["final_loss"].as_f64().unwrap_or(f64::NAN);
-        format!("{} steps of {parameters:.1}M parameters, loss {loss:.3}", number(student, "steps"))
+        let (steps, planned) = (number(student, "steps"), number(student, "planned_steps"));
+        let early = if steps < planned { format!(" (of {planned}, stopped early)") } else { String::new() };
+        let best = student["best"]["loss"].as_f64().map_or_else(String::new, |loss| {
+            format!(", held-out loss at best {loss:.3} after step {}", number(&student["best"], "step"))
+        });
+        format!("{steps} steps{early} of {parameters:.1}M parameters, loss {loss:.3}{best}")
     };
     realize(run, &run.plan.train, describe, |dir| {
+        check_evaluation(run, &problems(&prompts.dir)?, packed)?;
         let config = &run.recipe.train;
         let student = one(run, packed, dir, "student", "train", config)?;
         let mut result = json!({"student": summary(&student)?});
         if run.recipe.evaluate.accuracy.as_ref().is_some_and(|a| a.control) {
-            // Bare answers are shorter, so the same number of steps is more passes over the same problems.
-            let config = TrainConfig { epochs: u32::MAX, max_steps: student.steps, ..config.clone() };
+            // Bare answers are shorter, so the same number of steps is more passes over the same problems. The loss on
+            // held-out thinking says nothing about it.
+            let config = TrainConfig {
+                epochs: u32::MAX,
+                max_steps: student.steps,
+                eval_every: 0,
+                keep_best: false,
+                early_stopping_patience: 0,
+                ..config.clone()
+            };
             result["control"] = summary(&one(run, packed, dir, "control", "control", &config)?)?;
         }
         Ok(result)
@@ -46,25 +69,37 @@ fn one(
     set: &str,
     config: &TrainConfig,
 ) -> Result<TrainSummary> {
+    let held_out = if config.eval_every > 0 { rows(&packed.dir, "held_out")? } else { Vec::new() };
     let rows = rows(&packed.dir, set)?;
     let base = &run.recipe.student.base;
-    let model = base.model(&base_dir(run, &packed.dir)?, &run.options.device.open()?)?;
+    let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
+    // Once more before what costs: rows and base may both have been changed since they were packed.
+    fidelity::check(&rows, &ChatFormat::from_dir(&folder)?, base.config(&folder)?.vocab_size)?;
+    let model = base.model(&folder, &run.options.device.open()?)?;
+    let further_devices = run.options.further_devices.iter();
+    let further_devices = further_devices.map(|device| device.open()).collect::<student::Result<Vec<_>>>()?;
     let folder = dir.join(name);
     std::fs::create_dir_all(&folder).map_err(|e| data::Error::io("create", &folder, e))?;
     let bar = Progress::new(name, 0);
+    let held_out_loss = Cell::new(None);
     let progress = |metric: &Metric, steps: u32, left: f64| {
-        let message =
-            format!("loss {:.3}, {:.0} tokens/s, {} left", metric.loss, metric.tokens_per_second, duration(left));
+        held_out_loss.set(metric.eval_loss.or(held_out_loss.get()));
+        let held_out = held_out_loss.get().map_or_else(String::new, |loss| format!(", held-out {loss:.3}"));
+        let (speed, left) = (metric.tokens_per_second, duration(left));
+        let message = format!("loss {:.3}{held_out}, {speed:.0} tokens/s, {left} left", metric.loss);
         bar.set(u64::from(metric.step), u64::from(steps), &message);
     };
     let options = TrainOptions {
         run: name,
         dir: &folder,
         checkpoint_seconds: run.options.checkpoint_seconds,
+        keep_checkpoints: run.options.keep_checkpoints,
+        recompute: run.options.recompute,
+        further_devices: &further_devices,
         stop: run.stop.flag(),
         progress: &progress,
     };
-    let (_, done) = train(model, &rows, config, &options)?;
+    let (_, done) = train(model, &rows, &held_out, config, &options)?;
     if run.stop.asked() {
         return Err(Failure::interrupted("stopped after training; run the same command to go on"));
     }

@@ -1,10 +1,21 @@
 //! The same operations out of ordinary Burn operations: what GPUs run, and what the fused kernels are tested against.
 
 use burn::tensor::activation::{log_softmax, silu, softmax};
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData};
 
-use super::{AdamStep, Heads, Targets};
+use super::{AdamStep, Heads, Precision, Targets};
 use crate::layout::{Extension, Packed, Rotation};
+
+/// Products in bf16 where asked for; the result is f32 in any case.
+pub(super) fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
+    match precision {
+        Precision::F32 => x.matmul(weight.transpose()),
+        Precision::Bf16 => {
+            let (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
+            x.matmul(weight.transpose()).cast(FloatDType::F32)
+        }
+    }
+}
 
 pub(super) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
     let scale = (x.clone().square().mean_dim(1) + epsilon).sqrt().recip();
@@ -83,15 +94,27 @@ pub(super) fn cached_attention(
     (Tensor::cat(parts, 0), k_cache, v_cache)
 }
 
-pub(super) fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> Tensor<1> {
+pub(super) fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Targets,
+    precision: Precision,
+) -> Tensor<1> {
     let device = hidden.device();
     let count = targets.rows.len();
     let rows: Vec<i32> = targets.rows.iter().map(|row| *row as i32).collect();
     let ids: Vec<i32> = targets.ids.iter().map(|id| *id as i32).collect();
     let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, 1]), &device);
-    let logits = hidden.select(0, rows).matmul(weight.transpose());
+    let logits = linear(hidden.select(0, rows), weight, precision);
     log_softmax(logits, 1).gather(1, ids).sum().neg() * targets.scale
+}
+
+pub(super) fn add_rows(table: Tensor<2>, ids: &[u32], rows: Tensor<2>) -> Tensor<2> {
+    let count = ids.len();
+    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &table.device());
+    table.select_assign(0, ids, rows, IndexingUpdateOp::Add)
 }
 
 pub(super) fn adamw(

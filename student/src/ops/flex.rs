@@ -12,14 +12,14 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels::attention::{self, Heads, Saved};
 use super::kernels::elementwise::{self, AdamStep};
-use super::kernels::gemm::{Mat, Store, matmul};
-use super::kernels::loss::{self, Targets};
+use super::kernels::gemm::{Mat, Precision, Store, matmul_in};
+use super::kernels::loss::{self, Targets, Wanted};
 use crate::layout::{Extension, Packed};
 
 /// Fused operations; shapes as in the functions of [`super`].
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait FusedOps: Backend {
-    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self>;
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -30,7 +30,12 @@ pub(crate) trait FusedOps: Backend {
         heads: Heads,
         layout: Arc<Packed>,
     ) -> FloatTensor<Self>;
-    fn linear_cross_entropy(h: FloatTensor<Self>, w: FloatTensor<Self>, targets: Arc<Targets>) -> FloatTensor<Self>;
+    fn linear_cross_entropy(
+        h: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        targets: Arc<Targets>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
 }
 
 /// Operations without a backward pass.
@@ -52,6 +57,7 @@ pub(crate) trait PlainOps: Backend {
         v: FloatTensor<Self>,
         step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn add_rows(table: FloatTensor<Self>, ids: Arc<[u32]>, rows: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// A contiguous tensor and its numbers.
@@ -109,12 +115,12 @@ fn attention_forward(
 }
 
 impl FusedOps for Flex {
-    fn linear(x: FlexTensor, w: FlexTensor) -> FlexTensor {
+    fn linear(x: FlexTensor, w: FlexTensor, precision: Precision) -> FlexTensor {
         let ([rows, inner], [outer, w_inner]) = (dims(&x), dims(&w));
         let (x, w) = (Data::new(x), Data::new(w));
         let mut y = vec![0.0; rows * outer];
         let (x, w) = (Mat::new(x.as_slice(), rows, inner), Mat::new(w.as_slice(), outer, w_inner));
-        matmul(&mut y, outer, Store::Overwrite, 1.0, x, w.t(), true);
+        matmul_in(precision, &mut y, Store::Overwrite, x, w.t());
         tensor(y, [rows, outer])
     }
 
@@ -138,10 +144,11 @@ impl FusedOps for Flex {
         attention_forward(q, k, v, heads, &layout).0
     }
 
-    fn linear_cross_entropy(h: FlexTensor, w: FlexTensor, targets: Arc<Targets>) -> FlexTensor {
+    fn linear_cross_entropy(h: FlexTensor, w: FlexTensor, targets: Arc<Targets>, precision: Precision) -> FlexTensor {
         let width = dims(&h)[1];
         let (h, w) = (Data::new(h), Data::new(w));
-        scalar(loss::linear_cross_entropy(h.as_slice(), w.as_slice(), width, &targets, false).loss)
+        let wanted = Wanted { dh: false, dw: false };
+        scalar(loss::linear_cross_entropy(h.as_slice(), w.as_slice(), width, &targets, wanted, precision).loss)
     }
 }
 
@@ -182,6 +189,12 @@ impl PlainOps for Flex {
         elementwise::adamw(p.storage_mut(), m.storage_mut(), v.storage_mut(), g.as_slice(), step);
         (p, m, v)
     }
+
+    fn add_rows(table: FlexTensor, ids: Arc<[u32]>, rows: FlexTensor) -> FlexTensor {
+        let (mut table, rows) = (owned(table), Data::new(rows));
+        elementwise::add_rows(table.storage_mut(), &ids, rows.as_slice());
+        table
+    }
 }
 
 /// Registers a gradient with a parent that wants one.
@@ -196,23 +209,23 @@ macro_rules! register {
 #[derive(Debug)]
 struct LinearBackward;
 impl Backward<Flex, 2> for LinearBackward {
-    type State = (FlexTensor, FlexTensor);
+    type State = (FlexTensor, FlexTensor, Precision);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = Data::new(grads.consume::<Flex>(&ops.node));
-        let (x, w) = ops.state;
+        let (x, w, precision) = ops.state;
         let ([rows, inner], [outer, _]) = (dims(&x), dims(&w));
         let (x, w) = (Data::new(x), Data::new(w));
         let dy = Mat::new(dy.as_slice(), rows, outer);
         let [x_parent, w_parent] = ops.parents;
         if let Some(parent) = x_parent {
             let mut dx = vec![0.0; rows * inner];
-            matmul(&mut dx, inner, Store::Overwrite, 1.0, dy, Mat::new(w.as_slice(), outer, inner), true);
+            matmul_in(precision, &mut dx, Store::Overwrite, dy, Mat::new(w.as_slice(), outer, inner));
             grads.register::<Flex>(parent.id, tensor(dx, [rows, inner]));
         }
         if let Some(parent) = w_parent {
             let mut dw = vec![0.0; outer * inner];
-            matmul(&mut dw, inner, Store::Overwrite, 1.0, dy.t(), Mat::new(x.as_slice(), rows, inner), true);
+            matmul_in(precision, &mut dw, Store::Overwrite, dy.t(), Mat::new(x.as_slice(), rows, inner));
             grads.register::<Flex>(parent.id, tensor(dw, [outer, inner]));
         }
     }
@@ -272,13 +285,13 @@ impl Backward<Flex, 2> for SwigluBackward {
 #[derive(Debug)]
 struct AttentionBackward;
 impl Backward<Flex, 3> for AttentionBackward {
-    type State = (Saved, Heads, Arc<Packed>);
+    type State = (Saved, FlexTensor, Heads, Arc<Packed>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dout = Data::new(grads.consume::<Flex>(&ops.node));
-        let (saved, heads, layout) = ops.state;
-        let rows = dims(&dout.0)[0];
-        let (dq, dk, dv) = attention::backward(&saved, dout.as_slice(), heads, &layout);
+        let (saved, o, heads, layout) = ops.state;
+        let (rows, o) = (dims(&dout.0)[0], Data::new(o));
+        let (dq, dk, dv) = attention::backward(&saved, o.as_slice(), dout.as_slice(), heads, &layout);
         let [q_parent, k_parent, v_parent] = ops.parents;
         register!(grads, q_parent, tensor(dq, [rows, heads.query * heads.dim]));
         register!(grads, k_parent, tensor(dk, [rows, heads.key * heads.dim]));
@@ -290,32 +303,31 @@ impl Backward<Flex, 3> for AttentionBackward {
 struct CrossEntropyBackward;
 impl Backward<Flex, 2> for CrossEntropyBackward {
     /// Gradients for an incoming gradient of 1, computed with the loss.
-    type State = (FlexTensor, FlexTensor);
+    type State = (Option<FlexTensor>, Option<FlexTensor>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dloss = Data::new(grads.consume::<Flex>(&ops.node)).as_slice()[0];
-        let (mut dh, mut dw) = ops.state;
-        if dloss.to_bits() != 1f32.to_bits() {
-            for tensor in [&mut dh, &mut dw] {
-                tensor.storage_mut::<f32>().iter_mut().for_each(|x| *x *= dloss);
+        let (dh, dw) = ops.state;
+        for (parent, gradient) in ops.parents.into_iter().zip([dh, dw]) {
+            let (Some(parent), Some(mut gradient)) = (parent, gradient) else { continue };
+            if dloss.to_bits() != 1f32.to_bits() {
+                gradient.storage_mut::<f32>().iter_mut().for_each(|x| *x *= dloss);
             }
+            grads.register::<Flex>(parent.id, gradient);
         }
-        let [h_parent, w_parent] = ops.parents;
-        register!(grads, h_parent, dh);
-        register!(grads, w_parent, dw);
     }
 }
 
 impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
-    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
         let prepared = LinearBackward.prepare::<S>([x.node(), w.node()]).compute_bound().stateful();
         let (x, w) = (x.into_primitive(), w.into_primitive());
         match prepared {
             OpsKind::Tracked(p) => {
-                let y = <Flex as FusedOps>::linear(x.clone(), w.clone());
-                p.finish((x, w), y)
+                let y = <Flex as FusedOps>::linear(x.clone(), w.clone(), precision);
+                p.finish((x, w, precision), y)
             }
-            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear(x, w)),
+            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear(x, w, precision)),
         }
     }
 
@@ -362,22 +374,32 @@ impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
         let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
         let (o, saved) = attention_forward(q, k, v, heads, &layout);
         match prepared {
-            OpsKind::Tracked(p) => p.finish((saved, heads, layout), o),
+            OpsKind::Tracked(p) => p.finish((saved, o.clone(), heads, layout), o),
             OpsKind::UnTracked(p) => p.finish(o),
         }
     }
 
-    fn linear_cross_entropy(h: FloatTensor<Self>, w: FloatTensor<Self>, targets: Arc<Targets>) -> FloatTensor<Self> {
+    fn linear_cross_entropy(
+        h: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        targets: Arc<Targets>,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
+        let tracked = |x: &FloatTensor<Self>| x.is_tracked();
+        let wanted = Wanted { dh: tracked(&h), dw: tracked(&w) };
         let prepared = CrossEntropyBackward.prepare::<S>([h.node(), w.node()]).compute_bound().stateful();
         let (h, w) = (h.into_primitive(), w.into_primitive());
         match prepared {
             OpsKind::Tracked(p) => {
                 let (h_shape, w_shape) = (dims(&h), dims(&w));
                 let (h, w) = (Data::new(h), Data::new(w));
-                let result = loss::linear_cross_entropy(h.as_slice(), w.as_slice(), h_shape[1], &targets, true);
-                p.finish((tensor(result.dh, h_shape), tensor(result.dw, w_shape)), scalar(result.loss))
+                let (h, w) = (h.as_slice(), w.as_slice());
+                let result = loss::linear_cross_entropy(h, w, h_shape[1], &targets, wanted, precision);
+                let dh = wanted.dh.then(|| tensor(result.dh, h_shape));
+                let dw = wanted.dw.then(|| tensor(result.dw, w_shape));
+                p.finish((dh, dw), scalar(result.loss))
             }
-            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear_cross_entropy(h, w, targets)),
+            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear_cross_entropy(h, w, targets, precision)),
         }
     }
 }

@@ -16,6 +16,7 @@ use burn::tensor::{Int, Tensor};
 use self::flex::{FusedOps, PlainOps};
 pub(crate) use self::kernels::attention::Heads;
 pub(crate) use self::kernels::elementwise::AdamStep;
+pub use self::kernels::gemm::Precision;
 pub(crate) use self::kernels::loss::Targets;
 use crate::layout::{Extension, Packed};
 
@@ -30,11 +31,12 @@ pub(crate) fn embedding(weight: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
 }
 
 /// x `[N, I]`, weight `[O, I]` (Hugging Face's order) → `[N, O]`.
-pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
     if fused(&x) {
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::linear(x.into_dispatch(), weight.into_dispatch()));
+        let y = <Dispatch as FusedOps>::linear(x.into_dispatch(), weight.into_dispatch(), precision);
+        return Tensor::from_dispatch(y);
     }
-    x.matmul(weight.transpose())
+    composed::linear(x, weight, precision)
 }
 
 /// Adds bias `[1, O]` to every row of y `[N, O]`.
@@ -74,12 +76,26 @@ pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, 
 
 /// Projection of the counted rows of hidden `[N, D]` onto weight `[V, D]` and their summed cross-entropy times
 /// `targets.scale`, `[1]`.
-pub(crate) fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Arc<Targets>) -> Tensor<1> {
+pub(crate) fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Arc<Targets>,
+    precision: Precision,
+) -> Tensor<1> {
     if fused(&hidden) {
         let (h, w) = (hidden.into_dispatch(), weight.into_dispatch());
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::linear_cross_entropy(h, w, targets.clone()));
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::linear_cross_entropy(h, w, targets.clone(), precision));
     }
-    composed::linear_cross_entropy(hidden, weight, targets)
+    composed::linear_cross_entropy(hidden, weight, targets, precision)
+}
+
+/// Adds each of rows `[N, D]` to the row of table `[V, D]` that its id names: the gradient of an embedding, in place.
+pub(crate) fn add_rows(table: Tensor<2>, ids: &[u32], rows: Tensor<2>) -> Tensor<2> {
+    if fused(&table) {
+        let (table, rows) = (table.into_dispatch(), rows.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as PlainOps>::add_rows(table, ids.into(), rows));
+    }
+    composed::add_rows(table, ids, rows)
 }
 
 /// Extends cached sequences: the rows' keys and values go into the caches `[slots·capacity, key·dim]`, and each row

@@ -61,7 +61,7 @@ fn agree(
 fn linear_and_bias() {
     for [n, i, o] in [[1, 5, 3], [2, 64, 48], [130, 33, 70]] {
         let inputs = [random([n, i], 1), random([o, i], 2), random([1, o], 3)];
-        let fused = |x: &[Tensor<2>]| add_bias(linear(x[0].clone(), x[1].clone()), x[2].clone());
+        let fused = |x: &[Tensor<2>]| add_bias(linear(x[0].clone(), x[1].clone(), Precision::F32), x[2].clone());
         let composed = |x: &[Tensor<2>]| x[0].clone().matmul(x[1].clone().transpose()) + x[2].clone();
         agree("linear", &inputs, &fused, &composed, [1e-6, 1e-6]);
     }
@@ -112,9 +112,11 @@ fn cross_entropy_in_several_chunks() {
         let targets = Arc::new(Targets { rows, ids, scale: 1.0 / 37.0 });
         let inputs = [random([n, d], 1), random([v, d], 2)];
         // Times two, so that the incoming gradient is not 1.
-        let fused = |x: &[Tensor<2>]| linear_cross_entropy(x[0].clone(), x[1].clone(), &targets).reshape([1, 1]) * 2.0;
+        let fused = |x: &[Tensor<2>]| {
+            linear_cross_entropy(x[0].clone(), x[1].clone(), &targets, Precision::F32).reshape([1, 1]) * 2.0
+        };
         let composed = |x: &[Tensor<2>]| {
-            composed::linear_cross_entropy(x[0].clone(), x[1].clone(), &targets).reshape([1, 1]) * 2.0
+            composed::linear_cross_entropy(x[0].clone(), x[1].clone(), &targets, Precision::F32).reshape([1, 1]) * 2.0
         };
         agree(&format!("cross-entropy of {counted} rows"), &inputs, &fused, &composed, [1e-6, 2e-6]);
     }
@@ -194,7 +196,8 @@ fn parts_and_transposes_of_tensors() {
     let part = |x: &Tensor<2>| x.clone().narrow(0, 3, 7).narrow(1, 2, 20);
     let copied = |x: Tensor<2>| plain(&numbers(x.clone()), x.dims());
     let weight = random([20, 11], 2);
-    let linear = [part(&wide), copied(part(&wide))].map(|x| numbers(linear(x, weight.clone().transpose())));
+    let linear =
+        [part(&wide), copied(part(&wide))].map(|x| numbers(linear(x, weight.clone().transpose(), Precision::F32)));
     assert_eq!(linear[0], linear[1]);
     let bias = random([3, 20], 3);
     let rows = [part(&wide), copied(part(&wide))];

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use data::template::Template;
 use serde_json::{Value, json};
 
 use self::fixture::*;
@@ -212,7 +213,7 @@ fn errors_are_openai_error_objects_with_the_right_status() {
 #[test]
 fn what_a_template_raises_is_the_clients_to_mend() {
     let mut format = format();
-    format.template = "{{ raise_exception('roles must alternate') }}".into();
+    format.template = Template::new("{{ raise_exception('roles must alternate') }}").unwrap();
     let model = random_model(&format, 64);
     let server = Running::start(chat_model(format, model));
     let (status, body) = server.chat(json!({}));
@@ -350,7 +351,7 @@ fn a_folder_is_served_under_its_own_name() {
     crate::weights::write_model(&dir, &model, 1 << 30).unwrap();
     format.tokenizer.save(&dir.join("tokenizer.json")).unwrap();
     let tokenizer_config = json!({
-        "chat_template": format.template, "bos_token": format.bos, "eos_token": format.eos,
+        "chat_template": format.template.source(), "bos_token": format.bos, "eos_token": format.eos,
     });
     for (name, content) in [
         ("config.json", model.config.to_json(Some(0), 1)),

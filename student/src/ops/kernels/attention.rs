@@ -1,8 +1,11 @@
 //! Rotary embedding and causal grouped-query attention, over packed conversations and over a cache.
 //!
-//! Scores exist for one block of rows at a time; the backward pass computes them again from the saved log-sum-exp
-//! (Dao et al. 2022, arXiv 2205.14135). Inside, q, k and v are head-major (`[heads, rows, head_dim]`), so that every
-//! parallel task owns one contiguous piece of its output.
+//! Scores exist for one tile of [`BLOCK`] rows and [`TILE`] keys at a time; the backward pass computes them again from
+//! the saved log-sum-exp (Dao et al. 2022, arXiv 2205.14135). Inside, q, k and v are head-major (`[heads, rows,
+//! head_dim]`), so that every parallel task owns one contiguous piece of its output. Tiles of keys that a row cannot see
+//! are never computed.
+
+use std::ops::Range;
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -11,8 +14,14 @@ use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
 use super::gemm::{Mat, Store, matmul};
 use crate::layout::{Extension, Group, Packed, Rotation};
 
-/// Query rows whose scores are in memory at once, per task.
-const BLOCK: usize = 64;
+/// Query rows of a tile of scores, at most.
+const BLOCK: usize = 256;
+/// Query rows of a tile of scores in short segments, where tall tiles would reach far above the diagonal.
+const SMALL_BLOCK: usize = 64;
+/// Keys of a tile of scores.
+const TILE: usize = 256;
+/// Query rows of a forward task.
+const TASK: usize = 512;
 
 /// Head counts and sizes.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +48,6 @@ pub(crate) struct Saved {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
-    o: Vec<f32>,
     /// log Σ exp of each score row, `[heads, rows]`.
     log_sum: Vec<f32>,
 }
@@ -78,14 +86,30 @@ fn token_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>)
     y
 }
 
-/// Cuts a head-major buffer into one mutable piece per (head, segment), with its head and first row.
-fn pieces<'a>(buffer: &'a mut [f32], rows: usize, width: usize, layout: &Packed) -> Vec<(usize, usize, &'a mut [f32])> {
+/// A part of a head-major buffer: rows of one head and one segment.
+struct Piece<'a> {
+    head: usize,
+    segment: &'a Range<usize>,
+    /// The first row, counted from the segment's start.
+    first: usize,
+    values: &'a mut [f32],
+}
+
+/// Query rows of a tile of scores in a segment.
+fn block_rows(length: usize) -> usize {
+    (length / 8).next_multiple_of(SMALL_BLOCK).clamp(SMALL_BLOCK, BLOCK)
+}
+
+/// Cuts a head-major buffer into pieces of at most `most` rows of a (head, segment).
+fn pieces<'a>(buffer: &'a mut [f32], rows: usize, width: usize, layout: &'a Packed, most: usize) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     for (head, mut rest) in buffer.chunks_exact_mut(rows * width).enumerate() {
         for segment in &layout.segments {
-            let (piece, after) = rest.split_at_mut(segment.len() * width);
-            pieces.push((head, segment.start, piece));
-            rest = after;
+            for first in (0..segment.len()).step_by(most) {
+                let (values, after) = rest.split_at_mut(most.min(segment.len() - first) * width);
+                pieces.push(Piece { head, segment, first, values });
+                rest = after;
+            }
         }
     }
     pieces
@@ -118,49 +142,111 @@ pub(crate) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: Heads, layout: &Pa
     let v = head_major(v, key, dim, None);
     let mut o = vec![0.0; q.len()];
     let mut log_sum = vec![0.0; query * rows];
-    let tasks = pieces(&mut o, rows, dim, layout);
-    let sums = pieces(&mut log_sum, rows, 1, layout);
-    tasks.into_par_iter().zip(sums).for_each(|((head, start, o), (_, _, sums))| {
-        let length = o.len() / dim;
-        let q = &q[(head * rows + start) * dim..][..length * dim];
-        let at = (head / heads.group() * rows + start) * dim;
-        let (k, v) = (&k[at..at + length * dim], &v[at..at + length * dim]);
-        let mut scores = vec![0.0; BLOCK.min(length) * length];
-        for first in (0..length).step_by(BLOCK) {
-            let m = BLOCK.min(length - first);
-            let n = first + m;
-            let scores = &mut scores[..m * n];
-            let q = Mat::new(&q[first * dim..(first + m) * dim], m, dim);
-            matmul(scores, n, Store::Overwrite, heads.scale(), q, Mat::new(k, n, dim).t(), false);
-            causal_softmax(scores, n, first, &mut sums[first..first + m]);
-            let o = &mut o[first * dim..(first + m) * dim];
-            matmul(o, dim, Store::Overwrite, 1.0, Mat::new(scores, m, n), Mat::new(v, n, dim), false);
+    let tasks = pieces(&mut o, rows, dim, layout, TASK);
+    let sums = pieces(&mut log_sum, rows, 1, layout, TASK);
+    tasks.into_par_iter().zip(sums).for_each(|(piece, sums)| {
+        let of = |x, head| segment_of(x, head, rows, dim, piece.segment);
+        let (q, k, v) = (of(&q, piece.head), of(&k, piece.head / heads.group()), of(&v, piece.head / heads.group()));
+        let block = block_rows(piece.segment.len());
+        let blocks = piece.values.chunks_mut(block * dim).zip(sums.values.chunks_mut(block));
+        for (i, (o, sums)) in blocks.enumerate() {
+            let first = piece.first + i * block;
+            forward_block(&q[first * dim..first * dim + o.len()], k, v, first, heads, o, sums);
         }
     });
-    let out = token_major(&o, query, dim, None);
-    (out, Saved { q, k, v, o, log_sum })
+    (token_major(&o, query, dim, None), Saved { q, k, v, log_sum })
 }
 
-/// Backward of [`forward`]: (dq, dk, dv), token-major, rotation undone.
-pub(crate) fn backward(saved: &Saved, dout: &[f32], heads: Heads, layout: &Packed) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let Heads { query, key, dim } = heads;
-    let rows = dout.len() / (query * dim);
-    let dout = head_major(dout, query, dim, None);
-    let (mut dq, mut dk, mut dv) = (vec![0.0; saved.q.len()], vec![0.0; saved.k.len()], vec![0.0; saved.v.len()]);
-    // One task owns a key head of a segment and all query heads that share it.
-    let group = heads.group();
-    let mut dq_pieces: Vec<Vec<&mut [f32]>> = (0..key * layout.segments.len()).map(|_| Vec::new()).collect();
-    for (i, (_, _, piece)) in pieces(&mut dq, rows, dim, layout).into_iter().enumerate() {
-        let (head, segment) = (i / layout.segments.len(), i % layout.segments.len());
-        dq_pieces[head / group * layout.segments.len() + segment].push(piece);
+/// The rows of one head and one segment.
+fn segment_of<'a>(x: &'a [f32], head: usize, rows: usize, dim: usize, segment: &Range<usize>) -> &'a [f32] {
+    &x[(head * rows + segment.start) * dim..(head * rows + segment.end) * dim]
+}
+
+/// Rows `first..` of one head, over all keys they see, a tile at a time: what is summed so far is scaled down whenever a
+/// larger score turns up. `sums` gets log Σ exp of each row.
+fn forward_block(q: &[f32], k: &[f32], v: &[f32], first: usize, heads: Heads, o: &mut [f32], sums: &mut [f32]) {
+    let dim = heads.dim;
+    let m = sums.len();
+    let mut shifts = [f32::NEG_INFINITY; BLOCK];
+    let mut totals = [0f32; BLOCK];
+    let mut scores = vec![0.0; m * TILE.min(first + m)];
+    for tile in (0..first + m).step_by(TILE) {
+        let n = TILE.min(first + m - tile);
+        let scores = &mut scores[..m * n];
+        let (keys, values) = (&k[tile * dim..(tile + n) * dim], &v[tile * dim..(tile + n) * dim]);
+        let keys = Mat::new(keys, n, dim).t();
+        matmul(scores, n, Store::Overwrite, heads.scale(), Mat::new(q, m, dim), keys, false);
+        Arch::new().dispatch(|| {
+            for (r, row) in scores.chunks_exact_mut(n).enumerate() {
+                let (seen, unseen) = row.split_at_mut((first + r + 1).saturating_sub(tile).min(n));
+                unseen.fill(0.0);
+                let shift = largest(seen).max(shifts[r]);
+                let before = if totals[r] > 0.0 { exp(shifts[r] - shift) } else { 0.0 };
+                totals[r] = totals[r] * before + exp_and_sum(seen, shift);
+                shifts[r] = shift;
+                for x in &mut o[r * dim..(r + 1) * dim] {
+                    *x *= before;
+                }
+            }
+        });
+        matmul(o, dim, Store::Add, 1.0, Mat::new(scores, m, n), Mat::new(values, n, dim), false);
     }
-    let tasks = pieces(&mut dk, rows, dim, layout).into_iter().zip(pieces(&mut dv, rows, dim, layout)).zip(dq_pieces);
-    tasks.collect::<Vec<_>>().into_par_iter().for_each(|(((key_head, start, dk), (_, _, dv)), dq)| {
-        for (member, dq) in dq.into_iter().enumerate() {
-            let head = key_head * group + member;
-            backward_head(saved, &dout, heads, rows, HeadAt { head, key_head, start }, dq, dk, dv);
+    Arch::new().dispatch(|| {
+        for r in 0..m {
+            let inverse = 1.0 / totals[r];
+            for x in &mut o[r * dim..(r + 1) * dim] {
+                *x *= inverse;
+            }
+            sums[r] = shifts[r] + totals[r].ln();
         }
     });
+}
+
+/// Σ o · dout of each row and head, `[heads, rows]`.
+fn along(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
+    let rows = o.len() / (heads * dim);
+    let mut along = vec![0.0; heads * rows];
+    along.par_chunks_mut(rows).enumerate().for_each(|(head, along)| {
+        Arch::new().dispatch(|| {
+            for (row, along) in along.iter_mut().enumerate() {
+                let at = (row * heads + head) * dim;
+                *along = dot(&o[at..at + dim], &dout[at..at + dim]);
+            }
+        });
+    });
+    along
+}
+
+/// Backward of [`forward`], whose output was `o`: (dq, dk, dv), token-major, rotation undone.
+pub(crate) fn backward(
+    saved: &Saved,
+    o: &[f32],
+    dout: &[f32],
+    heads: Heads,
+    layout: &Packed,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let Heads { query, key, dim } = heads;
+    let rows = dout.len() / (query * dim);
+    let along = along(o, dout, query, dim);
+    let dout = head_major(dout, query, dim, None);
+    // One task owns a query head of a segment. The query heads that share a key head are summed afterwards.
+    let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; saved.q.len()]);
+    let all = |buffer| pieces(buffer, rows, dim, layout, usize::MAX);
+    let tasks = all(&mut dq).into_iter().zip(all(&mut dk)).zip(all(&mut dv));
+    tasks.collect::<Vec<_>>().into_par_iter().for_each(|((dq, dk), dv)| {
+        let Piece { head, segment, .. } = dq;
+        let of = |x, head| segment_of(x, head, rows, dim, segment);
+        let inputs = Head {
+            q: of(&saved.q, head),
+            k: of(&saved.k, head / heads.group()),
+            v: of(&saved.v, head / heads.group()),
+            dout: of(&dout, head),
+            along: segment_of(&along, head, rows, 1, segment),
+            log_sum: segment_of(&saved.log_sum, head, rows, 1, segment),
+        };
+        backward_head(&inputs, heads, dq.values, dk.values, dv.values);
+    });
+    let (dk, dv) = (sum_groups(dk, heads.group(), rows * dim), sum_groups(dv, heads.group(), rows * dim));
     (
         token_major(&dq, query, dim, Some(&layout.rotation)),
         token_major(&dk, key, dim, Some(&layout.rotation)),
@@ -168,59 +254,67 @@ pub(crate) fn backward(saved: &Saved, dout: &[f32], heads: Heads, layout: &Packe
     )
 }
 
-struct HeadAt {
-    head: usize,
-    key_head: usize,
-    start: usize,
+/// Adds up each `group` heads, `[key · group, width]` to `[key, width]`.
+fn sum_groups(x: Vec<f32>, group: usize, width: usize) -> Vec<f32> {
+    if group == 1 {
+        return x;
+    }
+    let mut sums = vec![0.0; x.len() / group];
+    sums.par_chunks_mut(width).zip(x.par_chunks(width * group)).for_each(|(sum, heads)| {
+        for head in heads.chunks_exact(width) {
+            for (to, x) in sum.iter_mut().zip(head) {
+                *to += x;
+            }
+        }
+    });
+    sums
 }
 
-/// One query head of one segment; adds to dk and dv.
-#[expect(clippy::too_many_arguments, reason = "three outputs and where they are")]
-fn backward_head(
-    saved: &Saved,
-    dout: &[f32],
-    heads: Heads,
-    rows: usize,
-    at: HeadAt,
-    dq: &mut [f32],
-    dk: &mut [f32],
-    dv: &mut [f32],
-) {
+/// One query head of one segment.
+struct Head<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    dout: &'a [f32],
+    along: &'a [f32],
+    log_sum: &'a [f32],
+}
+
+fn backward_head(head: &Head<'_>, heads: Heads, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
     let dim = heads.dim;
-    let length = dq.len() / dim;
-    let of = |head: usize| (head * rows + at.start) * dim..(head * rows + at.start + length) * dim;
-    let (q, o, dout) = (&saved.q[of(at.head)], &saved.o[of(at.head)], &dout[of(at.head)]);
-    let (k, v) = (&saved.k[of(at.key_head)], &saved.v[of(at.key_head)]);
-    let log_sum = &saved.log_sum[at.head * rows + at.start..][..length];
-    let mut p_buffer = vec![0.0; BLOCK.min(length) * length];
+    let length = head.log_sum.len();
+    let rows = block_rows(length);
+    let mut p_buffer = vec![0.0; rows.min(length) * TILE.min(length)];
     let mut ds_buffer = p_buffer.clone();
-    for first in (0..length).step_by(BLOCK) {
-        let m = BLOCK.min(length - first);
-        let n = first + m;
+    for first in (0..length).step_by(rows) {
+        let m = rows.min(length - first);
         let block = first * dim..(first + m) * dim;
-        let (p, ds) = (&mut p_buffer[..m * n], &mut ds_buffer[..m * n]);
-        let q = Mat::new(&q[block.clone()], m, dim);
-        let (keys, values) = (Mat::new(&k[..n * dim], n, dim), Mat::new(&v[..n * dim], n, dim));
-        let dout_mat = Mat::new(&dout[block.clone()], m, dim);
-        matmul(p, n, Store::Overwrite, heads.scale(), q, keys.t(), false);
-        matmul(ds, n, Store::Overwrite, 1.0, dout_mat, values.t(), false);
-        Arch::new().dispatch(|| {
-            for r in 0..m {
-                let row = (first + r) * dim..(first + r + 1) * dim;
-                let along = dot(&o[row.clone()], &dout[row]);
-                let (seen, unseen) = p[r * n..(r + 1) * n].split_at_mut(first + r + 1);
-                let (ds_seen, ds_unseen) = ds[r * n..(r + 1) * n].split_at_mut(first + r + 1);
-                for (p, ds) in seen.iter_mut().zip(ds_seen) {
-                    *p = exp(*p - log_sum[first + r]);
-                    *ds = *p * (*ds - along) * heads.scale();
+        let (q, dout) = (Mat::new(&head.q[block.clone()], m, dim), Mat::new(&head.dout[block.clone()], m, dim));
+        for tile in (0..first + m).step_by(TILE) {
+            let n = TILE.min(first + m - tile);
+            let at = tile * dim..(tile + n) * dim;
+            let (p, ds) = (&mut p_buffer[..m * n], &mut ds_buffer[..m * n]);
+            let (keys, values) = (Mat::new(&head.k[at.clone()], n, dim), Mat::new(&head.v[at.clone()], n, dim));
+            matmul(p, n, Store::Overwrite, heads.scale(), q, keys.t(), false);
+            matmul(ds, n, Store::Overwrite, 1.0, dout, values.t(), false);
+            Arch::new().dispatch(|| {
+                for r in 0..m {
+                    let seen = (first + r + 1).saturating_sub(tile).min(n);
+                    let (p, ds) = (&mut p[r * n..(r + 1) * n], &mut ds[r * n..(r + 1) * n]);
+                    let (log_sum, along) = (head.log_sum[first + r], head.along[first + r]);
+                    for (p, ds) in p[..seen].iter_mut().zip(&mut ds[..seen]) {
+                        *p = exp(*p - log_sum);
+                        *ds = *p * (*ds - along) * heads.scale();
+                    }
+                    p[seen..].fill(0.0);
+                    ds[seen..].fill(0.0);
                 }
-                unseen.fill(0.0);
-                ds_unseen.fill(0.0);
-            }
-        });
-        matmul(&mut dv[..n * dim], dim, Store::Add, 1.0, Mat::new(p, m, n).t(), dout_mat, false);
-        matmul(&mut dk[..n * dim], dim, Store::Add, 1.0, Mat::new(ds, m, n).t(), q, false);
-        matmul(&mut dq[block], dim, Store::Overwrite, 1.0, Mat::new(ds, m, n), keys, false);
+            });
+            let (p, ds) = (Mat::new(p, m, n), Mat::new(ds, m, n));
+            matmul(&mut dv[at.clone()], dim, Store::Add, 1.0, p.t(), dout, false);
+            matmul(&mut dk[at], dim, Store::Add, 1.0, ds.t(), q, false);
+            matmul(&mut dq[block.clone()], dim, Store::Add, 1.0, ds, keys, false);
+        }
     }
 }
 
@@ -274,7 +368,7 @@ fn extend_group(q: &[f32], k: &[f32], v: &[f32], o: &mut [f32], heads: Heads, gr
     let (rows, shared) = (group.rows.len(), heads.group());
     let (stride, width) = (query * dim, key * dim);
     // One new token: the query heads that share a key head are the rows of one product. Several: one head at a time.
-    let (heads_at_once, block) = if rows == 1 { (shared, 1) } else { (1, BLOCK) };
+    let (heads_at_once, block) = if rows == 1 { (shared, 1) } else { (1, SMALL_BLOCK) };
     let mut scores = vec![0.0; heads_at_once.max(block.min(rows)) * (group.past + rows)];
     let mut log_sums = vec![0.0; heads_at_once.max(block)];
     for head in (0..query).step_by(heads_at_once) {

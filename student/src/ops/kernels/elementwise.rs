@@ -194,6 +194,18 @@ fn sum_in_order(partial: &[Vec<f32>], width: usize) -> Vec<f32> {
     total
 }
 
+/// Adds each of `rows` to the row of `table` that its id names, in order.
+pub(crate) fn add_rows(table: &mut [f32], ids: &[u32], rows: &[f32]) {
+    let width = rows.len() / ids.len().max(1);
+    Arch::new().dispatch(|| {
+        for (id, row) in ids.iter().zip(rows.chunks_exact(width.max(1))) {
+            for (to, x) in table[*id as usize * width..][..width].iter_mut().zip(row) {
+                *to += x;
+            }
+        }
+    });
+}
+
 /// Σ xᵢ² in double precision, the same for any number of threads.
 pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
     let pieces: Vec<f64> = x

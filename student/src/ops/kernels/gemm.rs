@@ -1,15 +1,21 @@
 //! Matrix products over strided views, on the `gemm` crate.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::bf16;
 
 /// A read-only matrix: element (r, c) is `data[r * row_stride + c * col_stride]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Mat<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
+    pub(super) data: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) row_stride: usize,
+    pub(super) col_stride: usize,
 }
 
 impl<'a> Mat<'a> {
@@ -26,6 +32,21 @@ impl<'a> Mat<'a> {
     /// The transpose, without a copy.
     pub(crate) fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Some of the columns.
+    pub(super) fn columns(self, range: Range<usize>) -> Self {
+        Self { data: &self.data[range.start * self.col_stride..], cols: range.len(), ..self }
+    }
+
+    /// Some of the rows.
+    pub(super) fn rows(self, range: Range<usize>) -> Self {
+        self.t().columns(range).t()
+    }
+
+    /// The same view of other numbers.
+    pub(super) fn of(self, data: &'a [f32]) -> Self {
+        Self { data, ..self }
     }
 
     /// The numbers, column after column.
@@ -54,10 +75,64 @@ const SMALL_PRODUCT: usize = 16 * 16;
 const NARROW: usize = 64;
 const INNER: usize = 512;
 
+/// Multiplications from which threads are worth it.
+const WORTH_THREADS: usize = 1 << 18;
+/// Parts of a product for each thread.
+const PARTS: usize = 8;
+/// Rows or columns of a part, at least; more than [`NARROW`].
+const LEAST: usize = 128;
+
+/// Where a product goes: rows are `stride` apart. Parallel tasks share it and write parts of their own.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub(super) data: *mut f32,
+    pub(super) stride: usize,
+    pub(super) add: bool,
+    pub(super) alpha: f32,
+}
+
+#[expect(unsafe_code, reason = "tasks write disjoint parts")]
+unsafe impl Send for Output {}
+#[expect(unsafe_code, reason = "tasks write disjoint parts")]
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// The part that begins at a row and a column.
+    pub(super) fn at(self, row: usize, col: usize) -> Self {
+        Self { data: self.data.wrapping_add(row * self.stride + col), ..self }
+    }
+}
+
+/// In which numbers the products of weights are computed. Sums, and the weights themselves, are f32 in either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// Both operands rounded to bf16, which processors with AVX512-BF16 and GPUs multiply faster.
+    Bf16,
+}
+
+/// `out (+)= a · b` on all threads, rows of `out` one after another.
+pub(crate) fn matmul_in(precision: Precision, out: &mut [f32], mode: Store, a: Mat<'_>, b: Mat<'_>) {
+    match precision {
+        Precision::F32 => matmul(out, b.cols, mode, 1.0, a, b, true),
+        Precision::Bf16 => bf16::matmul(check(out, b.cols, mode, 1.0, a, b), a, b),
+    }
+}
+
+/// Bounds every access that a product makes.
+fn check(out: &mut [f32], stride: usize, mode: Store, alpha: f32, a: Mat<'_>, b: Mat<'_>) -> Output {
+    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
+    assert!(a.fits() && b.fits(), "an operand of a matrix product reaches past its data");
+    let reaches = a.rows.saturating_sub(1) * stride + b.cols;
+    assert!(a.rows == 0 || (stride >= b.cols && reaches <= out.len()), "a matrix product reaches past its output");
+    Output { data: out.as_mut_ptr(), stride, add: mode == Store::Add, alpha }
+}
+
 /// `out (+)= alpha · a · b`, rows of `out` being `out_stride` apart. `parallel` uses all threads.
 ///
-/// With two rows of `a` or more, a row of `out` has the same bits however many there are: both cases in which gemm
-/// chooses the order of a sum by the number of rows are kept from it.
+/// With two rows of `a` or more, a row of `out` has the same bits however many there are.
 pub(crate) fn matmul(
     out: &mut [f32],
     out_stride: usize,
@@ -67,13 +142,43 @@ pub(crate) fn matmul(
     b: Mat<'_>,
     parallel: bool,
 ) {
-    let (m, k, n) = (a.rows, a.cols, b.cols);
-    assert_eq!(k, b.rows, "inner dimensions of a matrix product");
-    assert!(a.fits() && b.fits(), "an operand of a matrix product reaches past its data");
-    if m == 0 || n == 0 {
-        return;
+    product(check(out, out_stride, mode, alpha, a, b), a, b, parallel);
+}
+
+/// A checked product, on all threads if it is `parallel` and worth it: cut into more parts than there are threads, so
+/// that one that is held up does not hold up the others.
+pub(super) fn product(out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+    let (m, n) = (a.rows, b.cols);
+    if !parallel || m * n * a.cols < WORTH_THREADS {
+        return part(out, a, b);
     }
-    assert!(out_stride >= n && (m - 1) * out_stride + n <= out.len(), "a matrix product reaches past its output");
+    let (down, across) = cut(m, n, PARTS * rayon::current_num_threads());
+    (0..down * across).into_par_iter().for_each(|task| {
+        let even = |i: usize, parts: usize, all: usize| i * all / parts..(i + 1) * all / parts;
+        let (rows, cols) = (even(task % down, down, m), even(task / down, across, n));
+        part(out.at(rows.start, cols.start), a.rows(rows), b.columns(cols));
+    });
+}
+
+/// How many parts rows and columns are cut into: `parts` in all, if each is left at least [`LEAST`] of them.
+fn cut(m: usize, n: usize, parts: usize) -> (usize, usize) {
+    let (mut down, mut across) = (1, 1);
+    while down * across < parts {
+        let (height, width) = (m / (down + 1), n / (across + 1));
+        if height >= width && height >= LEAST {
+            down += 1;
+        } else if width >= LEAST {
+            across += 1;
+        } else {
+            break;
+        }
+    }
+    (down, across)
+}
+
+/// One thread's product. Both cases in which gemm chooses the order of a sum by the number of rows are kept from it.
+fn part(mut out: Output, a: Mat<'_>, b: Mat<'_>) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
     let turned;
     let a = if m > 1 && m * n <= SMALL_PRODUCT && a.col_stride == 1 && b.row_stride == 1 {
         turned = a.column_major();
@@ -82,32 +187,31 @@ pub(crate) fn matmul(
         a
     };
     if n > NARROW || k <= INNER {
-        return product(out, out_stride, mode, alpha, a, b, parallel);
+        return multiply(out, a, b);
     }
     for from in (0..k).step_by(INNER) {
-        let mode = if from == 0 { mode } else { Store::Add };
-        let inner = INNER.min(k - from);
-        let a = Mat { data: &a.data[from * a.col_stride..], cols: inner, ..a };
-        let b = Mat { data: &b.data[from * b.row_stride..], rows: inner, ..b };
-        product(out, out_stride, mode, alpha, a, b, parallel);
+        let inner = from..(from + INNER).min(k);
+        multiply(out, a.columns(inner.clone()), b.rows(inner));
+        out.add = true;
     }
 }
 
-/// [`matmul`] as gemm does it.
-fn product(out: &mut [f32], out_stride: usize, mode: Store, alpha: f32, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+fn multiply(out: Output, a: Mat<'_>, b: Mat<'_>) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
-    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+    if m == 0 || n == 0 {
+        return;
+    }
     // gemm computes `alpha·dst + beta·lhs·rhs`.
-    #[expect(unsafe_code, reason = "the crate takes pointers; the asserts in `matmul` bound every access")]
+    #[expect(unsafe_code, reason = "the crate takes pointers; `check` bounds every access")]
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out.data,
             1,
-            out_stride as isize,
-            mode == Store::Add,
+            out.stride as isize,
+            out.add,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
@@ -115,20 +219,20 @@ fn product(out: &mut [f32], out_stride: usize, mode: Store, alpha: f32, a: Mat<'
             b.col_stride as isize,
             b.row_stride as isize,
             1.0,
-            alpha,
+            out.alpha,
             false,
             false,
             false,
-            parallelism,
+            Parallelism::None,
         );
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    pub(in super::super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
         (0..n)
             .map(|_| {

@@ -7,11 +7,12 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::elementwise::{exp_and_sum, largest};
-use super::gemm::{Mat, Store, matmul};
+use super::gemm::{Mat, Precision, Store, matmul_in};
 
-/// Rows whose logits are in memory at once: about 64 MiB of them, at most 512 rows.
+/// Rows whose logits are in memory at once: at most 192 MiB of them. Each chunk reads the whole weight three times,
+/// which more rows make up for.
 fn chunk_rows(vocab: usize) -> usize {
-    (16 * 1024 * 1024 / vocab).clamp(16, 512)
+    (48 * 1024 * 1024 / vocab).clamp(16, 1024)
 }
 
 /// Which rows are counted, and the token each should predict.
@@ -34,21 +35,29 @@ pub(crate) struct LossAndGradients {
     pub(crate) dw: Vec<f32>,
 }
 
-/// hidden `[rows, width]`, weight `[vocab, width]`. Gradients are left empty unless asked for.
+/// Which gradients are wanted, of hidden states and of weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) dh: bool,
+    pub(crate) dw: bool,
+}
+
+/// hidden `[rows, width]`, weight `[vocab, width]`. Gradients that are not wanted are left empty.
 pub(crate) fn linear_cross_entropy(
     hidden: &[f32],
     weight: &[f32],
     width: usize,
     targets: &Targets,
-    gradients: bool,
+    wanted: Wanted,
+    precision: Precision,
 ) -> LossAndGradients {
     let vocab = weight.len() / width;
     let chunk = chunk_rows(vocab).min(targets.rows.len().max(1));
-    let mut dh = vec![0.0; if gradients { hidden.len() } else { 0 }];
-    let mut dw = vec![0.0; if gradients { weight.len() } else { 0 }];
+    let mut dh = vec![0.0; if wanted.dh { hidden.len() } else { 0 }];
+    let mut dw = vec![0.0; if wanted.dw { weight.len() } else { 0 }];
     let mut gathered = vec![0.0; chunk * width];
     let mut logits = vec![0.0; chunk * vocab];
-    let mut dgathered = vec![0.0; if gradients { chunk * width } else { 0 }];
+    let mut dgathered = vec![0.0; if wanted.dh { chunk * width } else { 0 }];
     let mut loss = 0.0;
     for (rows, ids) in targets.rows.chunks(chunk).zip(targets.ids.chunks(chunk)) {
         let m = rows.len();
@@ -57,20 +66,22 @@ pub(crate) fn linear_cross_entropy(
         }
         let x = Mat::new(&gathered, m, width);
         let w = Mat::new(weight, vocab, width);
-        matmul(&mut logits, vocab, Store::Overwrite, 1.0, x, w.t(), true);
+        matmul_in(precision, &mut logits, Store::Overwrite, x, w.t());
         let losses: Vec<f64> = logits[..m * vocab]
             .par_chunks_mut(vocab)
             .zip(ids)
             .map(|(row, id)| softmax_minus_target(row, *id as usize, targets.scale))
             .collect();
         loss += losses.iter().sum::<f64>();
-        if gradients {
-            let g = Mat::new(&logits, m, vocab);
-            matmul(&mut dgathered, width, Store::Overwrite, 1.0, g, w, true);
+        let g = Mat::new(&logits, m, vocab);
+        if wanted.dh {
+            matmul_in(precision, &mut dgathered, Store::Overwrite, g, w);
             for (row, from) in rows.iter().zip(dgathered.chunks_exact(width)) {
                 dh[row * width..(row + 1) * width].copy_from_slice(from);
             }
-            matmul(&mut dw, width, Store::Add, 1.0, g.t(), x, true);
+        }
+        if wanted.dw {
+            matmul_in(precision, &mut dw, Store::Add, g.t(), x);
         }
     }
     LossAndGradients { loss: loss * f64::from(targets.scale), dh, dw }

@@ -4,6 +4,7 @@
 //! added in order. All loops run in the widest vector unit the processor has, chosen at run time.
 
 pub(crate) mod attention;
+mod bf16;
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod loss;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use burn::tensor::{Tensor, TensorData};
 use data::chat::{ChatFormat, R1_TEMPLATE};
+use data::template::Template;
 use data::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -26,7 +27,8 @@ pub(super) fn format() -> ChatFormat {
 /// The same with a template that opens the thinking, as DeepSeek-R1's own does since 2025.
 pub(super) fn format_that_opens_thinking() -> ChatFormat {
     let mut format = format();
-    format.template = format!("{R1_TEMPLATE}{{% if add_generation_prompt %}}{{{{ '<think>\\n' }}}}{{% endif %}}");
+    let opening = "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}";
+    format.template = Template::new(format!("{R1_TEMPLATE}{opening}")).unwrap();
     format
 }
 

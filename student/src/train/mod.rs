@@ -1,0 +1,316 @@
+//! Supervised fine-tuning.
+//!
+//! One step: rows of packed conversations, in micro-batches; the loss is summed over supervised tokens and divided by
+//! the supervised tokens of the whole step (not by micro-batch, which would weigh short batches more); loss and gradient
+//! norm are checked before anything is updated; then clipping and AdamW on f32 weights.
+
+mod batch;
+mod check;
+mod gradients;
+mod log;
+mod step;
+mod tensorboard;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use data::pack::PackedRow;
+use data::record::Metric;
+use serde::{Deserialize, Serialize};
+
+use self::batch::{Order, supervised};
+use self::check::check;
+use self::log::Log;
+pub use self::step::mean_loss;
+use self::step::{one_step, replica_on};
+use crate::checkpoint::{self, Best, Progress};
+use crate::lora::LoraConfig;
+use crate::model::Model;
+pub use crate::ops::Precision;
+use crate::optimizer::{AdamW, OptimizerConfig};
+use crate::{Error, Result};
+
+/// The recipe's training section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the data.
+    pub epochs: u32,
+    /// Stop after this many steps even if the epochs are not done; 0 for no limit.
+    pub max_steps: u32,
+    /// Packed rows in one optimizer step.
+    pub rows_per_step: usize,
+    /// Packed rows in memory at once; a step is cut into as many passes as it takes.
+    pub rows_per_pass: usize,
+    /// Order of the data, and initial weights where they are random.
+    pub seed: u64,
+    /// The held-out traces are scored after every so many steps, and after the last; 0 for never.
+    pub eval_every: u32,
+    /// The result is the checkpoint with the lowest evaluation loss, not the last one.
+    pub keep_best: bool,
+    /// Training ends after so many evaluations in a row that were not the lowest so far; 0 for never.
+    pub early_stopping_patience: u32,
+    /// In which numbers the weights' products are computed; weights, sums and everything else are f32.
+    pub precision: Precision,
+    /// Trains adapters beside the base's weights; left out, the weights themselves are trained.
+    pub lora: Option<LoraConfig>,
+    /// Optimizer and schedule.
+    pub optimizer: OptimizerConfig,
+}
+
+/// What decides nothing about the result.
+pub struct TrainOptions<'a> {
+    /// Name of this training in metrics (`student`, `control`).
+    pub run: &'a str,
+    /// Where checkpoints and `metrics.jsonl` go.
+    pub dir: &'a Path,
+    /// A checkpoint is written at least this often.
+    pub checkpoint_seconds: f64,
+    /// So many of the newest checkpoints are kept, beside the best one.
+    pub keep_checkpoints: usize,
+    /// Blocks are computed again in the backward pass instead of being kept: less memory, a third more time.
+    pub recompute: bool,
+    /// Further devices that passes are computed on; the model's own is the first and holds the optimizer.
+    pub further_devices: &'a [Device],
+    /// Set when the user asks to stop.
+    pub stop: &'a AtomicBool,
+    /// Called after each step with its metrics, the number of steps and the seconds left, estimated.
+    pub progress: &'a dyn Fn(&Metric, u32, f64),
+}
+
+/// What a training did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainSummary {
+    /// Optimizer steps done.
+    pub steps: u32,
+    /// Steps there would have been without early stopping.
+    pub planned_steps: u32,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Of these, supervised.
+    pub supervised_tokens: u64,
+    /// Loss of the last step.
+    pub final_loss: f64,
+    /// The lowest evaluation loss, where there was an evaluation.
+    pub best: Option<BestEvaluation>,
+    /// Seconds, over all resumes.
+    pub seconds: f64,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Parameters that were trained: all of them, or those of the adapters.
+    pub trained_parameters: u64,
+}
+
+/// The lowest evaluation loss of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BestEvaluation {
+    /// The step it was measured after.
+    pub step: u32,
+    /// Mean loss per supervised token of the held-out rows, nats.
+    pub loss: f64,
+}
+
+/// Trains, resuming from the newest checkpoint in `options.dir`; returns the trained model, untracked, with adapters merged
+/// into its weights. `held_out` is what evaluations during training are made on; it may be empty where the recipe asks for
+/// none.
+pub fn train(
+    model: Model,
+    rows: &[PackedRow],
+    held_out: &[PackedRow],
+    config: &TrainConfig,
+    options: &TrainOptions<'_>,
+) -> Result<(Model, TrainSummary)> {
+    let steps = check(&model, rows, held_out, config)?;
+    let mut training = Training::resume(model, steps, config, options)?;
+    while !training.finished() {
+        training.step(rows, held_out)?;
+    }
+    training.finish()
+}
+
+/// A trained model from the checkpoints of a finished training; `model` is the base that it began with. Adapters are merged
+/// into its weights.
+pub fn load_trained(mut model: Model, dir: &Path, lora: Option<&LoraConfig>) -> Result<Model> {
+    if let Some(lora) = lora {
+        return Ok(load_adapted(model, dir, lora)?.merged());
+    }
+    checkpoint::load(&checkpoint::result(dir)?, &mut model, None)?;
+    Ok(model)
+}
+
+/// The base with the adapters of a finished training beside its weights.
+pub(crate) fn load_adapted(base: Model, dir: &Path, lora: &LoraConfig) -> Result<Model> {
+    let mut model = base.with_adapters(lora, 0);
+    checkpoint::load(&checkpoint::result(dir)?, &mut model, None)?;
+    Ok(model)
+}
+
+/// A training between two steps.
+struct Training<'a> {
+    /// One on each device, tracked; the first is the one that is trained.
+    models: Vec<Model>,
+    optimizer: AdamW,
+    order: Order,
+    progress: Progress,
+    config: &'a TrainConfig,
+    options: &'a TrainOptions<'a>,
+    log: Log,
+    begun: Instant,
+    /// Where this process took over.
+    resumed: Progress,
+    saved: Instant,
+}
+
+impl<'a> Training<'a> {
+    fn resume(model: Model, steps: u32, config: &'a TrainConfig, options: &'a TrainOptions<'a>) -> Result<Self> {
+        let mut model = model.tracked(false);
+        if let Some(lora) = &config.lora {
+            model = model.with_adapters(lora, config.seed);
+        }
+        (model.precision, model.recompute) = (config.precision, options.recompute);
+        let mut optimizer = AdamW::new(config.optimizer.clone());
+        let mut progress =
+            Progress { step: 0, steps, supervised_tokens: 0, tokens: 0, seconds: 0.0, loss: f64::NAN, best: None };
+        if let Some(path) = checkpoint::latest(options.dir)? {
+            progress = checkpoint::load(&path, &mut model, Some(&mut optimizer))?;
+        }
+        let log = Log::open(options.dir, &progress)?;
+        let (begun, saved) = (Instant::now(), Instant::now());
+        let mut models = vec![model.tracked(true)];
+        models.extend(options.further_devices.iter().map(|device| replica_on(&models[0], device)).collect::<Vec<_>>());
+        Ok(Self {
+            models,
+            optimizer,
+            order: Order::default(),
+            progress,
+            config,
+            options,
+            log,
+            begun,
+            resumed: progress,
+            saved,
+        })
+    }
+
+    /// All steps are done, or the evaluation loss has not fallen for too long.
+    fn finished(&self) -> bool {
+        let patience = self.config.early_stopping_patience;
+        let waited = self.progress.best.map_or(0, |best| best.since);
+        self.progress.step >= self.progress.steps || (patience > 0 && waited >= patience)
+    }
+
+    fn step(&mut self, rows: &[PackedRow], held_out: &[PackedRow]) -> Result<()> {
+        let started = Instant::now();
+        let (step, steps) = (self.progress.step + 1, self.progress.steps);
+        let batch = self.order.batch(rows, self.config, step);
+        let (models, optimizer, config) = (&mut self.models, &mut self.optimizer, self.config);
+        // On a thread of the pool: handing it work from outside would wake it up for every single operation.
+        let (loss, grad_norm) = rayon::scope(|_| one_step(models, optimizer, &batch, config, step, steps))?;
+        let tokens: u64 = batch.iter().map(|row| row.token_ids.len() as u64).sum();
+        let supervised_tokens = supervised(&batch);
+        let tokens_per_second = tokens as f64 / started.elapsed().as_secs_f64();
+        self.progress.step = step;
+        self.progress.loss = loss;
+        self.progress.tokens += tokens;
+        self.progress.supervised_tokens += supervised_tokens;
+        let eval_loss = self.evaluate(held_out)?;
+        self.progress.seconds = self.resumed.seconds + self.begun.elapsed().as_secs_f64();
+        let metric = Metric {
+            run: self.options.run.to_owned(),
+            step,
+            loss,
+            learning_rate: self.config.optimizer.rate(step, steps),
+            grad_norm,
+            supervised_tokens,
+            tokens,
+            tokens_per_second,
+            seconds: self.progress.seconds,
+            eval_loss,
+        };
+        self.log.write(&metric).map_err(|e| self.not_saved(&e))?;
+        let per_step = self.begun.elapsed().as_secs_f64() / f64::from(step - self.resumed.step);
+        (self.options.progress)(&metric, steps, per_step * f64::from(steps - step));
+        self.save_if_due()
+    }
+
+    /// The loss on the held-out rows, if this step is one to measure it after.
+    fn evaluate(&mut self, held_out: &[PackedRow]) -> Result<Option<f64>> {
+        let Progress { step, steps, best, .. } = self.progress;
+        let every = self.config.eval_every;
+        if every == 0 || !(step.is_multiple_of(every) || step == steps) {
+            return Ok(None);
+        }
+        let model = self.models[0].clone().tracked(false);
+        let go_on = |_| !self.options.stop.load(Ordering::Relaxed);
+        let loss = mean_loss(&model, held_out, self.config.rows_per_pass, &go_on)?;
+        let lowest = best.map_or(f64::INFINITY, |best| best.loss);
+        self.progress.best = if loss < lowest {
+            Some(Best { step, loss, since: 0, kept: self.config.keep_best })
+        } else {
+            best.map(|best| Best { since: best.since + 1, ..best })
+        };
+        Ok(Some(loss))
+    }
+
+    /// Writes a checkpoint where one is due: after the last step, for the user who stops, for the lowest evaluation loss,
+    /// and from time to time.
+    fn save_if_due(&mut self) -> Result<()> {
+        let step = self.progress.step;
+        let stopping = self.options.stop.load(Ordering::Relaxed);
+        let best = self.progress.best.is_some_and(|best| best.kept && best.step == step);
+        let long_ago = self.saved.elapsed().as_secs_f64() > self.options.checkpoint_seconds;
+        if self.finished() || stopping || best || long_ago {
+            let (dir, keep) = (self.options.dir, self.options.keep_checkpoints);
+            let saved = self.log.sync();
+            let saved =
+                saved.and_then(|()| checkpoint::save(dir, &self.models[0], &self.optimizer, self.progress, keep));
+            saved.map_err(|e| self.not_saved(&e))?;
+            self.saved = Instant::now();
+        }
+        if stopping && !self.finished() {
+            return Err(Error::Stopped { after: format!("after step {step}, the checkpoint is saved") });
+        }
+        Ok(())
+    }
+
+    /// What to tell a user whose disk is full.
+    fn not_saved(&self, error: &Error) -> Error {
+        let dir = self.options.dir;
+        let kept = checkpoint::latest(dir).ok().flatten().and_then(|path| Some(path.file_name()?.to_owned()));
+        let kept = match kept {
+            Some(name) => format!("the checkpoint {} before it is good", name.display()),
+            None => "there is no checkpoint before it".to_owned(),
+        };
+        Error::NotSaved { dir: dir.to_owned(), step: self.progress.step, problem: error.to_string(), kept }
+    }
+
+    fn finish(mut self) -> Result<(Model, TrainSummary)> {
+        let progress = self.progress;
+        let summary = TrainSummary {
+            steps: progress.step,
+            planned_steps: progress.steps,
+            tokens: progress.tokens,
+            supervised_tokens: progress.supervised_tokens,
+            final_loss: progress.loss,
+            best: progress.best.map(|best| BestEvaluation { step: best.step, loss: best.loss }),
+            seconds: progress.seconds,
+            parameters: self.models[0].config.parameters(),
+            trained_parameters: self.models[0]
+                .trainable()
+                .iter()
+                .map(|(_, t)| t.dims().iter().product::<usize>() as u64)
+                .sum(),
+        };
+        let mut model = self.models.swap_remove(0).tracked(false);
+        model.precision = Precision::F32;
+        if progress.best.is_some_and(|best| best.kept && best.step != progress.step) {
+            checkpoint::load(&checkpoint::result(self.options.dir)?, &mut model, None)?;
+        }
+        Ok((model.merged(), summary))
+    }
+}
+
+#[cfg(test)]
+mod tests;

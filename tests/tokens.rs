@@ -1,0 +1,157 @@
+//! Tokens are proven before they are trained on: what `tokens` shows, what is refused and with which remedy, and what a
+//! longer context leaves in the exported folder. The base is the embedded teacher's folder with a change.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Ran, TestFolder, root, tiny_recipe};
+
+const INPUTS: [&str; 4] = ["--input", "traces=traces.jsonl", "--input", "base=base"];
+
+/// A recipe that fine-tunes a folder on a few long traces, with some texts replaced.
+fn recipe(changes: &[(&str, &str)]) -> String {
+    let text = fs::read_to_string(root().join("recipes/r1-traces-smollm2.toml")).unwrap();
+    let small = [
+        ("sequence_length = 1024", "sequence_length = 256"),
+        ("held_out = 16", "held_out = 0"),
+        ("max_steps = 16", "max_steps = 1"),
+    ];
+    small.iter().chain(changes).fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    })
+}
+
+/// A folder with the recipe, eight traces (the second of them long) and the base, its JSON files changed.
+fn folder(changes: &[(&str, &str)], config: impl Fn(&mut Value), tokenizer_config: impl Fn(&mut Value)) -> TestFolder {
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &recipe(changes));
+    let row = |n: usize| {
+        let steps = if n == 1 { 90 } else { 3 };
+        let reason = format!("Let me see. {}So it is B.", format!("She buys {n} more apples. ").repeat(steps));
+        json!({"formated_question": format!("What is {n}?"), "answer": "B", "reason": reason, "gen_ans": "B"})
+            .to_string()
+    };
+    folder.write("traces.jsonl", &(0..8).map(|n| row(n) + "\n").collect::<String>());
+    let assets = root().join("teacher/assets");
+    for name in ["config.json", "tokenizer_config.json"] {
+        let mut value: Value = serde_json::from_str(&fs::read_to_string(assets.join(name)).unwrap()).unwrap();
+        if name == "config.json" {
+            config(&mut value);
+        } else {
+            tokenizer_config(&mut value);
+        }
+        folder.write(&format!("base/{name}"), &value.to_string());
+    }
+    for name in ["tokenizer.json", "model.safetensors"] {
+        fs::copy(assets.join(name), folder.path(&format!("base/{name}"))).unwrap();
+    }
+    folder
+}
+
+fn ran(folder: &TestFolder, command: &[&str]) -> Ran {
+    folder.run(&[&command[..1], &["recipe.toml"], &command[1..], &INPUTS].concat())
+}
+
+fn nothing(_: &mut Value) {}
+
+#[test]
+fn tokens_shows_what_the_trainer_sees() {
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &tiny_recipe());
+    folder.run(&["tokens", "recipe.toml"]).fails(2, &["r1-distill run recipe.toml --to pack"]);
+    folder.run(&["run", "recipe.toml", "--to", "pack"]).succeeds();
+    let text = folder.run(&["tokens", "recipe.toml", "--count", "2"]);
+    text.succeeds();
+    assert_eq!(text.stdout.matches("── trace ").count(), 2, "{}", text.stdout);
+    assert_eq!(text.stdout.matches(" ok: ").count(), 5, "{}", text.stdout);
+    for words in
+        ["[prompt, not counted by the loss", "[supervised: ", "<think>\n", "</think>", "BOS <｜begin▁of▁sentence｜> 0"]
+    {
+        assert!(text.stdout.contains(words), "no {words:?} in {}", text.stdout);
+    }
+    let name = text.stdout.split("── trace ").nth(1).unwrap().split(':').next().unwrap().to_owned();
+    let table = folder.run(&["tokens", "recipe.toml", "--trace", &name, "--ids"]);
+    table.succeeds();
+    assert_eq!(table.stdout.matches("── trace ").count(), 1);
+    assert!(table.stdout.contains("0       0  -     <｜begin▁of▁sentence｜>"), "{}", table.stdout);
+    assert!(table.stdout.contains("  yes   <｜end▁of▁sentence｜>"), "{}", table.stdout);
+    folder.run(&["tokens", "recipe.toml", "--trace", "nobody"]).fails(2, &["nobody", "SELECT trace_id"]);
+}
+
+#[test]
+fn what_must_not_be_trained_on_is_refused_with_the_remedy() {
+    let no_change: [(&str, &str); 0] = [];
+    let bos_twice = |config: &mut Value| {
+        config["chat_template"] = json!(format!("{{{{ bos_token }}}}{}", config["chat_template"].as_str().unwrap()));
+    };
+    let twice = folder(&no_change, nothing, bos_twice);
+    ran(&twice, &["run"]).fails(2, &["twice", "remove one of the two"]);
+    // Before the pack stage is done, `tokens` shows what it would refuse.
+    let shown = ran(&twice, &["tokens"]);
+    shown.fails(2, &["twice"]);
+    assert!(shown.stdout.contains("REFUSED") && shown.stdout.contains("[supervised: "), "{}", shown.stdout);
+
+    let few = folder(&no_change, |config| config["vocab_size"] = json!(100), nothing);
+    ran(&few, &["run"]).fails(2, &["token id", "vocabulary of 100", "tokenizer that belongs to this base"]);
+
+    let short = folder(&[("sequence_length = 256", "sequence_length = 1000")], nothing, nothing);
+    let words = ["pack.sequence_length", "holds 512", "max_position_embeddings = 1024", "rope_theta"];
+    ran(&short, &["run"]).fails(2, &words);
+
+    let raised = [("max_position_embeddings = 0", "max_position_embeddings = 32768")];
+    let raised = folder(&raised, |config| config["max_position_embeddings"] = json!(4096), nothing);
+    ran(&raised, &["run"]).fails(2, &["rope_theta", "4096 to 32768", "300000"]);
+}
+
+#[test]
+fn an_evaluation_beyond_the_context_is_refused_before_training() {
+    let folder = TestFolder::new();
+    folder.write("recipe.toml", &tiny_recipe().replace("max_tokens = 24", "max_tokens = 600"));
+    let ran = folder.run(&["run", "recipe.toml"]);
+    ran.fails(
+        2,
+        &["evaluate.accuracy.protocol.sampling.max_tokens", "holds 512", "student.base.max_position_embeddings"],
+    );
+    assert!(!ran.stderr.contains("6/8"), "{}", ran.stderr);
+}
+
+#[test]
+fn long_traces_are_dropped_or_split_and_counted() {
+    let dropped = ran(&folder(&[], nothing, nothing), &["run", "--to", "pack"]);
+    dropped.succeeds();
+    assert!(dropped.stderr.contains("1 too long and left out"), "{}", dropped.stderr);
+    let split = folder(&[("too_long = \"drop\"", "too_long = \"split\"")], nothing, nothing);
+    let packed = ran(&split, &["run", "--to", "pack"]);
+    packed.succeeds();
+    let pieces = packed.stderr.split("1 too long (1 split into ").nth(1).unwrap();
+    let pieces: usize = pieces.split(' ').next().unwrap().parse().unwrap();
+    assert!(pieces > 1);
+    let shown = ran(&split, &["tokens", "--count", "100"]);
+    shown.succeeds();
+    assert_eq!(shown.stdout.matches("── trace ").count(), 7 + pieces, "{}", shown.stdout);
+}
+
+#[test]
+fn a_raised_context_is_in_the_exported_folder() {
+    let changes = [
+        ("max_position_embeddings = 0", "max_position_embeddings = 8192"),
+        ("rope_theta = 0.0", "rope_theta = 300000.0"),
+    ];
+    let folder = folder(&changes, nothing, nothing);
+    ran(&folder, &["run"]).succeeds();
+    let exported = |name: &str| -> Value {
+        let path = folder.path(&format!("runs/r1-traces-smollm2/export/model/{name}"));
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let config = exported("config.json");
+    assert_eq!(config["max_position_embeddings"], 8192);
+    assert_eq!(
+        (&config["rope_theta"], &config["rope_parameters"]["rope_theta"]),
+        (&json!(300_000.0), &json!(300_000.0))
+    );
+    assert_eq!(exported("tokenizer_config.json")["model_max_length"], 8192);
+    let report = fs::read_to_string(folder.path("runs/r1-traces-smollm2/report/report.md")).unwrap();
+    assert!(report.contains("1 too long and left out"), "{report}");
+}
