@@ -108,8 +108,13 @@ impl Block {
         let x = x + self.o_proj.forward(attend(q, k, v, heads), precision, noise(3));
         let normed = ops::rms_norm(x.clone(), self.post_attention_layernorm.clone(), config.rms_norm_eps);
         let gate = self.gate_proj.forward(normed.clone(), precision, noise(4));
-        let inner = ops::swiglu(gate, self.up_proj.forward(normed, precision, noise(5)));
-        x + self.down_proj.forward(inner, precision, noise(6))
+        let up = self.up_proj.forward(normed, precision, noise(5));
+        // An adapter needs the product of the two as its input.
+        x + if self.down_proj.lora.is_some() {
+            self.down_proj.forward(ops::swiglu(gate, up), precision, noise(6))
+        } else {
+            ops::swiglu_linear(gate, up, self.down_proj.weight.clone(), precision)
+        }
     }
 
     /// The projections and the norms, by Hugging Face name.

@@ -12,7 +12,7 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels::attention::{self, Heads, Saved};
 use super::kernels::elementwise::{self, AdamStep};
-use super::kernels::gemm::{Mat, Precision, Store, matmul_in};
+use super::kernels::gemm::{Mat, Precision, product_in};
 use super::kernels::loss::{self, Targets, Wanted};
 use crate::layout::{Extension, Packed};
 
@@ -23,6 +23,12 @@ pub(crate) trait FusedOps: Backend {
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn swiglu_linear(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
     fn attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -118,10 +124,8 @@ impl FusedOps for Flex {
     fn linear(x: FlexTensor, w: FlexTensor, precision: Precision) -> FlexTensor {
         let ([rows, inner], [outer, w_inner]) = (dims(&x), dims(&w));
         let (x, w) = (Data::new(x), Data::new(w));
-        let mut y = vec![0.0; rows * outer];
         let (x, w) = (Mat::new(x.as_slice(), rows, inner), Mat::new(w.as_slice(), outer, w_inner));
-        matmul_in(precision, &mut y, Store::Overwrite, x, w.t());
-        tensor(y, [rows, outer])
+        tensor(product_in(precision, x, w.t()), [rows, outer])
     }
 
     fn add_bias(y: FlexTensor, bias: FlexTensor) -> FlexTensor {
@@ -138,6 +142,10 @@ impl FusedOps for Flex {
     fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
         let shape = dims(&gate);
         tensor(elementwise::swiglu(Data::new(gate).as_slice(), Data::new(up).as_slice()), shape)
+    }
+
+    fn swiglu_linear(gate: FlexTensor, up: FlexTensor, w: FlexTensor, precision: Precision) -> FlexTensor {
+        <Self as FusedOps>::linear(<Self as FusedOps>::swiglu(gate, up), w, precision)
     }
 
     fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, layout: Arc<Packed>) -> FlexTensor {
@@ -219,13 +227,11 @@ impl Backward<Flex, 2> for LinearBackward {
         let dy = Mat::new(dy.as_slice(), rows, outer);
         let [x_parent, w_parent] = ops.parents;
         if let Some(parent) = x_parent {
-            let mut dx = vec![0.0; rows * inner];
-            matmul_in(precision, &mut dx, Store::Overwrite, dy, Mat::new(w.as_slice(), outer, inner));
+            let dx = product_in(precision, dy, Mat::new(w.as_slice(), outer, inner));
             grads.register::<Flex>(parent.id, tensor(dx, [rows, inner]));
         }
         if let Some(parent) = w_parent {
-            let mut dw = vec![0.0; outer * inner];
-            matmul_in(precision, &mut dw, Store::Overwrite, dy.t(), Mat::new(x.as_slice(), rows, inner));
+            let dw = product_in(precision, dy.t(), Mat::new(x.as_slice(), rows, inner));
             grads.register::<Flex>(parent.id, tensor(dw, [outer, inner]));
         }
     }
@@ -254,13 +260,13 @@ impl Backward<Flex, 2> for RmsNormBackward {
     type State = (FlexTensor, FlexTensor, Vec<f32>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = Data::new(grads.consume::<Flex>(&ops.node));
+        let mut dy = owned(grads.consume::<Flex>(&ops.node));
         let (x, w, scale) = ops.state;
-        let (x_shape, w_shape) = (dims(&x), dims(&w));
+        let w_shape = dims(&w);
         let (x, w) = (Data::new(x), Data::new(w));
-        let (dx, dw) = elementwise::rms_norm_backward(x.as_slice(), w.as_slice(), &scale, dy.as_slice());
+        let dw = elementwise::rms_norm_backward(x.as_slice(), w.as_slice(), &scale, dy.storage_mut());
         let [x_parent, w_parent] = ops.parents;
-        register!(grads, x_parent, tensor(dx, x_shape));
+        register!(grads, x_parent, dy);
         register!(grads, w_parent, tensor(dw, w_shape));
     }
 }
@@ -271,14 +277,36 @@ impl Backward<Flex, 2> for SwigluBackward {
     type State = (FlexTensor, FlexTensor);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = Data::new(grads.consume::<Flex>(&ops.node));
-        let (gate, up) = ops.state;
-        let shape = dims(&gate);
-        let (gate, up) = (Data::new(gate), Data::new(up));
-        let (dgate, dup) = elementwise::swiglu_backward(gate.as_slice(), up.as_slice(), dy.as_slice());
+        let mut dy = owned(grads.consume::<Flex>(&ops.node));
+        let (mut gate, mut up) = (owned(ops.state.0), owned(ops.state.1));
+        elementwise::swiglu_backward(gate.storage_mut(), up.storage_mut(), dy.storage_mut());
         let [gate_parent, up_parent] = ops.parents;
-        register!(grads, gate_parent, tensor(dgate, shape));
-        register!(grads, up_parent, tensor(dup, shape));
+        register!(grads, gate_parent, gate);
+        register!(grads, up_parent, up);
+    }
+}
+
+/// Keeps gate and up, not their product: that is made again on the way.
+#[derive(Debug)]
+struct SwigluLinearBackward;
+impl Backward<Flex, 3> for SwigluLinearBackward {
+    type State = (FlexTensor, FlexTensor, FlexTensor, Precision);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = Data::new(grads.consume::<Flex>(&ops.node));
+        let (gate, up, w, precision) = ops.state;
+        let ([rows, inner], [outer, _]) = (dims(&gate), dims(&w));
+        let dy = Mat::new(dy.as_slice(), rows, outer);
+        let (mut gate, mut up, w) = (owned(gate), owned(up), Data::new(w));
+        let mut product = product_in(precision, dy, Mat::new(w.as_slice(), outer, inner));
+        elementwise::swiglu_backward(gate.storage_mut(), up.storage_mut(), &mut product);
+        let [gate_parent, up_parent, w_parent] = ops.parents;
+        register!(grads, gate_parent, gate);
+        register!(grads, up_parent, up);
+        if let Some(parent) = w_parent {
+            let dw = product_in(precision, dy.t(), Mat::new(&product, rows, inner));
+            grads.register::<Flex>(parent.id, tensor(dw, [outer, inner]));
+        }
     }
 }
 
@@ -360,6 +388,24 @@ impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
         match prepared {
             OpsKind::Tracked(p) => p.finish((gate, up), y),
             OpsKind::UnTracked(p) => p.finish(y),
+        }
+    }
+
+    fn swiglu_linear(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
+        let prepared = SwigluLinearBackward.prepare::<S>([gate.node(), up.node(), w.node()]);
+        let prepared = prepared.compute_bound().stateful();
+        let (gate, up, w) = (gate.into_primitive(), up.into_primitive(), w.into_primitive());
+        match prepared {
+            OpsKind::Tracked(p) => {
+                let y = <Flex as FusedOps>::swiglu_linear(gate.clone(), up.clone(), w.clone(), precision);
+                p.finish((gate, up, w, precision), y)
+            }
+            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::swiglu_linear(gate, up, w, precision)),
         }
     }
 

@@ -64,6 +64,15 @@ pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     composed::swiglu(gate, up)
 }
 
+/// `(silu(gate) · up) · weightᵀ`. gate and up `[N, I]`, weight `[O, I]` → `[N, O]`.
+pub(crate) fn swiglu_linear(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
+    if fused(&gate) {
+        let (gate, up, weight) = (gate.into_dispatch(), up.into_dispatch(), weight.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::swiglu_linear(gate, up, weight, precision));
+    }
+    composed::linear(composed::swiglu(gate, up), weight, precision)
+}
+
 /// Rotary embedding and causal attention within each conversation.
 /// q `[N, query·dim]`, k and v `[N, key·dim]` → `[N, query·dim]`.
 pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, layout: &Arc<Packed>) -> Tensor<2> {

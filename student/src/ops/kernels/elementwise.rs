@@ -90,35 +90,31 @@ pub(crate) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     (y, scale)
 }
 
-/// Gradients of [`rms_norm`]: (dx, dw).
-pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+/// Backward of [`rms_norm`]: `dy` becomes dx; returns dw.
+pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f32]) -> Vec<f32> {
     let width = w.len();
-    let mut dx = vec![0.0; x.len()];
-    let partial: Vec<Vec<f32>> = dx
+    let partial: Vec<Vec<f32>> = dy
         .par_chunks_mut(width * ROWS)
         .zip(x.par_chunks(width * ROWS))
-        .zip(dy.par_chunks(width * ROWS))
         .zip(scale.par_chunks(ROWS))
-        .map(|(((dx, x), dy), scale)| {
+        .map(|((dy, x), scale)| {
             let mut dw = vec![0.0; width];
             Arch::new().dispatch(|| {
-                let mut gw = vec![0.0; width];
-                let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width));
-                for (((dx, x), dy), s) in rows.zip(scale) {
-                    for ((gw, g), w) in gw.iter_mut().zip(dy).zip(w) {
-                        *gw = g * w;
+                for ((dy, x), s) in dy.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scale) {
+                    for (((g, x), w), dw) in dy.iter_mut().zip(x).zip(w).zip(&mut dw) {
+                        *dw += *g * x * s;
+                        *g *= w;
                     }
-                    let along = dot(x, &gw) * s * s * s / width as f32;
-                    for i in 0..width {
-                        dw[i] += dy[i] * x[i] * s;
-                        dx[i] = gw[i] * s - x[i] * along;
+                    let along = dot(x, dy) * s * s * s / width as f32;
+                    for (g, x) in dy.iter_mut().zip(x) {
+                        *g = *g * s - x * along;
                     }
                 }
             });
             dw
         })
         .collect();
-    (dx, sum_in_order(&partial, width))
+    sum_in_order(&partial, width)
 }
 
 /// `silu(gate) · up` (Shazeer 2020, arXiv 2002.05202).
@@ -134,22 +130,21 @@ pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`swiglu`]: (dgate, dup).
-pub(crate) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (mut dgate, mut dup) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
-    let pieces = dgate.par_chunks_mut(PIECE).zip(dup.par_chunks_mut(PIECE));
-    pieces.zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE)).zip(dy.par_chunks(PIECE)).for_each(
-        |((((dgate, dup), gate), up), dy)| {
-            Arch::new().dispatch(|| {
-                for i in 0..dgate.len() {
-                    let sigmoid = 1.0 / (1.0 + exp(-gate[i]));
-                    dup[i] = dy[i] * gate[i] * sigmoid;
-                    dgate[i] = dy[i] * up[i] * sigmoid * (1.0 + gate[i] * (1.0 - sigmoid));
-                }
-            });
-        },
-    );
-    (dgate, dup)
+/// Backward of [`swiglu`] in place: `gate` and `up` become their gradients, `dy` becomes the output of the forward pass.
+pub(crate) fn swiglu_backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
+    let pieces = gate.par_chunks_mut(PIECE).zip(up.par_chunks_mut(PIECE)).zip(dy.par_chunks_mut(PIECE));
+    pieces.for_each(|((gate, up), dy)| {
+        Arch::new().dispatch(|| {
+            for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {
+                let (g, u, d) = (*gate, *up, *dy);
+                let sigmoid = 1.0 / (1.0 + exp(-g));
+                let silu = g * sigmoid;
+                *gate = d * u * sigmoid * (1.0 + g * (1.0 - sigmoid));
+                *up = d * silu;
+                *dy = silu * u;
+            }
+        });
+    });
 }
 
 /// Adds `bias` to every row of `y`.

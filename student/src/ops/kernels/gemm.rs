@@ -115,16 +115,38 @@ pub enum Precision {
 
 /// `out (+)= a · b` on all threads, rows of `out` one after another.
 pub(crate) fn matmul_in(precision: Precision, out: &mut [f32], mode: Store, a: Mat<'_>, b: Mat<'_>) {
-    match precision {
-        Precision::F32 => matmul(out, b.cols, mode, 1.0, a, b, true),
-        Precision::Bf16 => bf16::matmul(check(out, b.cols, mode, 1.0, a, b), a, b),
+    whole(precision, check(out, b.cols, mode, 1.0, a, b), a, b);
+}
+
+/// `a · b` on all threads, rows one after another. Memory is not cleared first: the product writes all of it.
+pub(crate) fn product_in(precision: Precision, a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
+    check_operands(a, b);
+    assert!(a.cols > 0, "a matrix product sums over nothing");
+    let len = a.rows * b.cols;
+    let mut out = Vec::with_capacity(len);
+    whole(precision, Output { data: out.as_mut_ptr(), stride: b.cols, add: false, alpha: 1.0 }, a, b);
+    #[expect(unsafe_code, reason = "the product wrote every element, and reads none where it does not add")]
+    unsafe {
+        out.set_len(len);
     }
+    out
+}
+
+fn whole(precision: Precision, out: Output, a: Mat<'_>, b: Mat<'_>) {
+    match precision {
+        Precision::F32 => product(out, a, b, true),
+        Precision::Bf16 => bf16::matmul(out, a, b),
+    }
+}
+
+fn check_operands(a: Mat<'_>, b: Mat<'_>) {
+    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
+    assert!(a.fits() && b.fits(), "an operand of a matrix product reaches past its data");
 }
 
 /// Bounds every access that a product makes.
 fn check(out: &mut [f32], stride: usize, mode: Store, alpha: f32, a: Mat<'_>, b: Mat<'_>) -> Output {
-    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
-    assert!(a.fits() && b.fits(), "an operand of a matrix product reaches past its data");
+    check_operands(a, b);
     let reaches = a.rows.saturating_sub(1) * stride + b.cols;
     assert!(a.rows == 0 || (stride >= b.cols && reaches <= out.len()), "a matrix product reaches past its output");
     Output { data: out.as_mut_ptr(), stride, add: mode == Store::Add, alpha }
