@@ -88,9 +88,8 @@ fn swiglu_over_the_range_of_a_gate() {
     let [gate, up] = inputs;
     let inputs = [gate, up, random([70, 133], 3)];
     let fused = |x: &[Tensor<2>]| swiglu_linear(x[0].clone(), x[1].clone(), x[2].clone(), Precision::F32);
-    let composed = |x: &[Tensor<2>]| {
-        composed::linear(composed::swiglu(x[0].clone(), x[1].clone()), x[2].clone(), Precision::F32)
-    };
+    let composed =
+        |x: &[Tensor<2>]| composed::linear(composed::swiglu(x[0].clone(), x[1].clone()), x[2].clone(), Precision::F32);
     agree("swiglu and linear", &inputs, &fused, &composed, [2e-6, 2e-6]);
 }
 

@@ -7,11 +7,11 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
 use super::gemm::{Mat, Store, matmul};
+use super::widest;
 use crate::layout::{Extension, Group, Packed, Rotation};
 
 /// Query rows of a tile of scores, at most.
@@ -118,19 +118,22 @@ fn pieces<'a>(buffer: &'a mut [f32], rows: usize, width: usize, layout: &'a Pack
 /// Softmax of a causal score block in place: row r may see the first `first + r + 1` of `width` columns.
 /// Returns nothing; `log_sums` gets one value a row.
 fn causal_softmax(scores: &mut [f32], width: usize, first: usize, log_sums: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for (r, (row, log_sum)) in scores.chunks_exact_mut(width).zip(log_sums).enumerate() {
-            let (seen, unseen) = row.split_at_mut((first + r + 1).min(width));
-            let shift = largest(seen);
-            let sum = exp_and_sum(seen, shift);
-            let inverse = 1.0 / sum;
-            for x in seen.iter_mut() {
-                *x *= inverse;
+    widest(
+        #[inline(always)]
+        || {
+            for (r, (row, log_sum)) in scores.chunks_exact_mut(width).zip(&mut *log_sums).enumerate() {
+                let (seen, unseen) = row.split_at_mut((first + r + 1).min(width));
+                let shift = largest(seen);
+                let sum = exp_and_sum(seen, shift);
+                let inverse = 1.0 / sum;
+                for x in seen.iter_mut() {
+                    *x *= inverse;
+                }
+                unseen.fill(0.0);
+                *log_sum = shift + sum.ln();
             }
-            unseen.fill(0.0);
-            *log_sum = shift + sum.ln();
-        }
-    });
+        },
+    );
 }
 
 /// Forward: q `[N, query·dim]`, k and v `[N, key·dim]` → o `[N, query·dim]` and what backward needs.
@@ -176,30 +179,36 @@ fn forward_block(q: &[f32], k: &[f32], v: &[f32], first: usize, heads: Heads, o:
         let (keys, values) = (&k[tile * dim..(tile + n) * dim], &v[tile * dim..(tile + n) * dim]);
         let keys = Mat::new(keys, n, dim).t();
         matmul(scores, n, Store::Overwrite, heads.scale(), Mat::new(q, m, dim), keys, false);
-        Arch::new().dispatch(|| {
-            for (r, row) in scores.chunks_exact_mut(n).enumerate() {
-                let (seen, unseen) = row.split_at_mut((first + r + 1).saturating_sub(tile).min(n));
-                unseen.fill(0.0);
-                let shift = largest(seen).max(shifts[r]);
-                let before = if totals[r] > 0.0 { exp(shifts[r] - shift) } else { 0.0 };
-                totals[r] = totals[r] * before + exp_and_sum(seen, shift);
-                shifts[r] = shift;
-                for x in &mut o[r * dim..(r + 1) * dim] {
-                    *x *= before;
+        widest(
+            #[inline(always)]
+            || {
+                for (r, row) in scores.chunks_exact_mut(n).enumerate() {
+                    let (seen, unseen) = row.split_at_mut((first + r + 1).saturating_sub(tile).min(n));
+                    unseen.fill(0.0);
+                    let shift = largest(seen).max(shifts[r]);
+                    let before = if totals[r] > 0.0 { exp(shifts[r] - shift) } else { 0.0 };
+                    totals[r] = totals[r] * before + exp_and_sum(seen, shift);
+                    shifts[r] = shift;
+                    for x in &mut o[r * dim..(r + 1) * dim] {
+                        *x *= before;
+                    }
                 }
-            }
-        });
+            },
+        );
         matmul(o, dim, Store::Add, 1.0, Mat::new(scores, m, n), Mat::new(values, n, dim), false);
     }
-    Arch::new().dispatch(|| {
-        for r in 0..m {
-            let inverse = 1.0 / totals[r];
-            for x in &mut o[r * dim..(r + 1) * dim] {
-                *x *= inverse;
+    widest(
+        #[inline(always)]
+        || {
+            for r in 0..m {
+                let inverse = 1.0 / totals[r];
+                for x in &mut o[r * dim..(r + 1) * dim] {
+                    *x *= inverse;
+                }
+                sums[r] = shifts[r] + totals[r].ln();
             }
-            sums[r] = shifts[r] + totals[r].ln();
-        }
-    });
+        },
+    );
 }
 
 /// Σ o · dout of each row and head, `[heads, rows]`.
@@ -207,12 +216,15 @@ fn along(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
     let rows = o.len() / (heads * dim);
     let mut along = vec![0.0; heads * rows];
     along.par_chunks_mut(rows).enumerate().for_each(|(head, along)| {
-        Arch::new().dispatch(|| {
-            for (row, along) in along.iter_mut().enumerate() {
-                let at = (row * heads + head) * dim;
-                *along = dot(&o[at..at + dim], &dout[at..at + dim]);
-            }
-        });
+        widest(
+            #[inline(always)]
+            || {
+                for (row, along) in along.iter_mut().enumerate() {
+                    let at = (row * heads + head) * dim;
+                    *along = dot(&o[at..at + dim], &dout[at..at + dim]);
+                }
+            },
+        );
     });
     along
 }
@@ -297,24 +309,42 @@ fn backward_head(head: &Head<'_>, heads: Heads, dq: &mut [f32], dk: &mut [f32], 
             let (keys, values) = (Mat::new(&head.k[at.clone()], n, dim), Mat::new(&head.v[at.clone()], n, dim));
             matmul(p, n, Store::Overwrite, heads.scale(), q, keys.t(), false);
             matmul(ds, n, Store::Overwrite, 1.0, dout, values.t(), false);
-            Arch::new().dispatch(|| {
-                for r in 0..m {
-                    let seen = (first + r + 1).saturating_sub(tile).min(n);
-                    let (p, ds) = (&mut p[r * n..(r + 1) * n], &mut ds[r * n..(r + 1) * n]);
-                    let (log_sum, along) = (head.log_sum[first + r], head.along[first + r]);
-                    for (p, ds) in p[..seen].iter_mut().zip(&mut ds[..seen]) {
-                        *p = exp(*p - log_sum);
-                        *ds = *p * (*ds - along) * heads.scale();
+            widest(
+                #[inline(always)]
+                || {
+                    for r in 0..m {
+                        let seen = (first + r + 1).saturating_sub(tile).min(n);
+                        let (p, ds) = (&mut p[r * n..(r + 1) * n], &mut ds[r * n..(r + 1) * n]);
+                        let (log_sum, along) = (head.log_sum[first + r], head.along[first + r]);
+                        softmax_backward(&mut p[..seen], &mut ds[..seen], log_sum, along, heads.scale());
+                        p[seen..].fill(0.0);
+                        ds[seen..].fill(0.0);
                     }
-                    p[seen..].fill(0.0);
-                    ds[seen..].fill(0.0);
-                }
-            });
+                },
+            );
             let (p, ds) = (Mat::new(p, m, n), Mat::new(ds, m, n));
             matmul(&mut dv[at.clone()], dim, Store::Add, 1.0, p.t(), dout, false);
             matmul(&mut dk[at], dim, Store::Add, 1.0, ds.t(), q, false);
             matmul(&mut dq[block.clone()], dim, Store::Add, 1.0, ds, keys, false);
         }
+    }
+}
+
+/// A row of scores `p` becomes probabilities; `ds`, their gradient, becomes that of what `scale` was multiplied with.
+#[inline(always)]
+fn softmax_backward(p: &mut [f32], ds: &mut [f32], log_sum: f32, along: f32, scale: f32) {
+    let one = |p: &mut f32, ds: &mut f32| {
+        *p = exp(*p - log_sum);
+        *ds = *p * (*ds - along) * scale;
+    };
+    let ((p16, p_rest), (ds16, ds_rest)) = (p.as_chunks_mut::<16>(), ds.as_chunks_mut::<16>());
+    for (p, ds) in p16.iter_mut().zip(ds16) {
+        for i in 0..16 {
+            one(&mut p[i], &mut ds[i]);
+        }
+    }
+    for (p, ds) in p_rest.iter_mut().zip(ds_rest) {
+        one(p, ds);
     }
 }
 

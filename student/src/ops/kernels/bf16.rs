@@ -7,10 +7,10 @@
 
 use std::cell::Cell;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::gemm::{Mat, Output, product};
+use super::widest;
 
 /// Rows and columns of a tile.
 const ROWS: usize = 8;
@@ -48,11 +48,14 @@ fn round(x: f32) -> u32 {
 fn rounded(mat: &Mat<'_>) -> Vec<f32> {
     let mut copy = vec![0.0; mat.data.len()];
     copy.par_chunks_mut(1 << 14).zip(mat.data.par_chunks(1 << 14)).for_each(|(to, from)| {
-        Arch::new().dispatch(|| {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = f32::from_bits(round(*from) << 16);
-            }
-        });
+        widest(
+            #[inline(always)]
+            || {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = f32::from_bits(round(*from) << 16);
+                }
+            },
+        );
     });
     copy
 }
@@ -113,28 +116,31 @@ fn write(out: Output, sums: &Sums, [rows, cols]: [usize; 2]) {
 
 /// One panel: for each pair of rows of `b`, its `width` columns side by side, zeros for those that are missing.
 fn pack(b: Mat<'_>, width: usize, panel: &mut [u32]) {
-    Arch::new().dispatch(|| {
-        let at = |r: usize, c: usize| b.data[r * b.row_stride + c * b.col_stride];
-        for (pair, line) in panel.chunks_exact_mut(width).enumerate() {
-            let r = 2 * pair;
-            let (line, missing) = line.split_at_mut(b.cols);
-            missing.fill(0);
-            if r + 1 == b.rows {
-                for (c, to) in line.iter_mut().enumerate() {
-                    *to = round(at(r, c));
-                }
-            } else if b.col_stride == 1 {
-                let (first, second) = (&b.data[r * b.row_stride..], &b.data[(r + 1) * b.row_stride..]);
-                for ((to, x), y) in line.iter_mut().zip(first).zip(second) {
-                    *to = round(*x) | round(*y) << 16;
-                }
-            } else {
-                for (c, to) in line.iter_mut().enumerate() {
-                    *to = round(at(r, c)) | round(at(r + 1, c)) << 16;
+    widest(
+        #[inline(always)]
+        || {
+            let at = |r: usize, c: usize| b.data[r * b.row_stride + c * b.col_stride];
+            for (pair, line) in panel.chunks_exact_mut(width).enumerate() {
+                let r = 2 * pair;
+                let (line, missing) = line.split_at_mut(b.cols);
+                missing.fill(0);
+                if r + 1 == b.rows {
+                    for (c, to) in line.iter_mut().enumerate() {
+                        *to = round(at(r, c));
+                    }
+                } else if b.col_stride == 1 {
+                    let (first, second) = (&b.data[r * b.row_stride..], &b.data[(r + 1) * b.row_stride..]);
+                    for ((to, x), y) in line.iter_mut().zip(first).zip(second) {
+                        *to = round(*x) | round(*y) << 16;
+                    }
+                } else {
+                    for (c, to) in line.iter_mut().enumerate() {
+                        *to = round(at(r, c)) | round(at(r + 1, c)) << 16;
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 thread_local! {

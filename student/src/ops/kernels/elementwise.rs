@@ -2,8 +2,9 @@
 
 use std::f32::consts::{LN_2, LOG2_E};
 
-use pulp::Arch;
 use rayon::prelude::*;
+
+use super::widest;
 
 /// Elements per parallel piece of an elementwise loop.
 const PIECE: usize = 1 << 14;
@@ -11,17 +12,19 @@ const PIECE: usize = 1 << 14;
 const ROWS: usize = 64;
 
 /// eˣ by range reduction and a degree-6 polynomial: relative error below 3e-7 for |x| < 1, growing to 1e-5 at the
-/// ends of the range; and it vectorises.
+/// ends of the range; and it vectorises. NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    /// 1.5·2²³: adding and subtracting it rounds to an integer.
+    /// 1.5·2²³: adding it rounds to an integer, which is then what the lowest bits hold. (A cast would do the same and
+    /// does not vectorise: it also has to give something for NaN and for what is too large.)
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
     let t = x * LOG2_E;
-    let whole = (t + ROUND) - ROUND;
-    let f = (t - whole) * LN_2;
+    let shifted = t + ROUND;
+    let f = (t - (shifted - ROUND)) * LN_2;
     let p = 1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
-    f32::from_bits((p.to_bits() as i32).wrapping_add((whole as i32) << 23) as u32)
+    let whole = shifted.to_bits().wrapping_sub(ROUND.to_bits());
+    if x.is_nan() { x } else { f32::from_bits(p.to_bits().wrapping_add(whole << 23)) }
 }
 
 /// Σ aᵢ·bᵢ in 16 lanes.
@@ -77,14 +80,17 @@ pub(crate) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let mut scale = vec![0.0; x.len() / width];
     y.par_chunks_mut(width * ROWS).zip(x.par_chunks(width * ROWS)).zip(scale.par_chunks_mut(ROWS)).for_each(
         |((y, x), scale)| {
-            Arch::new().dispatch(|| {
-                for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scale) {
-                    *s = 1.0 / (dot(x, x) / width as f32 + eps).sqrt();
-                    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                        *y = x * *s * w;
+            widest(
+                #[inline(always)]
+                || {
+                    for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(&mut *scale) {
+                        *s = 1.0 / (dot(x, x) / width as f32 + eps).sqrt();
+                        for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                            *y = x * *s * w;
+                        }
                     }
-                }
-            });
+                },
+            );
         },
     );
     (y, scale)
@@ -99,18 +105,21 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f
         .zip(scale.par_chunks(ROWS))
         .map(|((dy, x), scale)| {
             let mut dw = vec![0.0; width];
-            Arch::new().dispatch(|| {
-                for ((dy, x), s) in dy.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scale) {
-                    for (((g, x), w), dw) in dy.iter_mut().zip(x).zip(w).zip(&mut dw) {
-                        *dw += *g * x * s;
-                        *g *= w;
+            widest(
+                #[inline(always)]
+                || {
+                    for ((dy, x), s) in dy.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scale) {
+                        for (((g, x), w), dw) in dy.iter_mut().zip(x).zip(w).zip(&mut dw) {
+                            *dw += *g * x * s;
+                            *g *= w;
+                        }
+                        let along = dot(x, dy) * s * s * s / width as f32;
+                        for (g, x) in dy.iter_mut().zip(x) {
+                            *g = *g * s - x * along;
+                        }
                     }
-                    let along = dot(x, dy) * s * s * s / width as f32;
-                    for (g, x) in dy.iter_mut().zip(x) {
-                        *g = *g * s - x * along;
-                    }
-                }
-            });
+                },
+            );
             dw
         })
         .collect();
@@ -121,11 +130,14 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f
 pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; gate.len()];
     y.par_chunks_mut(PIECE).zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE)).for_each(|((y, gate), up)| {
-        Arch::new().dispatch(|| {
-            for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
-                *y = g / (1.0 + exp(-g)) * u;
-            }
-        });
+        widest(
+            #[inline(always)]
+            || {
+                for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+                    *y = g / (1.0 + exp(-g)) * u;
+                }
+            },
+        );
     });
     y
 }
@@ -134,29 +146,35 @@ pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
 pub(crate) fn swiglu_backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
     let pieces = gate.par_chunks_mut(PIECE).zip(up.par_chunks_mut(PIECE)).zip(dy.par_chunks_mut(PIECE));
     pieces.for_each(|((gate, up), dy)| {
-        Arch::new().dispatch(|| {
-            for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {
-                let (g, u, d) = (*gate, *up, *dy);
-                let sigmoid = 1.0 / (1.0 + exp(-g));
-                let silu = g * sigmoid;
-                *gate = d * u * sigmoid * (1.0 + g * (1.0 - sigmoid));
-                *up = d * silu;
-                *dy = silu * u;
-            }
-        });
+        widest(
+            #[inline(always)]
+            || {
+                for ((gate, up), dy) in gate.iter_mut().zip(&mut *up).zip(&mut *dy) {
+                    let (g, u, d) = (*gate, *up, *dy);
+                    let sigmoid = 1.0 / (1.0 + exp(-g));
+                    let silu = g * sigmoid;
+                    *gate = d * u * sigmoid * (1.0 + g * (1.0 - sigmoid));
+                    *up = d * silu;
+                    *dy = silu * u;
+                }
+            },
+        );
     });
 }
 
 /// Adds `bias` to every row of `y`.
 pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
     y.par_chunks_mut(bias.len() * ROWS).for_each(|rows| {
-        Arch::new().dispatch(|| {
-            for row in rows.chunks_exact_mut(bias.len()) {
-                for (y, b) in row.iter_mut().zip(bias) {
-                    *y += b;
+        widest(
+            #[inline(always)]
+            || {
+                for row in rows.chunks_exact_mut(bias.len()) {
+                    for (y, b) in row.iter_mut().zip(bias) {
+                        *y += b;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -166,13 +184,16 @@ pub(crate) fn column_sums(dy: &[f32], width: usize) -> Vec<f32> {
         .par_chunks(width * ROWS)
         .map(|rows| {
             let mut sums = vec![0.0; width];
-            Arch::new().dispatch(|| {
-                for row in rows.chunks_exact(width) {
-                    for (s, g) in sums.iter_mut().zip(row) {
-                        *s += g;
+            widest(
+                #[inline(always)]
+                || {
+                    for row in rows.chunks_exact(width) {
+                        for (s, g) in sums.iter_mut().zip(row) {
+                            *s += g;
+                        }
                     }
-                }
-            });
+                },
+            );
             sums
         })
         .collect();
@@ -192,20 +213,28 @@ fn sum_in_order(partial: &[Vec<f32>], width: usize) -> Vec<f32> {
 /// Adds each of `rows` to the row of `table` that its id names, in order.
 pub(crate) fn add_rows(table: &mut [f32], ids: &[u32], rows: &[f32]) {
     let width = rows.len() / ids.len().max(1);
-    Arch::new().dispatch(|| {
-        for (id, row) in ids.iter().zip(rows.chunks_exact(width.max(1))) {
-            for (to, x) in table[*id as usize * width..][..width].iter_mut().zip(row) {
-                *to += x;
+    widest(
+        #[inline(always)]
+        || {
+            for (id, row) in ids.iter().zip(rows.chunks_exact(width.max(1))) {
+                for (to, x) in table[*id as usize * width..][..width].iter_mut().zip(row) {
+                    *to += x;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Σ xᵢ² in double precision, the same for any number of threads.
 pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
     let pieces: Vec<f64> = x
         .par_chunks(PIECE)
-        .map(|piece| Arch::new().dispatch(|| piece.chunks(1024).map(|c| f64::from(dot(c, c))).sum::<f64>()))
+        .map(|piece| {
+            widest(
+                #[inline(always)]
+                || piece.chunks(1024).map(|c| f64::from(dot(c, c))).sum::<f64>(),
+            )
+        })
         .collect();
     pieces.iter().sum()
 }
@@ -243,16 +272,19 @@ pub(crate) fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], step
     let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, correction1, correction2, grad_scale } = step;
     let pieces = p.par_chunks_mut(PIECE).zip(m.par_chunks_mut(PIECE)).zip(v.par_chunks_mut(PIECE));
     pieces.zip(g.par_chunks(PIECE)).for_each(|(((p, m), v), g)| {
-        Arch::new().dispatch(|| {
-            let size = learning_rate / correction1;
-            let root = correction2.sqrt();
-            for i in 0..p.len() {
-                let g = g[i] * grad_scale;
-                m[i] = beta1 * m[i] + (1.0 - beta1) * g;
-                v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
-                p[i] = p[i] * (1.0 - learning_rate * weight_decay) - size * m[i] / (v[i].sqrt() / root + epsilon);
-            }
-        });
+        widest(
+            #[inline(always)]
+            || {
+                let size = learning_rate / correction1;
+                let root = correction2.sqrt();
+                for i in 0..p.len() {
+                    let g = g[i] * grad_scale;
+                    m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+                    v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+                    p[i] = p[i] * (1.0 - learning_rate * weight_decay) - size * m[i] / (v[i].sqrt() / root + epsilon);
+                }
+            },
+        );
     });
 }
 

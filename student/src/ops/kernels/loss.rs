@@ -3,11 +3,11 @@
 //! The `[tokens, vocabulary]` logits never exist as a whole: each chunk's gradient is computed while its logits are
 //! there (the idea of Liger-Kernel's fused linear cross-entropy, arXiv 2410.10989).
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::elementwise::{exp_and_sum, largest};
 use super::gemm::{Mat, Precision, Store, matmul_in};
+use super::widest;
 
 /// Rows whose logits are in memory at once: at most 192 MiB of them. Each chunk reads the whole weight three times,
 /// which more rows make up for.
@@ -89,15 +89,18 @@ pub(crate) fn linear_cross_entropy(
 
 /// Turns a row of logits into its gradient in place and returns its cross-entropy.
 fn softmax_minus_target(row: &mut [f32], target: usize, scale: f32) -> f64 {
-    Arch::new().dispatch(|| {
-        let shift = largest(row);
-        let wanted = row[target];
-        let sum = exp_and_sum(row, shift);
-        let factor = scale / sum;
-        for x in row.iter_mut() {
-            *x *= factor;
-        }
-        row[target] -= scale;
-        f64::from(shift) + f64::from(sum).ln() - f64::from(wanted)
-    })
+    widest(
+        #[inline(always)]
+        || {
+            let shift = largest(row);
+            let wanted = row[target];
+            let sum = exp_and_sum(row, shift);
+            let factor = scale / sum;
+            for x in row.iter_mut() {
+                *x *= factor;
+            }
+            row[target] -= scale;
+            f64::from(shift) + f64::from(sum).ln() - f64::from(wanted)
+        },
+    )
 }

@@ -41,7 +41,8 @@ fn the_loss_curve_is_that_of_trl() {
     let apart = rows.chunks(golden.accumulation).map(|batch| {
         let batch: Vec<&PackedRow> = batch.iter().collect();
         let tokens: Vec<u64> = batch.iter().map(|row| row.supervised_tokens()).collect();
-        let naive = batch.iter().zip(&tokens).map(|(row, tokens)| of(&[row], *tokens)).sum::<f64>() / batch.len() as f64;
+        let naive =
+            batch.iter().zip(&tokens).map(|(row, tokens)| of(&[row], *tokens)).sum::<f64>() / batch.len() as f64;
         (naive / of(&batch, tokens.iter().sum()) - 1.0).abs()
     });
     let apart = apart.fold(0.0, f64::max);
