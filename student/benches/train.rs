@@ -192,7 +192,7 @@ fn one(model: Model, rows: &[PackedRow], precision: Precision, recompute: bool, 
 
 /// What a child process printed last. Ours has the allocator's setting of the program (pipeline/src/main.rs).
 fn child(command: &mut Command) -> Value {
-    let output = command.env("MIMALLOC_PURGE_DELAY", "5000").output().unwrap();
+    let output = command.env("MIMALLOC_PURGE_DELAY", "1000").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|e| panic!("{command:?}: {e}: {text}"))

@@ -1,0 +1,122 @@
+//! Sequences of words, looked up by hash and then compared word by word.
+
+use std::collections::HashMap;
+
+use crate::words::for_each_word;
+
+/// What a word is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Split {
+    /// What stands between spaces, in lower case.
+    Spaces,
+    /// Letters and digits, or one sign: see [`crate::words`].
+    Words,
+}
+
+/// The words of a text as hashes, and where each ends.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) hashes: Vec<u64>,
+    ends: Vec<usize>,
+}
+
+impl Words {
+    pub(super) fn of(text: &str, split: Split) -> Self {
+        let mut words = Self::default();
+        let mut add = |hash, end| {
+            words.hashes.push(hash);
+            words.ends.push(end);
+        };
+        match split {
+            Split::Words => for_each_word(text, add),
+            Split::Spaces => {
+                for word in text.split_whitespace() {
+                    let end = word.as_ptr() as usize - text.as_ptr() as usize + word.len();
+                    add(xxhash_rust::xxh3::xxh3_64(word.to_lowercase().as_bytes()), end);
+                }
+            }
+        }
+        words
+    }
+}
+
+/// All sequences of `n` words of some texts.
+pub(super) struct Grams {
+    pub(super) n: usize,
+    split: Split,
+    texts: Vec<Vec<u64>>,
+    /// From a sequence's hash to an item, one of its texts, and the place in that text.
+    places: HashMap<u64, (u32, u32, u32)>,
+}
+
+const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Calls `found` with the place and hash of every sequence of `n`, until it returns something.
+fn rolling<T>(hashes: &[u64], n: usize, mut found: impl FnMut(usize, u64) -> Option<T>) -> Option<T> {
+    let leading = (1..n).fold(1u64, |power, _| power.wrapping_mul(BASE));
+    let mut rolling = 0u64;
+    for (i, word) in hashes.iter().enumerate() {
+        if i >= n {
+            rolling = rolling.wrapping_sub(hashes[i - n].wrapping_mul(leading));
+        }
+        rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
+        if i + 1 >= n
+            && let Some(result) = found(i + 1 - n, rolling)
+        {
+            return Some(result);
+        }
+    }
+    None
+}
+
+impl Grams {
+    /// Indexes texts, each of the item with that number. Sequences of more than `most` items are left out.
+    pub(super) fn new<'a>(n: usize, split: Split, most: usize, texts: impl Iterator<Item = (u32, &'a str)>) -> Self {
+        let (mut all, mut places) = (Vec::new(), HashMap::new());
+        let mut items: HashMap<u64, Vec<u32>> = HashMap::new();
+        for (item, text) in texts {
+            let words = Words::of(text, split).hashes;
+            rolling(&words, n, |at, hash| {
+                places.entry(hash).or_insert((item, all.len() as u32, at as u32));
+                let of = items.entry(hash).or_default();
+                if of.last() != Some(&item) {
+                    of.push(item);
+                }
+                None::<()>
+            });
+            all.push(words);
+        }
+        places.retain(|hash, _| items[hash].len() <= most);
+        Self { n, split, texts: all, places }
+    }
+
+    fn at(&self, words: &[u64], at: usize, hash: u64) -> Option<u32> {
+        let (item, text, place) = *self.places.get(&hash)?;
+        let theirs = &self.texts[text as usize][place as usize..][..self.n];
+        (words[at..at + self.n] == *theirs).then_some(item)
+    }
+
+    /// The first sequence of `text` that an item has: the item, and the words as they stand in the text.
+    pub(super) fn find<'a>(&self, text: &'a str) -> Option<(u32, &'a str)> {
+        let words = Words::of(text, self.split);
+        rolling(&words.hashes, self.n, |at, hash| {
+            let item = self.at(&words.hashes, at, hash)?;
+            let start = if at == 0 { 0 } else { words.ends[at - 1] };
+            let between = |c: char| !c.is_alphanumeric();
+            Some((item, text[start..words.ends[at + self.n - 1]].trim_start_matches(between)))
+        })
+    }
+
+    /// All items that share a sequence with the text, in order.
+    pub(super) fn items(&self, text: &str) -> Vec<u32> {
+        let words = Words::of(text, self.split).hashes;
+        let mut items = Vec::new();
+        rolling(&words, self.n, |at, hash| {
+            items.extend(self.at(&words, at, hash));
+            None::<()>
+        });
+        items.sort_unstable();
+        items.dedup();
+        items
+    }
+}

@@ -1,0 +1,108 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LONG: &str = "A farmer keeps geese and sheep behind the old mill, and on Sunday morning she counts thirty heads and \
+                    eighty-four feet in the yard; how many of the animals are sheep?";
+
+fn item(id: &str, question: &str, solution: Option<&str>) -> Item {
+    Item { benchmark: "farm".into(), id: id.into(), question: question.into(), solution: solution.map(Into::into) }
+}
+
+fn index(preset: Preset) -> Index {
+    let solution = "Suppose that every head belonged to a goose, so that there would be sixty feet in the yard; the other \
+                    twenty-four feet make twelve sheep.";
+    Index::new(preset, vec![item("1", LONG, Some(solution)), item("2", "What is the capital of Ruritania?", None)])
+}
+
+fn rule(preset: Preset, prompt: &str, trace: &str) -> Option<String> {
+    index(preset).check(prompt, &[trace]).map(|hit| format!("{}:{}", hit.item, hit.rule))
+}
+
+const ALL: [Preset; 6] =
+    [Preset::OpenR1, Preset::S1, Preset::OpenThoughts, Preset::Deepseek, Preset::Qwen, Preset::Strict];
+
+#[test]
+fn the_question_itself_is_found_by_all_and_another_by_none() {
+    for preset in ALL {
+        assert!(rule(preset, LONG, "").is_some(), "{preset:?}");
+        assert_eq!(rule(preset, "A shepherd counts the legs of his flock: 40 in all. How many sheep has he?", "hm"), None);
+        assert_eq!(rule(preset, "", ""), None, "{preset:?}");
+    }
+}
+
+#[test]
+fn each_preset_has_its_own_rule() {
+    use Preset::{Deepseek, OpenR1, OpenThoughts, Qwen, S1, Strict};
+    // Eight words as they stand, punctuation included.
+    let eight = "Today: on Sunday morning she counts thirty heads and then goes home. What then?";
+    assert_eq!(rule(OpenR1, eight, "").as_deref(), Some("1:8-gram"));
+    assert_eq!(rule(S1, eight, "").as_deref(), Some("1:8-gram"));
+    assert_eq!(rule(Deepseek, eight, ""), None);
+    assert_eq!(rule(Qwen, eight, ""), None);
+    assert_eq!(rule(Strict, eight, "").as_deref(), Some("1:8-gram"));
+    // Other punctuation: words split at spaces are others.
+    let punctuated = "Today: on Sunday, morning she counts (thirty heads and) then goes home. What then?";
+    assert_eq!(rule(OpenR1, punctuated, ""), None);
+    assert_eq!(rule(Strict, punctuated, "").as_deref(), Some("1:8-gram"));
+    // The reference solution in the thinking.
+    let thinking = "Hm. Suppose that every head belonged to a goose, so that there would be sixty feet in the yard.";
+    assert_eq!(rule(Deepseek, "Tell me.", thinking).as_deref(), Some("1:10-gram"));
+    assert_eq!(rule(Strict, "Tell me.", thinking).as_deref(), Some("1:13-gram"));
+    assert_eq!(rule(OpenR1, "Tell me.", thinking), None);
+    // A short question: s1 finds it when equal, ours within a longer prompt, open-r1 never.
+    let short = "what is the capital of ruritania";
+    assert_eq!(rule(OpenR1, "What is the capital of Ruritania?", ""), None);
+    assert_eq!(rule(S1, short, "").as_deref(), Some("2:exact"));
+    assert_eq!(rule(Strict, "Quiz! What is the capital of Ruritania? Answer in a word.", "").as_deref(), Some("2:whole"));
+    // A letter here and there.
+    let spelled = LONG.replace("sheep?", "sheeps?").replace("farmer", "famer").replace("counts", "count");
+    assert_eq!(rule(OpenThoughts, &spelled, "").as_deref(), Some("1:similar"));
+    let hit = index(OpenThoughts).check(&spelled, &[]).unwrap();
+    assert!(hit.evidence.starts_with("98") || hit.evidence.starts_with("99"), "{hit:?}");
+    // Thirteen words, but little else of the question.
+    let head = "A farmer keeps geese and sheep behind the old mill, and on Sunday he sings, \
+                dances, reads, writes, cooks, bakes, runs, swims, drives, flies, sleeps, dreams and wakes. When?";
+    assert_eq!(rule(Qwen, head, ""), None);
+    assert_eq!(rule(Qwen, &LONG.replace("eighty-four", "ninety"), "").as_deref(), Some("1:13-gram and subsequence"));
+}
+
+#[test]
+fn phrases_that_many_questions_share_are_none_of_theirs() {
+    let questions: Vec<Item> = (0..8)
+        .map(|i| item(&i.to_string(), &format!("How many positive integers n less than {} are there such that it ends in {i}?", 100 + i), None))
+        .collect();
+    let common: Vec<Item> = questions
+        .into_iter()
+        .map(|item| Item { question: format!("Find the number of all the ordered pairs of integers. {}", item.question), ..item })
+        .collect();
+    let prompt = "Find the number of all the ordered pairs of integers whose sum is odd.";
+    assert!(Index::new(Preset::OpenR1, common.clone()).check(prompt, &[]).is_some());
+    assert!(Index::new(Preset::Strict, common).check(prompt, &[]).is_none());
+}
+
+#[test]
+fn the_evidence_is_the_words_as_they_stand() {
+    let hit = index(Preset::Strict).check("So: ON SUNDAY morning, she counts thirty heads and...", &[]).unwrap();
+    assert_eq!(hit.evidence, "ON SUNDAY morning, she counts thirty heads and");
+    assert_eq!((hit.benchmark.as_str(), hit.item.as_str()), ("farm", "1"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_panics(question in "\\PC{0,80}", prompt in "\\PC{0,80}", trace in "\\PC{0,80}") {
+        for preset in ALL {
+            Index::new(preset, vec![item("1", &question, Some(&trace))]).check(&prompt, &[&trace]);
+        }
+    }
+
+    /// Any eight words of the question, wherever they stand in a prompt, are found.
+    #[test]
+    fn every_sequence_is_found(start in 0usize..20, before in "[a-z ]{0,40}", after in "[a-z ]{0,40}") {
+        let words: Vec<&str> = LONG.split(' ').skip(start).take(8).collect();
+        let prompt = format!("{before} {} {after}", words.join(" "));
+        prop_assert!(index(Preset::OpenR1).check(&prompt, &[]).is_some());
+    }
+}
