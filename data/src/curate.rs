@@ -1,236 +1,380 @@
 //! Curation: rules annotate every trace, a policy in SQL selects.
 //!
 //! R1 was distilled from samples that passed rejection: right answer, readable, complete (arXiv 2501.12948, section
-//! 2.3.3). Here a rule never drops a trace. It writes its verdict into a column, and the recipe's policy, a predicate over
+//! 2.3.3). Here a rule never drops a trace. It writes its verdict into a column, and the recipe's policy, a condition on
 //! those columns, decides. So a choice can be revisited with one query, and an ablation is a change of one line.
 //!
-//! Trace text never enters DataFusion: the policy runs over a narrow table and yields row numbers.
+//! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`]), and text never enters DataFusion:
+//! the policy runs over the verdicts and yields row numbers. A part that is judged is kept on disk, so that a run that
+//! was killed judges only the rest.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
-use std::path::Path;
+mod judge;
+mod select;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::datatypes::UInt64Type;
-use datafusion::error::DataFusionError;
-use datafusion::logical_expr::col;
-use datafusion::prelude::SessionContext;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::parquet_file::{fields_of, write_records};
-use crate::record::{CuratedTrace, FinishReason, Message, Prompt, Trace, Verdict};
-use crate::verify::verify;
+use self::judge::{Judge, Judged};
+use crate::contamination::{Index, Item, Preset};
+use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};
+use crate::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
+use crate::record::{CuratedTrace, Message, Prompt, Trace, Verdict};
 use crate::{Error, Result};
 
-/// Longer "answers" are no answers; verdicts are narrow.
-const MOST_EXTRACTED_CHARS: usize = 200;
+/// Traces in memory at once.
+const PART_ROWS: usize = 8192;
+/// Sets of shingles in memory at once, in bytes.
+const SHINGLE_BYTES: usize = 256 << 20;
+
+/// The recipe's section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurateConfig {
+    /// A SQL condition on the columns of the verdicts; the terms joined by AND are the lines of the funnel.
+    pub policy: String,
+    /// The most traces of one prompt (or of prompts that are duplicates) that are kept, the first ones; 0: all.
+    pub traces_per_prompt: u32,
+    /// When prompts count as one.
+    pub near_prompts: Near,
+    /// When traces of one prompt count as one.
+    pub near_traces: Near,
+    /// Benchmarks that must not be trained on.
+    pub contamination: Option<Contamination>,
+}
+
+impl CurateConfig {
+    /// Refuses what cannot be carried out.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        for (name, near) in [("near_prompts", self.near_prompts), ("near_traces", self.near_traces)] {
+            let Near { shingle, bands, rows, threshold } = near;
+            if !(1..=64).contains(&shingle) || !(1..=256).contains(&bands) || !(1..=64).contains(&rows) {
+                return Err(format!(
+                    "curate.{name}: shingle and rows must be from 1 to 64 and bands from 1 to 256, not {shingle}, {rows} and {bands}"
+                ));
+            }
+            if !(0.0..=1.0).contains(&threshold) {
+                return Err(format!("curate.{name}.threshold is {threshold}; it must be from 0 to 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Benchmarks that must not be trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contamination {
+    /// Whose rule.
+    pub preset: Preset,
+    /// Their files.
+    pub benchmarks: Vec<Benchmark>,
+}
+
+/// A benchmark's file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Benchmark {
+    /// Its name in the verdicts.
+    pub name: String,
+    /// The input's name; `--input NAME=PATH` says where it is.
+    pub input: String,
+    /// The column of the question.
+    pub question: String,
+    /// The column of the reference solution.
+    pub solution: Option<String>,
+}
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curation {
     /// All traces.
     pub total: usize,
-    /// The traces that the policy selected.
+    /// The traces that were selected.
     pub selected: usize,
-    /// The rules in order, and the policy as the last line.
+    /// The terms of the policy in order, and the limit of traces per prompt, if there is one.
     pub funnel: Vec<FunnelStep>,
+    /// Common rules that are not in the policy, and what each would drop of all traces.
+    pub others: Vec<FunnelStep>,
 }
 
 /// One line of the funnel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunnelStep {
-    /// The rule.
+    /// The rule, in SQL.
     pub rule: String,
     /// How many of all traces fail this rule alone.
     pub dropped: usize,
-    /// How many pass this rule and those before it. For the policy: how many it selects.
+    /// How many pass this rule and those before it.
     pub remaining: usize,
 }
 
-/// A rule of the funnel: its name, and whether a trace passes it.
-type Rule = (&'static str, fn(&Verdict) -> bool);
-
-/// The rules in the order of the funnel. Unknown correctness passes: there is nothing to hold against the trace.
-const RULES: [Rule; 4] = [
-    ("well_formed", |v| v.well_formed),
-    ("finished", |v| v.finished),
-    ("correct", |v| v.correct != Some(false)),
-    ("NOT duplicate", |v| !v.duplicate),
-];
-
-/// Judges all traces, writes `verdicts/part-00000.parquet` for all and `curated/part-00000.parquet` for those the policy
-/// selects, both under `out`.
-pub async fn curate(prompts: &[Prompt], traces: &[Trace], policy: &str, out: &Path) -> Result<Curation> {
-    let prompts: HashMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
-    let judged = judge(&prompts, traces)?;
-    let verdicts: Vec<Verdict> = judged.iter().map(|j| j.verdict.clone()).collect();
-    write_records(&out.join("verdicts/part-00000.parquet"), &verdicts)?;
-
-    let selected = Box::pin(select(&judged, policy)).await?;
-    let mut funnel = funnel(&verdicts);
-    if selected.is_empty() {
-        return Err(nothing_selected(policy, &verdicts, &funnel));
+/// Reads the items of a benchmark's file.
+pub fn benchmark_items(benchmark: &Benchmark, path: &Path) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for row in crate::rows::read_rows(path)? {
+        let row = row?;
+        let solution = benchmark.solution.as_ref().map_or(Ok(None), |column| row.text(column, path))?;
+        items.push(Item {
+            benchmark: benchmark.name.clone(),
+            id: row.number.to_string(),
+            question: row.required_text(&benchmark.question, path)?,
+            solution,
+        });
     }
-    funnel.push(FunnelStep {
-        rule: "policy".to_owned(),
-        dropped: traces.len() - selected.len(),
-        remaining: selected.len(),
-    });
-    let curated: Vec<CuratedTrace> =
-        selected.iter().map(|row| curated_trace(judged[*row].prompt, &traces[*row])).collect();
-    write_records(&out.join("curated/part-00000.parquet"), &curated)?;
-    Ok(Curation { total: traces.len(), selected: selected.len(), funnel })
+    Ok(items)
 }
 
-/// A verdict with the prompt it belongs to.
-struct Judged<'a> {
-    verdict: Verdict,
-    prompt: &'a Prompt,
-    sample: u32,
+/// What is judged, and where what was judged before may be found.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The prompts.
+    pub prompts: &'a [Prompt],
+    /// The folder of traces.
+    pub traces: &'a Path,
+    /// The items of the benchmarks.
+    pub items: Vec<Item>,
+    /// Names everything that the judging of single traces depends on: what has another name was judged by other rules.
+    pub key: &'a str,
+    /// Folders of other runs in which traces may have been judged under that name.
+    pub earlier: &'a [PathBuf],
 }
 
-fn judge<'a>(prompts: &HashMap<&str, &'a Prompt>, traces: &[Trace]) -> Result<Vec<Judged<'a>>> {
-    let mut texts = HashSet::with_capacity(traces.len());
-    traces
-        .iter()
-        .map(|trace| {
-            let prompt = *prompts.get(trace.prompt_id.as_str()).ok_or_else(|| {
-                Error::invalid(
-                    format!("trace {}", trace.id),
-                    format!("it answers prompt {}, which is not among the prompts", trace.prompt_id),
-                    "curate traces together with the prompts they were collected for",
-                )
-            })?;
-            let duplicate = !texts.insert((&trace.prompt_id, blake3::hash(trace.text().as_bytes())));
-            Ok(Judged { verdict: verdict(prompt, trace, duplicate), prompt, sample: trace.sample })
-        })
-        .collect()
+/// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
+/// are selected, both under `out`. `rules-KEY/` holds what is known of single traces, for runs with another policy.
+pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curation> {
+    let Inputs { prompts, traces, items, key, earlier } = inputs;
+    let parts = parts(traces)?;
+    if parts.is_empty() {
+        return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
+    }
+    let prompt_clusters = prompt_clusters(prompts, config.near_prompts)?;
+    let index = config.contamination.as_ref().map(|c| Index::new(c.preset, items));
+    let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces);
+    let rules = Rules::new(key, out, earlier);
+    let judged = judge_all(&judge, &parts, &rules)?;
+    let load = |rows: &[u32]| shingle_sets(&parts, rows, config.near_traces);
+    let found = clusters(&judged.sketches, SHINGLE_BYTES, load)?;
+    write_verdicts(prompts, &parts, &rules, &judged, &found, out)?;
+
+    let curation = Box::pin(select::select(out, config)).await?;
+    write_curated(prompts, &parts, &curation.rows, out)?;
+    Ok(curation.summary)
 }
 
-fn verdict(prompt: &Prompt, trace: &Trace, duplicate: bool) -> Verdict {
-    let well_formed = is_well_formed(trace);
-    let verification = prompt.answer.as_deref().map(|gold| verify(gold, &trace.answer));
-    let (extracted, correct) = match verification {
-        Some(verification) => (verification.extracted, Some(verification.correct)),
-        None => (None, None),
+/// Where judged parts are.
+struct Rules {
+    /// This run's folder first.
+    folders: Vec<PathBuf>,
+}
+
+impl Rules {
+    fn new(key: &str, out: &Path, earlier: &[PathBuf]) -> Self {
+        let name = format!("rules-{key}");
+        Self { folders: std::iter::once(out).chain(earlier.iter().map(PathBuf::as_path)).map(|dir| dir.join(&name)).collect() }
+    }
+
+    /// A part's file: where it is, or else where it is to be.
+    fn path(&self, number: usize) -> PathBuf {
+        let name = format!("part-{number:05}.parquet");
+        let mut paths = self.folders.iter().map(|folder| folder.join(&name));
+        paths.clone().find(|path| path.exists()).or_else(|| paths.next()).unwrap_or_default()
+    }
+}
+
+/// Some rows of a file of traces.
+struct Part {
+    path: PathBuf,
+    /// The first row in the file.
+    from: usize,
+    rows: usize,
+    /// The first row among all traces.
+    first: usize,
+}
+
+fn parts(folder: &Path) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for path in parquet_files(folder)? {
+        let count = row_count(&path)?;
+        for from in (0..count).step_by(PART_ROWS) {
+            let rows = PART_ROWS.min(count - from);
+            parts.push(Part { path: path.clone(), from, rows, first });
+            first += rows;
+        }
+    }
+    Ok(parts)
+}
+
+impl Part {
+    fn all(&self) -> Vec<usize> {
+        (self.from..self.from + self.rows).collect()
+    }
+
+    fn end(&self) -> usize {
+        self.first + self.rows
+    }
+}
+
+fn part_path(out: &Path, folder: &str, number: usize) -> PathBuf {
+    out.join(folder).join(format!("part-{number:05}.parquet"))
+}
+
+/// For each prompt the first one that is nearly equal to it.
+fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
+    let mut sketches = Sketches::new(near);
+    let mut sketcher = Sketcher::new(near);
+    for prompt in prompts {
+        let mut bands = Vec::with_capacity(near.bands);
+        let (digest, shingles) = sketcher.sketch(&prompt.question, &mut bands);
+        sketches.push(digest, &bands, shingles, 0);
+    }
+    let load = |rows: &[u32]| {
+        Ok(rows.par_iter().map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question)).collect())
     };
-    Verdict {
-        trace_id: trace.id.clone(),
-        prompt_id: trace.prompt_id.clone(),
-        well_formed,
-        // Imported traces do not say why they ended; one that is whole counts as finished.
-        finished: match trace.finish_reason {
-            FinishReason::Stop => true,
-            FinishReason::Unknown => well_formed,
-            FinishReason::Length | FinishReason::Other => false,
-        },
-        extracted: extracted.map(|answer| answer.chars().take(MOST_EXTRACTED_CHARS).collect()),
-        correct,
-        duplicate,
-        thinking_chars: trace.thinking.as_deref().map_or(0, |t| t.chars().count() as u32),
+    Ok(clusters(&sketches, SHINGLE_BYTES, load)?.first)
+}
+
+/// What is kept of all traces.
+struct AllJudged {
+    sketches: Sketches,
+    /// For each trace: its prompt's cluster, a hash of its final answer, and whether that is right.
+    answers: Vec<(u32, Option<u64>, Option<bool>)>,
+}
+
+/// Judges part by part; parts that were judged before a kill, or in an earlier run, are read back.
+fn judge_all(judge: &Judge, parts: &[Part], rules: &Rules) -> Result<AllJudged> {
+    let mut all = AllJudged { sketches: Sketches::new(judge.near()), answers: Vec::new() };
+    for (number, part) in parts.iter().enumerate() {
+        let path = rules.path(number);
+        let judged: Vec<Judged> = if path.exists() {
+            read_records(&path)?
+        } else {
+            let traces: Vec<Trace> = read_rows_at(&part.path, &part.all())?;
+            let judged = judge.judge(&traces, part.first)?;
+            write_records(&path, &judged)?;
+            judged
+        };
+        for row in &judged {
+            let cluster = judge.cluster_of(&row.verdict.prompt_id)?;
+            all.sketches.push(row.digest(), &row.bands, row.shingles as usize, cluster);
+            let answer = row.verdict.extracted.as_ref().map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+            all.answers.push((cluster, answer, row.verdict.correct));
+        }
     }
+    Ok(all)
 }
 
-/// One complete, non-empty thinking block, a non-empty answer, and no tag left over in either.
-fn is_well_formed(trace: &Trace) -> bool {
-    let whole = |text: &str| !text.trim().is_empty() && !text.contains("<think>") && !text.contains("</think>");
-    trace.thinking.as_deref().is_some_and(whole) && whole(&trace.answer)
+/// The sets of shingles of some traces, read again.
+fn shingle_sets(parts: &[Part], rows: &[u32], near: Near) -> Result<Vec<Vec<u32>>> {
+    let mut sets = Vec::with_capacity(rows.len());
+    for (part, wanted) in by_part(parts, rows) {
+        let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
+        let found: Vec<Vec<u32>> =
+            traces.par_iter().map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace))).collect();
+        sets.extend(found);
+    }
+    Ok(sets)
 }
 
-/// What the policy sees of a trace.
-#[derive(Serialize, Deserialize)]
-struct NarrowRow {
-    row: u64,
-    trace_id: String,
-    prompt_id: String,
-    well_formed: bool,
-    finished: bool,
-    extracted: Option<String>,
-    correct: Option<bool>,
-    duplicate: bool,
-    thinking_chars: u32,
-    domain: String,
-    kind: String,
-    source: String,
-    sample: u32,
+/// Rows of all traces, in order, as rows of the files they are in.
+fn by_part<'a>(parts: &'a [Part], mut rows: &[u32]) -> Vec<(&'a Part, Vec<usize>)> {
+    let mut found = Vec::new();
+    for part in parts {
+        let count = rows.partition_point(|row| (*row as usize) < part.end());
+        let (here, after) = rows.split_at(count);
+        rows = after;
+        if !here.is_empty() {
+            found.push((part, here.iter().map(|row| *row as usize - part.first + part.from).collect()));
+        }
+    }
+    found
 }
 
-fn narrow_table(judged: &[Judged]) -> Result<RecordBatch> {
-    let rows: Vec<NarrowRow> = judged
-        .iter()
-        .zip(0..)
-        .map(|(judged, row)| {
-            let Judged { verdict, prompt, sample } = judged;
-            NarrowRow {
-                row,
-                trace_id: verdict.trace_id.clone(),
-                prompt_id: verdict.prompt_id.clone(),
-                well_formed: verdict.well_formed,
-                finished: verdict.finished,
-                extracted: verdict.extracted.clone(),
-                correct: verdict.correct,
-                duplicate: verdict.duplicate,
-                thinking_chars: verdict.thinking_chars,
-                domain: prompt.domain.clone(),
-                kind: prompt.kind.clone(),
-                source: prompt.source.clone(),
-                sample: *sample,
+/// What the samples of a prompt have in common.
+#[derive(Default)]
+struct Samples {
+    count: u32,
+    right: u32,
+    judged: u32,
+    /// How many samples have each answer, in the order of the answers' first samples.
+    answers: Vec<(u64, u32)>,
+}
+
+impl Samples {
+    fn of_all(answers: &[(u32, Option<u64>, Option<bool>)]) -> HashMap<u32, Self> {
+        let mut all: HashMap<u32, Self> = HashMap::new();
+        for (cluster, answer, correct) in answers {
+            let samples = all.entry(*cluster).or_default();
+            samples.count += 1;
+            samples.judged += u32::from(correct.is_some());
+            samples.right += u32::from(*correct == Some(true));
+            if let Some(answer) = answer {
+                match samples.answers.iter_mut().find(|(known, _)| known == answer) {
+                    Some((_, count)) => *count += 1,
+                    None => samples.answers.push((*answer, 1)),
+                }
             }
-        })
-        .collect();
-    serde_arrow::to_record_batch(&fields_of::<NarrowRow>()?, &rows)
-        .map_err(|e| Error::engine("making the table of verdicts", e))
-}
-
-/// The rows where the policy is true, in order.
-async fn select(judged: &[Judged<'_>], policy: &str) -> Result<Vec<usize>> {
-    let table = narrow_table(judged)?;
-    let columns = table.schema().fields().iter().skip(1).map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
-    let refused = |e: DataFusionError| {
-        Error::invalid(
-            "curate.policy",
-            format!("{policy:?} cannot be used: {}", e.strip_backtrace()),
-            format!("write one SQL predicate over these columns: {columns}"),
-        )
-    };
-    let context = SessionContext::new();
-    let frame = context.read_batch(table).map_err(refused)?;
-    let predicate = context.parse_sql_expr(policy, frame.schema()).map_err(refused)?;
-    let batches = frame
-        .filter(predicate)
-        .and_then(|frame| frame.select(vec![col("\"row\"")]))
-        .map_err(refused)?
-        .collect()
-        .await
-        .map_err(refused)?;
-    let mut rows: Vec<usize> = batches
-        .iter()
-        .flat_map(|batch| batch.column(0).as_primitive::<UInt64Type>().values().iter().map(|row| *row as usize))
-        .collect();
-    rows.sort_unstable();
-    Ok(rows)
-}
-
-fn funnel(verdicts: &[Verdict]) -> Vec<FunnelStep> {
-    let mut passing: Vec<&Verdict> = verdicts.iter().collect();
-    RULES
-        .iter()
-        .map(|(rule, passes)| {
-            passing.retain(|verdict| passes(verdict));
-            let dropped = verdicts.iter().filter(|verdict| !passes(verdict)).count();
-            FunnelStep { rule: (*rule).to_owned(), dropped, remaining: passing.len() }
-        })
-        .collect()
-}
-
-fn nothing_selected(policy: &str, verdicts: &[Verdict], funnel: &[FunnelStep]) -> Error {
-    let mut problem = format!("{policy:?} selects none of {} traces. On its own, ", verdicts.len());
-    for step in funnel {
-        let _ = write!(problem, "{} drops {}, ", step.rule, step.dropped);
+        }
+        all
     }
-    let unknown = verdicts.iter().filter(|v| v.correct.is_none()).count();
-    let _ = write!(problem, "and {unknown} have no gold answer, so that `correct` is unknown");
-    Error::invalid("curate.policy", problem, "loosen the policy or look into the verdicts table")
+
+    /// Whether an answer is that of most samples: of more than half of those that have one.
+    fn is_majority(&self, answer: u64) -> bool {
+        let all: u32 = self.answers.iter().map(|(_, count)| count).sum();
+        self.answers.iter().any(|(known, count)| *known == answer && 2 * count > all)
+    }
+}
+
+/// Completes the verdicts with what only all traces together show.
+fn write_verdicts(
+    prompts: &[Prompt],
+    parts: &[Part],
+    rules: &Rules,
+    all: &AllJudged,
+    found: &Clusters,
+    out: &Path,
+) -> Result<()> {
+    let samples = Samples::of_all(&all.answers);
+    // The first traces of clusters, for their names.
+    let mut names: HashMap<u32, String> = HashMap::new();
+    for (number, part) in parts.iter().enumerate() {
+        let judged: Vec<Judged> = read_records(&rules.path(number))?;
+        let mut verdicts: Vec<Verdict> = judged.into_iter().map(|judged| judged.verdict).collect();
+        for (verdict, row) in verdicts.iter_mut().zip(part.first as u32..) {
+            let (cluster, answer, _) = all.answers[row as usize];
+            let of_prompt = &samples[&cluster];
+            let first = found.first[row as usize];
+            if first == row {
+                names.insert(row, verdict.trace_id.clone());
+            }
+            verdict.duplicate = found.exact[row as usize];
+            verdict.near_duplicate = first != row && !verdict.duplicate;
+            verdict.cluster.clone_from(&names[&first]);
+            verdict.prompt_cluster.clone_from(&prompts[cluster as usize].id);
+            verdict.samples = of_prompt.count;
+            verdict.pass_rate =
+                (of_prompt.judged > 0).then(|| f64::from(of_prompt.right) / f64::from(of_prompt.judged));
+            verdict.consensus =
+                if of_prompt.count > 1 { answer.map(|answer| of_prompt.is_majority(answer)) } else { None };
+        }
+        write_records(&part_path(out, "verdicts", number), &verdicts)?;
+    }
+    Ok(())
+}
+
+/// Writes the selected traces in the Hub's chat schema.
+fn write_curated(prompts: &[Prompt], parts: &[Part], rows: &[u32], out: &Path) -> Result<()> {
+    let prompts: HashMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
+    for (number, (part, wanted)) in by_part(parts, rows).into_iter().enumerate() {
+        let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
+        let curated: Vec<CuratedTrace> =
+            traces.iter().filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace))).collect();
+        write_records(&part_path(out, "curated", number), &curated)?;
+    }
+    Ok(())
 }
 
 fn curated_trace(prompt: &Prompt, trace: &Trace) -> CuratedTrace {
@@ -247,162 +391,4 @@ fn curated_trace(prompt: &Prompt, trace: &Trace) -> CuratedTrace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parquet_file::read_folder;
-
-    fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
-        Trace {
-            id: format!("{}-{sample}", prompt.id),
-            prompt_id: prompt.id.clone(),
-            sample,
-            thinking: thinking.map(Into::into),
-            answer: answer.into(),
-            finish_reason: finish,
-            prompt_tokens: None,
-            completion_tokens: Some(40 + sample),
-            teacher: "t".into(),
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            seed: None,
-        }
-    }
-
-    fn run() -> (Vec<Prompt>, Vec<Trace>) {
-        use FinishReason::{Length, Stop, Unknown};
-        let sum = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
-        let essay = Prompt::new("writing", "essay", "Write.", None, "s");
-        let traces = vec![
-            trace(&sum, 0, Some("two and two"), "\\boxed{4}", Stop),
-            trace(&sum, 1, Some("two and two"), "\\boxed{4}", Stop),
-            trace(&sum, 2, Some("hm"), "\\boxed{5}", Stop),
-            trace(&sum, 3, None, "\\boxed{4}", Stop),
-            trace(&sum, 4, Some("on and on"), "so 4", Length),
-            trace(&essay, 0, Some("plan"), "Once.", Unknown),
-            trace(&essay, 1, None, "Once.", Unknown),
-            // The same text as an answer to another question is no duplicate.
-            trace(&essay, 2, Some("two and two"), "\\boxed{4}", Stop),
-        ];
-        (vec![sum, essay], traces)
-    }
-
-    async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<CuratedTrace>) {
-        let (prompts, traces) = run();
-        let dir = tempfile::tempdir().unwrap();
-        let curation = curate(&prompts, &traces, policy, dir.path()).await;
-        let verdicts = read_folder(&dir.path().join("verdicts")).unwrap_or_default();
-        let curated = read_folder(&dir.path().join("curated")).unwrap_or_default();
-        (curation, verdicts, curated)
-    }
-
-    #[tokio::test]
-    async fn rules_annotate_and_the_policy_selects() {
-        let policy = "well_formed AND finished AND correct IS NOT FALSE AND NOT duplicate";
-        let (curation, verdicts, curated) = curate_run(policy).await;
-        let (prompts, traces) = run();
-        let of = |read: fn(&Verdict) -> bool| verdicts.iter().map(|v| u8::from(read(v))).collect::<Vec<_>>();
-        assert_eq!(of(|v| v.well_formed), [1, 1, 1, 0, 1, 1, 0, 1]);
-        assert_eq!(of(|v| v.finished), [1, 1, 1, 1, 0, 1, 0, 1]);
-        assert_eq!(of(|v| v.duplicate), [0, 1, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(of(|v| v.correct == Some(true)), [1, 1, 0, 1, 1, 0, 0, 0]);
-        assert_eq!(of(|v| v.correct.is_none()), [0, 0, 0, 0, 0, 1, 1, 1]);
-        assert_eq!(verdicts[2].extracted.as_deref(), Some("5"));
-        assert_eq!((verdicts[0].thinking_chars, verdicts[3].thinking_chars), (11, 0));
-
-        let step = |rule: &str, dropped, remaining| FunnelStep { rule: rule.into(), dropped, remaining };
-        assert_eq!(
-            curation.unwrap(),
-            Curation {
-                total: 8,
-                selected: 3,
-                funnel: vec![
-                    step("well_formed", 2, 6),
-                    step("finished", 2, 5),
-                    step("correct", 1, 4),
-                    step("NOT duplicate", 1, 3),
-                    step("policy", 5, 3),
-                ],
-            }
-        );
-        let ids: Vec<&str> = curated.iter().map(|c| c.trace_id.as_str()).collect();
-        assert_eq!(ids, [&traces[0].id, &traces[5].id, &traces[7].id]);
-        assert_eq!(
-            curated[0],
-            CuratedTrace {
-                trace_id: traces[0].id.clone(),
-                prompt_id: prompts[0].id.clone(),
-                domain: "maths".into(),
-                kind: "sum".into(),
-                source: "s".into(),
-                gold: Some("4".into()),
-                messages: vec![Message::user("2+2?"), Message::assistant(traces[0].text())],
-                num_tokens: Some(40),
-            }
-        );
-    }
-
-    #[tokio::test]
-    async fn a_policy_sees_verdicts_and_prompt_columns_and_unknown_is_not_true() {
-        for (policy, expected) in [
-            ("correct", vec![0, 1, 3, 4]),
-            ("domain = 'writing' AND sample < 2", vec![5, 6]),
-            ("correct IS NULL OR thinking_chars BETWEEN 1 AND 2", vec![2, 5, 6, 7]),
-            ("kind IN ('sum') AND source = 's' AND extracted = '5'", vec![2]),
-            ("true", (0..8).collect()),
-        ] {
-            let (curation, _, curated) = curate_run(policy).await;
-            let (_, traces) = run();
-            let ids: Vec<&str> = curated.iter().map(|c| c.trace_id.as_str()).collect();
-            assert_eq!(ids, expected.iter().map(|row: &usize| &traces[*row].id).collect::<Vec<_>>(), "{policy}");
-            assert_eq!(curation.unwrap().selected, expected.len());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_policy_that_cannot_be_used_is_refused_with_the_columns() {
-        for wrong in ["well_formed AND", "finnished", "sample", "true; DROP TABLE x", "SELECT 1", "", "nope(correct)"] {
-            let (curation, verdicts, curated) = curate_run(wrong).await;
-            let message = curation.unwrap_err().to_string();
-            assert!(message.starts_with("curate.policy") && message.contains("well_formed, finished"), "{message}");
-            assert!(message.contains("domain, kind, source, sample"), "{message}");
-            assert_eq!((verdicts.len(), curated.len()), (8, 0), "verdicts are there for a second try");
-        }
-    }
-
-    #[tokio::test]
-    async fn selecting_nothing_says_which_rule_drops_how_many() {
-        let (curation, verdicts, curated) = curate_run("correct AND domain = 'writing'").await;
-        let message = curation.unwrap_err().to_string();
-        for part in ["none of 8", "well_formed drops 2", "finished drops 2", "correct drops 1", "NOT duplicate drops 1"]
-        {
-            assert!(message.contains(part), "{part}: {message}");
-        }
-        assert!(message.contains("3 have no gold answer"), "{message}");
-        assert_eq!((verdicts.len(), curated.len()), (8, 0));
-    }
-
-    #[tokio::test]
-    async fn a_trace_without_its_prompt_is_refused() {
-        let (prompts, traces) = run();
-        let dir = tempfile::tempdir().unwrap();
-        let message = curate(&prompts[1..], &traces, "true", dir.path()).await.unwrap_err().to_string();
-        assert!(message.contains(&traces[0].id) && message.contains(&prompts[0].id), "{message}");
-    }
-
-    #[test]
-    fn leftover_tags_and_blanks_are_not_well_formed() {
-        let (prompts, _) = run();
-        for (thinking, answer, expected) in [
-            (Some("x"), "y", true),
-            (Some(" \n"), "y", false),
-            (Some("x"), " ", false),
-            (Some("x <think> y"), "z", false),
-            (Some("x"), "y </think> z", false),
-            (None, "<think> x", false),
-        ] {
-            let trace = trace(&prompts[0], 0, thinking, answer, FinishReason::Stop);
-            assert_eq!(is_well_formed(&trace), expected, "{thinking:?} {answer:?}");
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,9 @@
 
 pub mod artifact;
 pub mod chat;
+pub mod contamination;
 pub mod curate;
+pub mod duplicates;
 mod error;
 pub mod fidelity;
 pub mod import;
@@ -14,10 +16,12 @@ pub mod problems;
 pub mod prompts;
 pub mod record;
 mod rows;
+pub mod signals;
 pub mod sql;
 pub mod template;
 pub mod think;
 pub mod tokenizer;
 pub mod verify;
+mod words;
 
 pub use error::{Error, Result};

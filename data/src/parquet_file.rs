@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelector};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
@@ -49,14 +49,50 @@ pub fn write_records<T: Serialize + DeserializeOwned>(path: &Path, records: &[T]
 
 /// Reads all records of one Parquet file.
 pub fn read_records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    records(path, read_batches(path)?)
+}
+
+fn records<T: DeserializeOwned>(path: &Path, batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<Vec<T>> {
     let mut records = Vec::new();
-    for batch in read_batches(path)? {
+    for batch in batches {
         let rows: Vec<T> = serde_arrow::from_record_batch(&batch?).map_err(|e| {
             Error::malformed(path, format!("rows do not have the expected columns: {e}"), "is this file of this stage?")
         })?;
         records.extend(rows);
     }
     Ok(records)
+}
+
+/// The number of rows of a Parquet file, from its footer.
+pub fn row_count(path: &Path) -> Result<usize> {
+    Ok(usize::try_from(reader(path)?.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+/// Reads some rows of a Parquet file, whose numbers ascend. Pages without any of them are not decoded.
+pub fn read_rows_at<T: DeserializeOwned>(path: &Path, rows: &[usize]) -> Result<Vec<T>> {
+    let mut selectors: Vec<RowSelector> = Vec::new();
+    let mut next = 0;
+    for run in rows.chunk_by(|a, b| a + 1 == *b) {
+        let first = run.first().copied().unwrap_or(next);
+        if first > next {
+            selectors.push(RowSelector::skip(first - next));
+        }
+        selectors.push(RowSelector::select(run.len()));
+        next = first + run.len();
+    }
+    let batches = reader(path)?
+        .with_batch_size(ROW_GROUP_ROWS)
+        .with_row_selection(selectors.into())
+        .build()
+        .map_err(|e| Error::engine(format!("reading {}", path.display()), e))?;
+    records(path, batches.map(|batch| batch.map_err(|e| Error::engine(format!("reading {}", path.display()), e))))
+}
+
+fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| {
+        Error::malformed(path, format!("not a readable Parquet file: {e}"), "was it cut short while being copied?")
+    })
 }
 
 /// Reads all records of the Parquet files in a folder, in the order of their names.
@@ -84,15 +120,10 @@ pub fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Streams the record batches of a Parquet file.
 pub fn read_batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    let not_parquet = |e: &dyn std::fmt::Display| {
-        Error::malformed(path, format!("not a readable Parquet file: {e}"), "was it cut short while being copied?")
-    };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(ROW_GROUP_ROWS).build())
-        .map_err(|e| not_parquet(&e))?;
+    let failed = |e: &dyn std::fmt::Display, path: &Path| Error::engine(format!("reading {}", path.display()), e);
+    let reader = reader(path)?.with_batch_size(ROW_GROUP_ROWS).build().map_err(|e| failed(&e, path))?;
     let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|e| Error::engine(format!("reading {}", path.display()), e))))
+    Ok(reader.map(move |batch| batch.map_err(|e| failed(&e, &path))))
 }
 
 #[cfg(test)]
@@ -124,6 +155,11 @@ mod tests {
         let traces: Vec<Trace> = (0..5000).map(trace).collect();
         write_records(&dir.path().join("a.parquet"), &traces[..3000]).unwrap();
         write_records(&dir.path().join("b.parquet"), &traces[3000..]).unwrap();
+        let some = [0, 1, 2, 700, 2047, 2048, 2999];
+        let found: Vec<Trace> = read_rows_at(&dir.path().join("a.parquet"), &some).unwrap();
+        assert_eq!(found, some.map(|row| traces[row].clone()));
+        assert_eq!(read_rows_at::<Trace>(&dir.path().join("a.parquet"), &[]).unwrap(), []);
+        assert_eq!(row_count(&dir.path().join("a.parquet")).unwrap(), 3000);
         assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), traces);
 
         let curated = vec![CuratedTrace {

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::signals::Ending;
+
 /// A problem put to a teacher or to a student.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
@@ -123,25 +125,90 @@ pub fn trace_id(prompt_id: &str, teacher: &str, instruction: &str, sampling: Sam
     short_hash(key.as_bytes())
 }
 
-/// What the rules found out about one trace: one narrow column a rule. A rule annotates, it never deletes.
+/// What the rules found out about one trace: one narrow column a rule. A rule annotates, it never deletes. Shares are
+/// between 0 and 1; the text signals are described at [`Signals`](crate::signals::Signals).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
+    /// Which of all traces, from 0.
+    pub row: u64,
     /// The [`Trace::id`].
     pub trace_id: String,
     /// The [`Prompt::id`].
     pub prompt_id: String,
+    /// The prompt's domain.
+    pub domain: String,
+    /// The prompt's kind.
+    pub kind: String,
+    /// The prompt's source.
+    pub source: String,
+    /// Which of the samples of its prompt.
+    pub sample: u32,
+    /// Tokens the teacher wrote, where known.
+    pub tokens: Option<u32>,
+    /// Characters of thinking.
+    pub thinking_chars: u32,
     /// One complete, non-empty thinking block and a non-empty answer after it.
     pub well_formed: bool,
     /// The teacher came to its own end.
     pub finished: bool,
+    /// How the answer ends.
+    pub ending: Ending,
+    /// The teacher used as many tokens as it was allowed.
+    pub at_limit: bool,
     /// The final answer as found in the text.
     pub extracted: Option<String>,
     /// Whether it equals the gold answer; `None` where there is no gold answer.
     pub correct: Option<bool>,
-    /// An earlier trace of the same prompt has the same text.
+    /// An earlier trace of the same prompt says the same, apart from case, spaces and markup.
     pub duplicate: bool,
-    /// Characters of thinking.
-    pub thinking_chars: u32,
+    /// An earlier trace of the same prompt is nearly the same.
+    pub near_duplicate: bool,
+    /// The first trace of those that are the same or nearly so.
+    pub cluster: String,
+    /// The first prompt of those that are the same or nearly so.
+    pub prompt_cluster: String,
+    /// Samples of its prompt.
+    pub samples: u32,
+    /// Share of those that are right, where there is a gold answer: how hard the prompt is for the teacher.
+    pub pass_rate: Option<f64>,
+    /// More than half of the samples with an answer have this one; `None` for a single sample or none.
+    pub consensus: Option<bool>,
+    /// Characters of a loop at the end.
+    pub loop_chars: u32,
+    /// How often the most frequent 20 words occur.
+    pub most_repeated_20gram: u32,
+    /// Share of sequences of 20 words that are different.
+    pub distinct_20grams: f32,
+    /// Share of lines that occurred before.
+    pub duplicate_lines: f32,
+    /// Bytes by compressed bytes.
+    pub compression: f32,
+    /// Language of the thinking's prose.
+    pub language: Option<String>,
+    /// Share of letters in another script than most.
+    pub foreign_script: f32,
+    /// Share of longer paragraphs in another language than most.
+    pub foreign_paragraphs: f32,
+    /// Characters of the longest paragraph.
+    pub longest_paragraph: u32,
+    /// Code blocks in the thinking.
+    pub code_blocks: u32,
+    /// It names a model or maker as itself.
+    pub identity: bool,
+    /// The answer is a refusal.
+    pub refusal: bool,
+    /// It speaks of a solution it was given.
+    pub leak: bool,
+    /// Kinds of personal data and secrets.
+    pub secrets: Option<String>,
+    /// The benchmark that it shows an item of.
+    pub contaminated: Option<String>,
+    /// The item.
+    pub contamination_item: Option<String>,
+    /// By which rule.
+    pub contamination_rule: Option<String>,
+    /// By which words.
+    pub contamination_evidence: Option<String>,
 }
 
 /// One chat message.

@@ -74,7 +74,7 @@ async fn register(context: &SessionContext, name: &str, path: &Path) -> Result<(
 }
 
 /// The path as a URL, so that no character in it is taken for a pattern.
-fn location(path: &Path) -> Result<String> {
+pub(crate) fn location(path: &Path) -> Result<String> {
     let absolute = std::path::absolute(path).map_err(|e| Error::io("find", path, e))?;
     let mut url = "file://".to_owned();
     for byte in absolute.to_string_lossy().bytes() {

@@ -88,7 +88,9 @@ impl Plan {
             TraceSource::Teacher(_) | TraceSource::Worked(_) => {}
         }
         let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
-        let curate = stage("curate", 1, json_of(&recipe.curate)?, vec![from(&prompts), from(&collect)]);
+        let mut inputs = vec![from(&prompts), from(&collect)];
+        inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
+        let curate = stage("curate", 2, json_of(&recipe.curate)?, inputs);
 
         let mut inputs = vec![from(&curate)];
         if let Base::Folder { input, .. } = &recipe.student.base {

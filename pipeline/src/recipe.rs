@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use data::curate::{Benchmark, CurateConfig};
 use data::import::TraceMapping;
 use data::pack::TooLong;
 use data::problems::ProblemSpec;
@@ -30,7 +31,7 @@ pub(crate) struct Recipe {
     /// Where their traces come from.
     pub collect: TraceSource,
     /// Which traces to keep.
-    pub curate: Curate,
+    pub curate: CurateConfig,
     /// What the student starts from.
     pub student: Student,
     /// How traces become token rows.
@@ -107,14 +108,6 @@ pub(crate) struct TraceFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Worked {}
-
-/// Which traces to keep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Curate {
-    /// A SQL condition over the verdict columns.
-    pub policy: String,
-}
 
 /// What the student starts from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -207,6 +200,7 @@ impl Recipe {
                 return Err("evaluate.accuracy.teacher is true, but [collect] names no teacher".into());
             }
         }
+        self.curate.check()?;
         positive("pack.sequence_length", self.pack.sequence_length)?;
         self.train.check(self.pack.held_out).map_err(|error| error.to_string())?;
         if self.train.lora.is_some() && !matches!(self.student.base, Base::Folder { .. }) {
@@ -235,6 +229,11 @@ impl Recipe {
         Ok(())
     }
 
+    /// The benchmarks that must not be trained on.
+    pub(crate) fn benchmarks(&self) -> impl Iterator<Item = &Benchmark> {
+        self.curate.contamination.iter().flat_map(|contamination| &contamination.benchmarks)
+    }
+
     /// Names of the inputs the recipe needs.
     pub(crate) fn inputs(&self) -> Vec<&str> {
         let mut names = Vec::new();
@@ -247,6 +246,7 @@ impl Recipe {
         if let TraceSource::Import(file) = &self.collect {
             names.push(&file.input);
         }
+        names.extend(self.benchmarks().map(|benchmark| benchmark.input.as_str()));
         if let Base::Folder { input, .. } = &self.student.base {
             names.push(input);
         }

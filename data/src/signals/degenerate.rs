@@ -42,7 +42,7 @@ impl Hasher for Same {
     }
 }
 
-pub(super) type Counts = HashMap<u64, u32, BuildHasherDefault<Same>>;
+type Counts = HashMap<u64, u32, BuildHasherDefault<Same>>;
 
 /// Length in characters of the longest suffix that is one piece (of up to 1,000 bytes) at least 4 times over; 0 if there
 /// is none. Read backwards, a suffix is a prefix, and the prefix function gives every prefix's smallest period (Knuth,

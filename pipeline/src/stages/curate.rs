@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use data::artifact::Artifact;
-use data::curate::Curation;
+use data::artifact::{Artifact, fingerprint};
+use data::curate::{Curation, FunnelStep, Inputs, benchmark_items, curate};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::collect::{Traces, traces};
+use super::collect::{Traces, earlier};
 use super::prompts::{Prompts, prompts};
 use super::{number, realize, summary};
 use crate::console::say;
@@ -27,18 +27,39 @@ pub(crate) fn stage(
 ) -> std::result::Result<Artifact<Curated>, Halt> {
     let describe = |s: &Value| format!("{} of {} traces selected", number(s, "selected"), number(s, "total"));
     realize(run, &run.plan.curate, describe, |dir| {
-        let (prompts, traces) = (prompts(&prompts_in.dir)?, traces(&traces_in.dir)?);
-        let policy = &run.recipe.curate.policy;
-        let curation = run.runtime.block_on(data::curate::curate(&prompts, &traces, policy, dir))?;
+        let prompts = prompts(&prompts_in.dir)?;
+        let mut items = Vec::new();
+        for benchmark in run.recipe.benchmarks() {
+            items.extend(benchmark_items(benchmark, run.options.input(&benchmark.input)?)?);
+        }
+        let config = &run.recipe.curate;
+        // Another policy judges nothing again.
+        let spec = json!({"near_traces": summary(&config.near_traces)?, "contamination": summary(&config.contamination)?});
+        let stage = &run.plan.curate;
+        let key = fingerprint("rules", stage.version, &spec, &stage.inputs);
+        let inputs = Inputs {
+            prompts: &prompts,
+            traces: &traces_in.dir.join("traces"),
+            items,
+            key: &key,
+            earlier: &earlier(run, dir, ""),
+        };
+        let curation = run.runtime.block_on(curate(inputs, config, dir))?;
         print_funnel(&curation);
         summary(&curation)
     })
 }
 
 fn print_funnel(curation: &Curation) {
-    say(&format!("    {:<14} {:>10} {:>10}", "rule", "would drop", "remaining"));
-    for step in &curation.funnel {
-        say(&format!("    {:<14} {:>10} {:>10}", step.rule, step.dropped, step.remaining));
+    let width = curation.funnel.iter().chain(&curation.others).map(|step| step.rule.chars().count()).max().unwrap_or(0);
+    let line = |rule: &str, dropped: &str, remaining: &str| say(&format!("    {rule:<width$} {dropped:>10} {remaining:>10}"));
+    line("rule", "would drop", "remaining");
+    for FunnelStep { rule, dropped, remaining } in &curation.funnel {
+        line(rule, &dropped.to_string(), &remaining.to_string());
+    }
+    // Of those that the policy leaves out, the ones that would make a difference.
+    for FunnelStep { rule, dropped, .. } in curation.others.iter().filter(|step| step.dropped > 0) {
+        line(rule, &dropped.to_string(), "not applied");
     }
 }
 

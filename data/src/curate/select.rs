@@ -1,0 +1,199 @@
+//! The policy over the table of verdicts, and what each of its terms drops.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::UInt64Type;
+use datafusion::common::config::Dialect;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{Expr, col};
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use futures::StreamExt;
+
+use super::{Curation, CurateConfig, FunnelStep};
+use crate::parquet_file::fields_of;
+use crate::record::Verdict;
+use crate::{Error, Result};
+
+/// Rules that most recipes have, for those that a policy leaves out.
+const COMMON: [&str; 14] = [
+    "well_formed",
+    "finished",
+    "ending = 'complete'",
+    "correct",
+    "NOT duplicate",
+    "NOT near_duplicate",
+    "loop_chars = 0",
+    "most_repeated_20gram <= 20",
+    "foreign_script < 0.1",
+    "code_blocks = 0",
+    "NOT identity",
+    "NOT refusal",
+    "NOT leak",
+    "contaminated IS NULL",
+];
+
+/// The rows that are kept, and how that came about.
+pub(super) struct Selection {
+    pub(super) rows: Vec<u32>,
+    pub(super) summary: Curation,
+}
+
+/// Runs the policy over `verdicts` in `out`.
+pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selection> {
+    let policy = config.policy.as_str();
+    let refused = |e: DataFusionError| {
+        let columns = fields_of::<Verdict>().map(|fields| {
+            fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
+        });
+        Error::invalid(
+            "curate.policy",
+            format!("{policy:?} cannot be used: {}", e.strip_backtrace()),
+            format!("write one SQL condition on these columns: {}", columns.unwrap_or_default()),
+        )
+    };
+    let frame = table(out).await.map_err(refused)?;
+    let parse = |sql: &str| context().parse_sql_expr(sql, frame.schema());
+    let terms = split_conjunction_owned(parse(policy).map_err(refused)?);
+    let names: Vec<String> = terms.iter().map(ToString::to_string).collect();
+    let known = |sql: &&str| parse(sql).is_ok_and(|expression| !terms.contains(&expression));
+    let others: Vec<&str> = COMMON.into_iter().filter(known).collect();
+
+    let mut columns = vec![col("row"), col("prompt_cluster")];
+    let common = others.iter().map(|sql| parse(sql)).collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
+    // A name of its own each: two terms may be the same.
+    let named = terms.iter().cloned().chain(common).enumerate().map(|(i, term): (usize, Expr)| term.alias(format!("c{i}")));
+    columns.extend(named);
+    let mut tally = Tally::new(terms.len(), others.len(), config.traces_per_prompt);
+    let mut batches = frame.select(columns).map_err(refused)?.execute_stream().await.map_err(refused)?;
+    while let Some(batch) = batches.next().await {
+        tally.add(&batch.map_err(refused)?).map_err(refused)?;
+    }
+    if tally.rows.is_empty() {
+        return Err(tally.nothing(policy, &names));
+    }
+    Ok(tally.finish(&names, &others))
+}
+
+fn context() -> SessionContext {
+    // One partition: rows come in order.
+    let mut config = SessionConfig::new().with_target_partitions(1);
+    config.options_mut().sql_parser.dialect = Dialect::DuckDB;
+    SessionContext::new_with_config(config)
+}
+
+async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
+    let folder = crate::sql::location(&out.join("verdicts")).map_err(|e| DataFusionError::External(Box::new(e)))?;
+    context().read_parquet(folder, ParquetReadOptions::default()).await
+}
+
+/// Counts as the verdicts come by.
+struct Tally {
+    terms: usize,
+    most_of_prompt: u32,
+    total: usize,
+    /// How many fail each term, the policy's and the others.
+    fail: Vec<usize>,
+    /// How many pass each of the policy's terms and those before it.
+    pass: Vec<usize>,
+    /// Kept so far of each prompt.
+    of_prompt: HashMap<String, u32>,
+    rows: Vec<u32>,
+    selected: usize,
+}
+
+impl Tally {
+    fn new(terms: usize, others: usize, most_of_prompt: u32) -> Self {
+        Self {
+            terms,
+            most_of_prompt,
+            total: 0,
+            fail: vec![0; terms + others],
+            pass: vec![0; terms],
+            of_prompt: HashMap::new(),
+            rows: Vec::new(),
+            selected: 0,
+        }
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> std::result::Result<(), DataFusionError> {
+        let rows = batch.column(0).as_primitive::<UInt64Type>();
+        let prompts = datafusion::arrow::compute::cast(batch.column(1), &datafusion::arrow::datatypes::DataType::Utf8)?;
+        let prompts = prompts.as_string::<i32>();
+        let holds = |term: usize, row: usize| -> std::result::Result<bool, DataFusionError> {
+            let column = batch.column(2 + term);
+            let values = column.as_boolean_opt().ok_or_else(|| {
+                DataFusionError::Plan(format!("each term must be true or false; one is a {}", column.data_type()))
+            })?;
+            // What is unknown is not true.
+            Ok(values.is_valid(row) && values.value(row))
+        };
+        for row in 0..batch.num_rows() {
+            self.total += 1;
+            let mut passing = true;
+            for term in 0..self.fail.len() {
+                let holds = holds(term, row)?;
+                self.fail[term] += usize::from(!holds);
+                if term < self.terms {
+                    passing &= holds;
+                    self.pass[term] += usize::from(passing);
+                }
+            }
+            if !passing {
+                continue;
+            }
+            self.selected += 1;
+            if self.most_of_prompt > 0 {
+                let kept = self.of_prompt.entry(prompts.value(row).to_owned()).or_default();
+                *kept += 1;
+                if *kept > self.most_of_prompt {
+                    continue;
+                }
+            }
+            self.rows.push(rows.value(row) as u32);
+        }
+        Ok(())
+    }
+
+    fn nothing(&self, policy: &str, names: &[String]) -> Error {
+        let mut problem = format!("{policy:?} selects none of {} traces.", self.total);
+        for (name, fail) in names.iter().zip(&self.fail) {
+            let _ = write!(problem, " On its own, {name} drops {fail}.");
+        }
+        Error::invalid("curate.policy", problem, "loosen the policy or look into the verdicts table")
+    }
+
+    fn finish(mut self, names: &[String], others: &[&str]) -> Selection {
+        let (own, common) = self.fail.split_at(self.terms);
+        let mut funnel: Vec<FunnelStep> = names
+            .iter()
+            .zip(own.iter().zip(&self.pass))
+            .map(|(name, (dropped, remaining))| FunnelStep {
+                rule: name.clone(),
+                dropped: *dropped,
+                remaining: *remaining,
+            })
+            .collect();
+        if self.most_of_prompt > 0 {
+            funnel.push(FunnelStep {
+                rule: format!("at most {} a prompt", self.most_of_prompt),
+                dropped: self.selected - self.rows.len(),
+                remaining: self.rows.len(),
+            });
+        }
+        let others = others.iter().zip(common).map(|(rule, dropped)| FunnelStep {
+            rule: (*rule).to_owned(),
+            dropped: *dropped,
+            remaining: self.total - dropped,
+        });
+        let others = others.collect();
+        // Rows come in order from one partition; nothing that follows depends on it silently.
+        self.rows.sort_unstable();
+        let selected = self.rows.len();
+        Selection { rows: self.rows, summary: Curation { total: self.total, selected, funnel, others } }
+    }
+}

@@ -1,0 +1,278 @@
+use super::*;
+use crate::parquet_file::read_folder;
+use crate::record::FinishReason;
+
+fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
+    Trace {
+        id: format!("{}-{sample}", prompt.id),
+        prompt_id: prompt.id.clone(),
+        sample,
+        thinking: thinking.map(Into::into),
+        answer: answer.into(),
+        finish_reason: finish,
+        prompt_tokens: None,
+        completion_tokens: Some(40 + sample),
+        teacher: "t".into(),
+        temperature: None,
+        top_p: None,
+        max_tokens: None,
+        seed: None,
+    }
+}
+
+fn run() -> (Vec<Prompt>, Vec<Trace>) {
+    use FinishReason::{Length, Stop, Unknown};
+    let sum = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
+    let essay = Prompt::new("writing", "essay", "Write.", None, "s");
+    let traces = vec![
+        trace(&sum, 0, Some("two and two"), "\\boxed{4}", Stop),
+        trace(&sum, 1, Some("two and two"), "\\boxed{4}", Stop),
+        trace(&sum, 2, Some("hm"), "\\boxed{5}", Stop),
+        trace(&sum, 3, None, "\\boxed{4}", Stop),
+        trace(&sum, 4, Some("on and on"), "so 4", Length),
+        trace(&essay, 0, Some("plan"), "Once.", Unknown),
+        trace(&essay, 1, None, "Once.", Unknown),
+        // The same text as an answer to another question is no duplicate.
+        trace(&essay, 2, Some("two and two"), "\\boxed{4}", Stop),
+    ];
+    (vec![sum, essay], traces)
+}
+
+fn config(policy: &str) -> CurateConfig {
+    let near = |threshold| Near { threshold, ..Near::OURS };
+    CurateConfig {
+        policy: policy.into(),
+        traces_per_prompt: 0,
+        near_prompts: near(0.8),
+        near_traces: near(0.9),
+        contamination: None,
+    }
+}
+
+/// Runs curation over traces written to two files.
+struct Folder {
+    dir: tempfile::TempDir,
+    prompts: Vec<Prompt>,
+}
+
+impl Folder {
+    fn new(prompts: Vec<Prompt>, traces: &[Trace]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = traces.split_at(traces.len() / 3);
+        write_records(&dir.path().join("traces/a.parquet"), a).unwrap();
+        write_records(&dir.path().join("traces/b.parquet"), b).unwrap();
+        Self { dir, prompts }
+    }
+
+    async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
+        let traces = self.dir.path().join("traces");
+        let earlier = [self.dir.path().join("out")];
+        let inputs = Inputs { prompts: &self.prompts, traces: &traces, items, key: "k", earlier: &earlier };
+        curate(inputs, config, &self.dir.path().join(out)).await
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        read_folder(&self.dir.path().join("out/verdicts")).unwrap_or_default()
+    }
+
+    fn curated(&self) -> Vec<CuratedTrace> {
+        read_folder(&self.dir.path().join("out/curated")).unwrap_or_default()
+    }
+}
+
+async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<CuratedTrace>) {
+    let (prompts, traces) = run();
+    let folder = Folder::new(prompts, &traces);
+    let curation = folder.curate(&config(policy), "out", Vec::new()).await;
+    (curation, folder.verdicts(), folder.curated())
+}
+
+#[tokio::test]
+async fn rules_annotate_and_the_policy_selects() {
+    let policy = "well_formed AND finished AND correct IS NOT FALSE AND NOT duplicate";
+    let (curation, verdicts, curated) = curate_run(policy).await;
+    let (prompts, traces) = run();
+    let of = |read: fn(&Verdict) -> bool| verdicts.iter().map(|v| u8::from(read(v))).collect::<Vec<_>>();
+    assert_eq!(of(|v| v.well_formed), [1, 1, 1, 0, 1, 1, 0, 1]);
+    assert_eq!(of(|v| v.finished), [1, 1, 1, 1, 0, 1, 0, 1]);
+    assert_eq!(of(|v| v.duplicate), [0, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(of(|v| v.correct == Some(true)), [1, 1, 0, 1, 1, 0, 0, 0]);
+    assert_eq!(of(|v| v.correct.is_none()), [0, 0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(verdicts[2].extracted.as_deref(), Some("5"));
+    assert_eq!((verdicts[0].thinking_chars, verdicts[3].thinking_chars), (11, 0));
+
+    let step = |rule: &str, dropped, remaining| FunnelStep { rule: rule.into(), dropped, remaining };
+    let curation = curation.unwrap();
+    assert_eq!((curation.total, curation.selected), (8, 3));
+    let steps: Vec<_> = curation.funnel.iter().map(|s| (s.rule.as_str(), s.dropped, s.remaining)).collect();
+    assert_eq!(
+        steps,
+        [("well_formed", 2, 6), ("finished", 2, 5), ("correct IS NOT FALSE", 1, 4), ("NOT duplicate", 1, 3)]
+    );
+    let other = |rule: &str| curation.others.iter().find(|s| s.rule == rule).map(|s| s.dropped);
+    assert_eq!(other("correct"), Some(4), "what the policy says in other words is listed as a rule of its own");
+    assert_eq!((other("well_formed"), other("ending = 'complete'")), (None, Some(0)));
+    let ids: Vec<&str> = curated.iter().map(|c| c.trace_id.as_str()).collect();
+    assert_eq!(ids, [&traces[0].id, &traces[5].id, &traces[7].id]);
+    assert_eq!(
+        curated[0],
+        CuratedTrace {
+            trace_id: traces[0].id.clone(),
+            prompt_id: prompts[0].id.clone(),
+            domain: "maths".into(),
+            kind: "sum".into(),
+            source: "s".into(),
+            gold: Some("4".into()),
+            messages: vec![Message::user("2+2?"), Message::assistant(traces[0].text())],
+            num_tokens: Some(40),
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_policy_sees_verdicts_and_prompt_columns_and_unknown_is_not_true() {
+    for (policy, expected) in [
+        ("correct", vec![0, 1, 3, 4]),
+        ("domain = 'writing' AND sample < 2", vec![5, 6]),
+        ("correct IS NULL OR thinking_chars BETWEEN 1 AND 2", vec![2, 5, 6, 7]),
+        ("kind IN ('sum') AND source = 's' AND extracted = '5'", vec![2]),
+        ("true", (0..8).collect()),
+    ] {
+        let (curation, _, curated) = curate_run(policy).await;
+        let (_, traces) = run();
+        let ids: Vec<&str> = curated.iter().map(|c| c.trace_id.as_str()).collect();
+        assert_eq!(ids, expected.iter().map(|row: &usize| &traces[*row].id).collect::<Vec<_>>(), "{policy}");
+        assert_eq!(curation.unwrap().selected, expected.len());
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_used_is_refused_with_the_columns() {
+    for wrong in ["well_formed AND", "finnished", "sample", "true; DROP TABLE x", "SELECT 1", "", "nope(correct)"] {
+        let (curation, verdicts, curated) = curate_run(wrong).await;
+        let message = curation.unwrap_err().to_string();
+        assert!(message.starts_with("curate.policy") && message.contains("well_formed, finished"), "{message}");
+        assert!(message.contains("domain, kind, source, sample"), "{message}");
+        assert_eq!((verdicts.len(), curated.len()), (8, 0), "verdicts are there for a second try");
+    }
+}
+
+#[tokio::test]
+async fn selecting_nothing_says_which_rule_drops_how_many() {
+    let (curation, verdicts, curated) = curate_run("correct AND domain = 'writing'").await;
+    let message = curation.unwrap_err().to_string();
+    for part in ["none of 8", "correct drops 4", "domain = Utf8(\"writing\") drops 5"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!((verdicts.len(), curated.len()), (8, 0));
+}
+
+#[tokio::test]
+async fn a_trace_without_its_prompt_is_refused() {
+    let (prompts, traces) = run();
+    let missing = prompts[0].id.clone();
+    let folder = Folder::new(prompts[1..].to_vec(), &traces);
+    let message = folder.curate(&config("true"), "out", Vec::new()).await.unwrap_err().to_string();
+    assert!(message.contains(&missing) && message.contains("not among the prompts"), "{message}");
+}
+
+#[tokio::test]
+async fn samples_of_a_prompt_are_seen_together() {
+    let (_, verdicts, _) = curate_run("true").await;
+    let of = |i: usize| (verdicts[i].samples, verdicts[i].pass_rate, verdicts[i].consensus);
+    // 4, 4, 5, 4, 4: four of five are right.
+    assert_eq!(of(0), (5, Some(0.8), Some(true)));
+    assert_eq!(of(2), (5, Some(0.8), Some(false)));
+    assert_eq!(of(5), (3, None, None), "nothing to compare an essay with");
+    assert_eq!(verdicts[1].cluster, verdicts[0].trace_id);
+    assert_eq!(verdicts[7].cluster, verdicts[7].trace_id);
+}
+
+#[tokio::test]
+async fn the_first_traces_of_a_prompt_are_kept() {
+    let (prompts, traces) = run();
+    let folder = Folder::new(prompts, &traces);
+    let limited = CurateConfig { traces_per_prompt: 2, ..config("correct IS NOT FALSE") };
+    let curation = folder.curate(&limited, "out", Vec::new()).await.unwrap();
+    let last = curation.funnel.last().unwrap();
+    assert_eq!((last.rule.as_str(), last.dropped, last.remaining), ("at most 2 a prompt", 3, 4));
+    let ids: Vec<String> = folder.curated().into_iter().map(|c| c.trace_id).collect();
+    assert_eq!(ids, [0, 1, 5, 6].map(|row: usize| traces[row].id.clone()));
+}
+
+#[tokio::test]
+async fn near_duplicates_and_contamination_are_columns() {
+    let long: String = (0..120).map(|i| format!("step {i} adds {} to the sum, ", i * 37 % 101)).collect();
+    let sum = Prompt::new("maths", "sum", "What is the sum of all the numbers that the clerk wrote down?", None, "s");
+    let other = Prompt::new("maths", "sum", "Name a prime.", None, "s");
+    let one = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some(text), "Done.", FinishReason::Stop);
+    let traces = [
+        one(&sum, 0, &long),
+        one(&sum, 1, &long.replacen("adds", "gives", 1)),
+        one(&sum, 2, &long.to_uppercase()),
+        one(&other, 0, &long),
+    ];
+    let folder = Folder::new(vec![sum, other], &traces);
+    let item = Item {
+        benchmark: "clerks".into(),
+        id: "7".into(),
+        question: "Find the sum of all the numbers that the clerk wrote down?".into(),
+        solution: None,
+    };
+    let contamination = Contamination { preset: Preset::OpenR1, benchmarks: Vec::new() };
+    let config = CurateConfig { contamination: Some(contamination), ..config("true") };
+    folder.curate(&config, "out", vec![item]).await.unwrap();
+    let verdicts = folder.verdicts();
+    let of = |i: usize| (verdicts[i].duplicate, verdicts[i].near_duplicate);
+    assert_eq!([of(0), of(1), of(2), of(3)], [(false, false), (false, true), (true, false), (false, false)]);
+    assert_eq!(verdicts[1].cluster, verdicts[0].trace_id);
+    let found = &verdicts[1];
+    assert_eq!(found.contaminated.as_deref(), Some("clerks"));
+    assert_eq!((found.contamination_item.as_deref(), found.contamination_rule.as_deref()), (Some("7"), Some("8-gram")));
+    assert_eq!(found.contamination_evidence.as_deref(), Some("the sum of all the numbers that the"));
+    assert_eq!(verdicts[3].contaminated, None);
+}
+
+#[tokio::test]
+async fn what_was_judged_before_is_not_judged_again() {
+    let (prompts, traces) = run();
+    let folder = Folder::new(prompts, &traces);
+    let first = folder.curate(&config("correct"), "out", Vec::new()).await.unwrap();
+    // Had a kill come after the first part, or were there only another policy: other traces would give other verdicts.
+    let rules = folder.dir.path().join("out/rules-k");
+    let parts: Vec<_> = parquet_files(&rules).unwrap();
+    assert_eq!(parts.len(), 2);
+    let mut judged: Vec<Judged> = read_records(&parts[0]).unwrap();
+    judged[0].verdict.correct = Some(false);
+    write_records(&parts[0], &judged).unwrap();
+    let second = folder.curate(&config("correct AND true"), "other", Vec::new()).await.unwrap();
+    assert_eq!((first.selected, second.selected), (4, 3), "the second run read what the first had found");
+    assert!(!folder.dir.path().join("other/rules-k").exists());
+    std::fs::remove_file(&parts[1]).unwrap();
+    let third = folder.curate(&config("correct"), "other", Vec::new()).await.unwrap();
+    assert_eq!(third.selected, 3, "one part read, one judged again");
+    assert_eq!(parquet_files(&folder.dir.path().join("other/rules-k")).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn leftover_tags_and_blanks_are_not_well_formed() {
+    let (prompts, _) = run();
+    let cases = [
+        (Some("x"), "y", true),
+        (Some(" \n"), "y", false),
+        (Some("x"), " ", false),
+        (Some("x <think> y"), "z", false),
+        (Some("x"), "y </think> z", false),
+        (None, "<think> x", false),
+    ];
+    let traces: Vec<Trace> = cases
+        .iter()
+        .zip(0..)
+        .map(|((thinking, answer, _), i)| trace(&prompts[0], i, *thinking, answer, FinishReason::Stop))
+        .collect();
+    let folder = Folder::new(prompts, &traces);
+    folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    for (verdict, case) in folder.verdicts().iter().zip(&cases) {
+        assert_eq!(verdict.well_formed, case.2, "{case:?}");
+    }
+}
