@@ -286,7 +286,7 @@ impl Model {
         let mut x = self.embed(ids);
         for (layer, block) in self.layers.iter().enumerate() {
             x = block.forward(x, config, self.precision, None, |q, k, v, heads| match &mut attending {
-                Attending::Packed(layout) => ops::attention(q, k, v, heads, layout),
+                Attending::Packed(layout) => ops::attention(q, k, v, heads, self.precision, layout),
                 Attending::Cached(cache, layout) => cache.attend(layer, q, k, v, heads, layout),
             });
         }

@@ -34,6 +34,7 @@ pub(crate) trait FusedOps: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
+        precision: Precision,
         layout: Arc<Packed>,
     ) -> FloatTensor<Self>;
     fn linear_cross_entropy(
@@ -112,11 +113,12 @@ fn attention_forward(
     k: FlexTensor,
     v: FlexTensor,
     heads: Heads,
+    precision: Precision,
     layout: &Packed,
 ) -> (FlexTensor, Saved) {
     let shape = dims(&q);
     let (q, k, v) = (Data::new(q), Data::new(k), Data::new(v));
-    let (o, saved) = attention::forward(q.as_slice(), k.as_slice(), v.as_slice(), heads, layout);
+    let (o, saved) = attention::forward(q.as_slice(), k.as_slice(), v.as_slice(), heads, precision, layout);
     (tensor(o, shape), saved)
 }
 
@@ -148,8 +150,15 @@ impl FusedOps for Flex {
         <Self as FusedOps>::linear(<Self as FusedOps>::swiglu(gate, up), w, precision)
     }
 
-    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, layout: Arc<Packed>) -> FlexTensor {
-        attention_forward(q, k, v, heads, &layout).0
+    fn attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        heads: Heads,
+        precision: Precision,
+        layout: Arc<Packed>,
+    ) -> FlexTensor {
+        attention_forward(q, k, v, heads, precision, &layout).0
     }
 
     fn linear_cross_entropy(h: FlexTensor, w: FlexTensor, targets: Arc<Targets>, precision: Precision) -> FlexTensor {
@@ -313,13 +322,13 @@ impl Backward<Flex, 3> for SwigluLinearBackward {
 #[derive(Debug)]
 struct AttentionBackward;
 impl Backward<Flex, 3> for AttentionBackward {
-    type State = (Saved, FlexTensor, Heads, Arc<Packed>);
+    type State = (Saved, FlexTensor, Heads, Precision, Arc<Packed>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dout = Data::new(grads.consume::<Flex>(&ops.node));
-        let (saved, o, heads, layout) = ops.state;
+        let (saved, o, heads, precision, layout) = ops.state;
         let (rows, o) = (dims(&dout.0)[0], Data::new(o));
-        let (dq, dk, dv) = attention::backward(&saved, o.as_slice(), dout.as_slice(), heads, &layout);
+        let (dq, dk, dv) = attention::backward(&saved, o.as_slice(), dout.as_slice(), heads, precision, &layout);
         let [q_parent, k_parent, v_parent] = ops.parents;
         register!(grads, q_parent, tensor(dq, [rows, heads.query * heads.dim]));
         register!(grads, k_parent, tensor(dk, [rows, heads.key * heads.dim]));
@@ -414,13 +423,14 @@ impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
+        precision: Precision,
         layout: Arc<Packed>,
     ) -> FloatTensor<Self> {
         let prepared = AttentionBackward.prepare::<S>([q.node(), k.node(), v.node()]).compute_bound().stateful();
         let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
-        let (o, saved) = attention_forward(q, k, v, heads, &layout);
+        let (o, saved) = attention_forward(q, k, v, heads, precision, &layout);
         match prepared {
-            OpsKind::Tracked(p) => p.finish((saved, o.clone(), heads, layout), o),
+            OpsKind::Tracked(p) => p.finish((saved, o.clone(), heads, precision, layout), o),
             OpsKind::UnTracked(p) => p.finish(o),
         }
     }

@@ -75,12 +75,19 @@ pub(crate) fn swiglu_linear(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>, p
 
 /// Rotary embedding and causal attention within each conversation.
 /// q `[N, query·dim]`, k and v `[N, key·dim]` → `[N, query·dim]`.
-pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, layout: &Arc<Packed>) -> Tensor<2> {
+pub(crate) fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: Heads,
+    precision: Precision,
+    layout: &Arc<Packed>,
+) -> Tensor<2> {
     if fused(&q) {
         let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::attention(q, k, v, heads, layout.clone()));
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::attention(q, k, v, heads, precision, layout.clone()));
     }
-    composed::attention(q, k, v, heads, layout)
+    composed::attention(q, k, v, heads, precision, layout)
 }
 
 /// Projection of the counted rows of hidden `[N, D]` onto weight `[V, D]` and their summed cross-entropy times

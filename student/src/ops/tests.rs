@@ -102,9 +102,18 @@ fn attention_over_conversations_of_many_lengths() {
         let n = lengths.iter().sum();
         let layout = Packed::new(&lengths, &rope(dim));
         let inputs = [random([n, query * dim], 1), random([n, key * dim], 2), random([n, key * dim], 3)];
-        let fused = |x: &[Tensor<2>]| attention(x[0].clone(), x[1].clone(), x[2].clone(), heads, &layout);
-        let composed = |x: &[Tensor<2>]| composed::attention(x[0].clone(), x[1].clone(), x[2].clone(), heads, &layout);
-        agree(&format!("attention {query}/{key}·{dim}"), &inputs, &fused, &composed, [2e-6, 5e-6]);
+        for (precision, most) in [(Precision::F32, [2e-6, 5e-6]), (Precision::Bf16, [1e-2, 2e-2])] {
+            let parts = |x: &[Tensor<2>]| (x[0].clone(), x[1].clone(), x[2].clone());
+            let fused = |x: &[Tensor<2>]| {
+                let (q, k, v) = parts(x);
+                attention(q, k, v, heads, precision, &layout)
+            };
+            let composed = |x: &[Tensor<2>]| {
+                let (q, k, v) = parts(x);
+                composed::attention(q, k, v, heads, precision, &layout)
+            };
+            agree(&format!("attention {query}/{key}·{dim} {precision:?}"), &inputs, &fused, &composed, most);
+        }
     }
 }
 

@@ -80,6 +80,6 @@ fn forward(model: &Model, pass: &Pass) -> (Vec<Kept>, Tensor<2>) {
 fn block(model: &Model, layer: usize, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
     let noise = Noise { layer: layer as u32, ..pass.noise };
     model.layers[layer].forward(x, &model.config, model.precision, Some(noise), |q, k, v, heads| {
-        ops::attention(q, k, v, heads, &pass.layout)
+        ops::attention(q, k, v, heads, model.precision, &pass.layout)
     })
 }
