@@ -101,7 +101,6 @@ async fn rules_annotate_and_the_policy_selects() {
     assert_eq!(verdicts[2].extracted.as_deref(), Some("5"));
     assert_eq!((verdicts[0].thinking_chars, verdicts[3].thinking_chars), (11, 0));
 
-    let step = |rule: &str, dropped, remaining| FunnelStep { rule: rule.into(), dropped, remaining };
     let curation = curation.unwrap();
     assert_eq!((curation.total, curation.selected), (8, 3));
     let steps: Vec<_> = curation.funnel.iter().map(|s| (s.rule.as_str(), s.dropped, s.remaining)).collect();

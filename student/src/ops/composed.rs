@@ -31,8 +31,9 @@ pub(super) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 fn rotate(x: Tensor<2>, heads: usize, rotation: &Rotation) -> Tensor<2> {
     let [rows, width] = x.dims();
     let half = rotation.half;
-    let table = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [rows, 1, half]), &x.device());
-    let (cos, sin) = (table(&rotation.cos), table(&rotation.sin));
+    let table = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [rows, 1, half]), &x.device());
+    let (cos, sin) = rotation.rows();
+    let (cos, sin) = (table(cos), table(sin));
     let x = x.reshape([rows, heads, width / heads]);
     let (first, second) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
     let turned_first = first.clone() * cos.clone() - second.clone() * sin.clone();
@@ -102,7 +103,25 @@ pub(super) fn cached_attention(
     (Tensor::cat(parts, 0), k_cache, v_cache)
 }
 
-pub(super) fn linear_cross_entropy(
+pub(super) fn cross_entropy_gradients(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Targets,
+    precision: Precision,
+    of_weight: bool,
+) -> (f64, Tensor<2>, Option<Tensor<2>>) {
+    let hidden = Tensor::from_inner(hidden).require_grad();
+    let weight = Tensor::from_inner(weight);
+    let weight = if of_weight { weight.require_grad() } else { weight };
+    let loss = cross_entropy(hidden.clone(), weight.clone(), targets, precision);
+    let mut found = loss.backward();
+    // Without a counted row nothing depends on them.
+    let dh = hidden.grad_remove(&mut found).unwrap_or_else(|| hidden.clone().inner().zeros_like());
+    let dw = of_weight.then(|| weight.grad_remove(&mut found).unwrap_or_else(|| weight.clone().inner().zeros_like()));
+    (f64::from(loss.into_scalar::<f32>()), dh, dw)
+}
+
+pub(super) fn cross_entropy(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: &Targets,

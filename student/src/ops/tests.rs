@@ -126,14 +126,22 @@ fn cross_entropy_in_several_chunks() {
         let ids = rows.iter().map(|row| (row * 31 % v) as u32).collect();
         let targets = Arc::new(Targets { rows, ids, scale: 1.0 / 37.0 });
         let inputs = [random([n, d], 1), random([v, d], 2)];
-        // Times two, so that the incoming gradient is not 1.
-        let fused = |x: &[Tensor<2>]| {
-            linear_cross_entropy(x[0].clone(), x[1].clone(), &targets, Precision::F32).reshape([1, 1]) * 2.0
-        };
-        let composed = |x: &[Tensor<2>]| {
-            composed::linear_cross_entropy(x[0].clone(), x[1].clone(), &targets, Precision::F32).reshape([1, 1]) * 2.0
-        };
-        agree(&format!("cross-entropy of {counted} rows"), &inputs, &fused, &composed, [1e-6, 2e-6]);
+        let [h, w] = inputs;
+        // What is in the memory must not matter.
+        let memory = Some(plain(&vec![7.0; v * d], [v, d]));
+        let (loss, dh, dw) = cross_entropy_gradients(h.clone(), w.clone(), &targets, Precision::F32, memory);
+        let (expected, expected_dh, expected_dw) =
+            composed::cross_entropy_gradients(h.clone(), w.clone(), &targets, Precision::F32, true);
+        assert!((loss / expected - 1.0).abs() < 1e-6, "{counted} rows: loss {loss}, not {expected}");
+        for (ours, theirs) in [(dh.clone(), expected_dh), (dw.unwrap(), expected_dw.unwrap())] {
+            let difference = relative_difference(&numbers(ours), &numbers(theirs));
+            println!("cross-entropy of {counted} rows: a gradient differs by {difference:.1e}");
+            assert!(difference < 2e-6, "{counted} rows: a gradient differs by {difference:.1e}");
+        }
+        let (alone, dh_alone, none) = cross_entropy_gradients(h.clone(), w.clone(), &targets, Precision::F32, None);
+        assert!(none.is_none() && alone == loss && numbers(dh_alone) == numbers(dh));
+        let plain: f32 = cross_entropy(h, w, &targets, Precision::F32).into_scalar();
+        assert!(f64::from(plain) == loss);
     }
 }
 

@@ -67,15 +67,11 @@ fn transpose(r: &[__m512; LANES]) -> [__m512; LANES] {
 /// Asks for the lines that a tile is written to.
 #[inline]
 #[target_feature(enable = "avx512f")]
-#[expect(unsafe_code, reason = "a prefetch takes a pointer; it cannot fault")]
 fn fetch(out: Output, rows: usize) {
     for r in 0..rows {
         let line = out.at(r, 0).data.cast::<i8>();
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line);
-            _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(64));
-        }
+        _mm_prefetch::<_MM_HINT_T0>(line);
+        _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(64));
     }
 }
 
