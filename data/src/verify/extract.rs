@@ -4,15 +4,24 @@ use std::ops::Range;
 
 use super::number;
 
+/// Bytes between two boxes of one answer.
+const MOST_BETWEEN_BOXES: usize = 70;
+/// Boxes of one answer.
+const MOST_BOXES: usize = 32;
 const BOX: &[u8] = b"\\boxed";
 
 /// The content of the last complete and non-empty `\boxed{...}`, the innermost of nested ones. One pass with a stack:
 /// braces without a partner do no harm.
 pub(super) fn last_boxed(text: &str) -> Option<&str> {
+    boxes(text).pop().map(|found| &text[found])
+}
+
+/// The contents of all boxes, from left to right, without those around others.
+fn boxes(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     // For each open brace, where its box begins, if it is one.
     let mut open: Vec<Option<usize>> = Vec::new();
-    let mut last: Option<Range<usize>> = None;
+    let mut found: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -29,17 +38,33 @@ pub(super) fn last_boxed(text: &str) -> Option<&str> {
             b'{' => open.push(None),
             b'}' => {
                 if let Some(Some(start)) = open.pop()
-                    && last.as_ref().is_none_or(|found| start > found.start)
+                    && found.last().is_none_or(|last| start > last.start)
                     && !text[start..at].trim_ascii().is_empty()
                 {
-                    last = Some(start..at);
+                    found.push(start..at);
                 }
             }
             _ => {}
         }
         at += 1;
     }
-    last.map(|found| &text[found])
+    found
+}
+
+/// The boxes at the end of a text that together are one answer: several, of which each follows the one before within a
+/// few words. Joined by commas.
+pub(super) fn boxes_of_one_answer(text: &str) -> Option<String> {
+    let boxes = boxes(text);
+    let mut first = boxes.len().checked_sub(1)?;
+    while first > 0
+        && boxes[first].start - boxes[first - 1].end <= MOST_BETWEEN_BOXES
+        && boxes.len() - first < MOST_BOXES
+        && !text[boxes[first - 1].end..boxes[first].start].contains("\n\n")
+    {
+        first -= 1;
+    }
+    let several: Vec<&str> = boxes[first..].iter().map(|place| text[place.clone()].trim()).collect();
+    (several.len() > 1).then(|| several.join(", "))
 }
 
 /// A number: the last box, else the first number after the last announcement, else the last number.

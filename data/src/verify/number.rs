@@ -62,6 +62,11 @@ impl Quantity {
         units && names && (self.value == other.value || self.is_percentage_of(other) || other.is_percentage_of(self))
     }
 
+    /// Whether it is nothing but a whole number, so that no rule but equality applies to it.
+    pub(super) fn is_integer(&self) -> bool {
+        self.value.denominator == 1 && !self.percent && self.unit.is_empty() && self.name.is_none()
+    }
+
     fn is_percentage_of(&self, other: &Self) -> bool {
         let hundred = Fraction { numerator: 100, denominator: 1 };
         self.percent && !other.percent && self.value.divided_by(hundred) == Some(other.value)
@@ -110,7 +115,9 @@ fn named(text: &str) -> (Option<char>, &str) {
 /// Words like `apples`, `kg/year` and `inches^2`.
 fn is_unit(word: &str) -> bool {
     let base = word.strip_suffix("^2").or_else(|| word.strip_suffix("^3")).unwrap_or(word);
-    base.chars().all(|c| c.is_alphabetic() || c == '/') && !SCALES.contains(&base)
+    // One or two letters are variables unless they are a unit.
+    let long = base.len() > 2 || super::unit::is_symbol(base);
+    long && base.chars().all(|c| c.is_alphabetic() || c == '/') && !SCALES.contains(&base)
 }
 
 /// The value of a number that [`scan`] found.

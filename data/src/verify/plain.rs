@@ -150,6 +150,13 @@ pub(super) fn compact(plain: &str) -> String {
     if out.contains('\\') { out } else { out.to_lowercase() }
 }
 
+/// Whether a plain answer is words rather than mathematics.
+pub(super) fn is_prose(plain: &str) -> bool {
+    let letters = plain.chars().filter(|c| c.is_alphabetic()).count();
+    let signs = plain.chars().filter(|c| !c.is_alphanumeric() && !c.is_whitespace() && !".,'-".contains(*c)).count();
+    letters > 2 && signs * 8 <= letters && !plain.contains('\\') && plain.split_whitespace().any(|w| w.len() > 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
