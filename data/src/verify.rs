@@ -129,20 +129,26 @@ impl AnswerKind {
 /// Compares the final answer of `answer_text`, which is the text after the thinking, with the gold answer. A gold answer
 /// may itself be a solution with its answer boxed.
 pub fn verify(gold: &str, answer_text: &str) -> Verification {
-    let gold = extract::last_boxed(gold).unwrap_or(gold).trim();
+    let (solution, gold) = (gold, extract::last_boxed(gold).unwrap_or(gold).trim());
     let kind = AnswerKind::of(gold);
     let Some(answer) = extract_answer(answer_text, kind) else {
         return Verification { extracted: None, verdict: Verdict::NoAnswer, rule: "no-answer" };
     };
     let (verdict, rule) = judge(gold, &answer, kind);
-    if verdict != Verdict::Equal
-        && kind == AnswerKind::Text
-        && let Some(several) = extract::boxes_of_one_answer(answer_text)
-        && let (Verdict::Equal, rule) = judge(gold, &several, kind)
-    {
-        return Verification { extracted: Some(several), verdict: Verdict::Equal, rule };
+    if verdict == Verdict::Equal || kind == AnswerKind::Choice {
+        return Verification { extracted: Some(answer), verdict, rule };
     }
-    Verification { extracted: Some(answer), verdict, rule }
+    // One answer may be spread over several boxes, on either side.
+    let gold_boxes = extract::boxes_of_one_answer(solution);
+    if kind == AnswerKind::Number && gold_boxes.is_none() {
+        return Verification { extracted: Some(answer), verdict, rule };
+    }
+    let several = extract::boxes_of_one_answer(answer_text);
+    let whole_gold = gold_boxes.as_deref().unwrap_or(gold);
+    match judge(whole_gold, several.as_deref().unwrap_or(&answer), AnswerKind::Text) {
+        (Verdict::Equal, rule) => Verification { extracted: several.or(Some(answer)), verdict: Verdict::Equal, rule },
+        _ => Verification { extracted: Some(answer), verdict, rule },
+    }
 }
 
 /// Finds the final answer of a text.

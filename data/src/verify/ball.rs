@@ -123,16 +123,15 @@ impl Ball {
         if other.has_zero() {
             return None;
         }
-        let shift = prec + 32 + other.lo.bit_len().max(other.hi.bit_len());
+        if other.is_negative() {
+            return self.neg().div(&other.neg(), prec);
+        }
+        let bits = self.lo.bit_len().max(self.hi.bit_len());
+        let shift = (prec + 32 + other.hi.bit_len()).saturating_sub(bits);
         let exp = self.exp.checked_sub(other.exp)?.checked_sub(shift as i64)?;
-        let quotients =
-            |bound: &IBig| [floor_div(bound, &other.lo), floor_div(bound, &other.hi)].map(|q| (q.clone(), q + IBig::ONE));
-        let lo = &self.lo << shift;
-        let hi = &self.hi << shift;
-        let [a, b] = quotients(&lo);
-        let [c, d] = quotients(&hi);
-        let low = a.0.min(b.0).min(c.0).min(d.0);
-        let high = a.1.max(b.1).max(c.1).max(d.1);
+        // A positive bound shrinks by the larger divisor, a negative one by the smaller.
+        let low = floor_div(&(&self.lo << shift), if is_negative(&self.lo) { &other.lo } else { &other.hi });
+        let high = -floor_div(&-(&self.hi << shift), if is_negative(&self.hi) { &other.hi } else { &other.lo });
         Self::new(low, high, exp).rounded(prec)
     }
 
@@ -239,10 +238,14 @@ impl Ball {
     }
 }
 
+/// `⌊a / b⌋` for positive `b`.
 fn floor_div(a: &IBig, b: &IBig) -> IBig {
-    let quotient = a / b;
-    let exact = &quotient * b == *a;
-    if !exact && (is_negative(a) != is_negative(b)) { quotient - IBig::ONE } else { quotient }
+    if is_negative(a) {
+        let magnitude = -a + (b - IBig::ONE);
+        -(magnitude / b)
+    } else {
+        a / b
+    }
 }
 
 fn bounds(values: [IBig; 4]) -> (IBig, IBig) {

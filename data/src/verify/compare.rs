@@ -57,12 +57,17 @@ impl Comparer {
         }
         match (a, b) {
             (Expr::Rel(..), _) | (_, Expr::Rel(..)) => self.same_relations(a, b),
-            (Expr::Quantity(..) | Expr::Percent(_) | Expr::Degrees(_), _)
-            | (_, Expr::Quantity(..) | Expr::Percent(_) | Expr::Degrees(_)) => self.same_quantities(a, b),
+            (Expr::Quantity(..) | Expr::Percent(_) | Expr::Degrees(_), other)
+            | (other, Expr::Quantity(..) | Expr::Percent(_) | Expr::Degrees(_))
+                if other.is_scalar() || matches!(other, Expr::Ratio(_)) =>
+            {
+                self.same_quantities(a, b)
+            }
             (Expr::Ratio(left), Expr::Ratio(right)) => self.same_ratios(left, right),
             (Expr::Ratio(parts), _) if b.is_scalar() => self.ratio_is(parts, b),
             (_, Expr::Ratio(parts)) if a.is_scalar() => self.ratio_is(parts, a),
             _ if a.is_scalar() && b.is_scalar() => self.same_scalars(a, b),
+            _ if total(a).is_some() || total(b).is_some() => self.same_totals(a, b),
             _ if sets::is_range(a) || sets::is_range(b) => self.same_sets(a, b),
             _ => self.same_collections(a, b),
         }
@@ -152,6 +157,15 @@ impl Comparer {
         }
     }
 
+    /// "2 hours and 30 minutes" is a sum; "4 boxes, 0 left over" is 4.
+    fn same_totals(&mut self, a: &Expr, b: &Expr) -> Outcome {
+        let as_list = self.same_collections(a, b);
+        as_list.or_else(|| match (total(a), total(b)) {
+            (None, None) => Outcome::No("kinds"),
+            (left, right) => self.same(left.as_ref().unwrap_or(a), right.as_ref().unwrap_or(b)),
+        })
+    }
+
     fn same_ratios(&mut self, a: &[Expr], b: &[Expr]) -> Outcome {
         if a.len() != b.len() {
             return Outcome::No("ratio");
@@ -186,8 +200,9 @@ impl Comparer {
                 }
                 self.in_order(left, right)
             }
-            // A set has an order for no one; a list of answers may be meant as a point.
-            (Expr::List(left), Expr::Bracket { items: right, .. }) | (Expr::Bracket { items: left, .. }, Expr::List(right)) => {
+            // A list of answers may be meant as a point, not as an interval with its ends.
+            (Expr::List(left), Expr::Bracket { items: right, round_open: true, round_close: true })
+            | (Expr::Bracket { items: left, round_open: true, round_close: true }, Expr::List(right)) => {
                 self.in_order(left, right)
             }
             (Expr::Set(left), Expr::Set(right)) => {
@@ -286,6 +301,31 @@ fn decimal(expr: &Expr) -> Option<(RBig, u32)> {
         Expr::Neg(inner) => decimal(inner).map(|(value, places)| (-value, places)),
         _ => None,
     }
+}
+
+/// What a list of numbers, each with its unit, comes to, if that is one number: parts in units of the same quantity are
+/// added, parts that are nothing are left out.
+fn total(expr: &Expr) -> Option<Expr> {
+    let Expr::List(items) = expr else { return None };
+    let mut parts: Vec<(&Expr, &str)> = Vec::new();
+    for item in items {
+        let Expr::Quantity(value, unit) = item else { return None };
+        if **value != Expr::int(0) {
+            parts.push((value, unit));
+        }
+    }
+    let (first, unit) = *parts.first()?;
+    if parts.len() == items.len() && !parts.iter().all(|(_, other)| unit::measure_alike(unit, other)) {
+        return None;
+    }
+    let mut sum = vec![first.clone()];
+    for (value, other) in &parts[1..] {
+        match unit::compare(other, unit) {
+            Units::Times(factor) => sum.push(Expr::Mul(vec![(*value).clone(), Expr::Num(factor)])),
+            _ => return None,
+        }
+    }
+    Some(Expr::Quantity(Box::new(Expr::Add(sum)), unit.to_owned()))
 }
 
 /// The rows of a matrix, or of brackets within brackets.

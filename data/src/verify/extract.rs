@@ -8,6 +8,10 @@ use super::number;
 const MOST_BETWEEN_BOXES: usize = 70;
 /// Boxes of one answer.
 const MOST_BOXES: usize = 32;
+/// Bytes of a text that may be an answer and nothing else.
+const LONGEST_BARE_ANSWER: usize = 500;
+/// What formulas stand between.
+const DELIMITERS: [(&str, &str); 4] = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")];
 const BOX: &[u8] = b"\\boxed";
 
 /// The content of the last complete and non-empty `\boxed{...}`, the innermost of nested ones. One pass with a stack:
@@ -70,6 +74,7 @@ pub(super) fn boxes_of_one_answer(text: &str) -> Option<String> {
 /// A number: the last box, else the first number after the last announcement, else the last number.
 pub(super) fn number(text: &str) -> Option<&str> {
     last_boxed(text)
+        .or_else(|| sole_formula(text))
         .or_else(|| announced(text).find_map(|said| number::first(said).map(|place| with_percent(said, place))))
         .or_else(|| number::last(text).map(|place| with_percent(text, place)))
 }
@@ -79,9 +84,50 @@ fn with_percent(text: &str, place: Range<usize>) -> &str {
     &text[place.start..place.end + percent.map_or(0, |sign| sign.len())]
 }
 
-/// Any other answer: the last box, else what the last announcement says, else the last number.
+/// Any other answer: the last box, else what the last announcement says, else a text that is nothing but a formula, else
+/// the last formula, else the last number, else a text of one line as it stands.
 pub(super) fn text(text: &str) -> Option<&str> {
-    last_boxed(text).or_else(|| announced(text).next()).or_else(|| number::last(text).map(|place| &text[place]))
+    last_boxed(text)
+        .or_else(|| announced(text).next().map(|said| leading_formula(said).unwrap_or(said)))
+        .or_else(|| {
+            let line = text.trim();
+            let bare = !line.contains(['\n', '$']) && line.len() <= LONGEST_BARE_ANSWER && !line.is_empty();
+            (bare && !super::plain::is_prose(line)).then_some(line)
+        })
+        .or_else(|| last_formula(text))
+        .or_else(|| number::last(text).map(|place| &text[place]))
+        .or_else(|| Some(text.trim()).filter(|line| !line.contains('\n') && line.len() <= LONGEST_BARE_ANSWER))
+}
+
+/// The whole text if it is one formula.
+pub(super) fn sole_formula(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let inner = text.strip_prefix('$')?.strip_suffix('$')?;
+    let inner = inner.strip_prefix('$').and_then(|inner| inner.strip_suffix('$')).unwrap_or(inner);
+    (!inner.contains('$')).then_some(inner)
+}
+
+/// The formula with which a text begins.
+fn leading_formula(said: &str) -> Option<&str> {
+    DELIMITERS.iter().find_map(|(open, close)| {
+        let inner = said.strip_prefix(open)?;
+        let end = inner.find(close)?;
+        Some(&inner[..end]).filter(|formula| !formula.trim().is_empty())
+    })
+}
+
+/// The last formula between delimiters.
+fn last_formula(text: &str) -> Option<&str> {
+    DELIMITERS
+        .iter()
+        .filter_map(|(open, close)| {
+            let end = text.rfind(close)?;
+            let start = text[..end].rfind(open)? + open.len();
+            let formula = &text[start..end];
+            (!formula.trim().is_empty() && formula.len() <= LONGEST_BARE_ANSWER).then_some((end, formula))
+        })
+        .max_by_key(|(end, _)| *end)
+        .map(|(_, formula)| formula)
 }
 
 /// What follows "answer is", "answer:" and the like, or GSM8K's "####", to the end of the line; from the last one to the

@@ -56,7 +56,7 @@ const NOTHING: [&str; 15] = [
     "left", "right", "quad", "qquad", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "limits", "bf", "it",
 ];
 /// Commands and letters of other alphabets that stand for a sign.
-const SIGNS: [(&str, char); 36] = [
+const SIGNS: [(&str, char); 37] = [
     ("cdot", '*'),
     ("times", '*'),
     ("ast", '*'),
@@ -77,6 +77,7 @@ const SIGNS: [(&str, char); 36] = [
     ("cap", '∩'),
     ("setminus", '∖'),
     ("backslash", '∖'),
+    ("approx", '≈'),
     ("pm", '±'),
     ("mp", '∓'),
     ("mid", '|'),
@@ -99,6 +100,17 @@ const SIGNS: [(&str, char); 36] = [
 const NAMES: [&str; 24] = [
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "asin", "acos", "atan", "sinh", "cosh",
     "tanh", "ln", "log", "exp", "sqrt", "pi", "infty", "inf", "infinity", "theta",
+];
+
+/// Commands that are letters.
+pub(super) const GREEK: [&str; 36] = [
+    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
+    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma",
+    "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
+];
+/// Commands that begin like a shorter one and are one themselves.
+const KNOWN: [&str; 13] = [
+    "sinh", "cosh", "tanh", "infty", "int", "inf", "theta", "psi", "prime", "lceil", "nu", "lg", "leftarrow",
 ];
 
 /// How commas between digits are read.
@@ -304,9 +316,30 @@ impl Lexer<'_> {
             "land" | "wedge" => self.push(Kind::Word("and".into())),
             _ => match SIGNS.iter().find(|(command, _)| *command == name) {
                 Some((_, sign)) => self.push(Kind::Sign(*sign)),
-                None => self.push(Kind::Command(name.to_owned())),
+                None => self.run_together(name),
             },
         }
+    }
+
+    /// A command that swallowed the letters after it, as answer keys have it that lost their spaces: `\\pir`.
+    fn run_together(&mut self, name: &str) {
+        let greek = GREEK.iter().chain(["pi", "sin", "cos", "tan", "ln", "log"].iter());
+        let nothing = ["quad", "qquad"];
+        if let Some(rest) = nothing.iter().rev().find_map(|command| name.strip_prefix(command)) {
+            self.spaced = true;
+            return self.each_letter(rest);
+        }
+        let signs = SIGNS.iter().map(|(command, _)| command).filter(|command| command.len() > 1);
+        let known = greek.chain(signs).filter(|command| name.starts_with(**command)).max_by_key(|c| c.len());
+        let whole = KNOWN.contains(&name);
+        let Some(known) = known.filter(|known| !whole && known.len() < name.len()) else {
+            return self.push(Kind::Command(name.to_owned()));
+        };
+        match SIGNS.iter().find(|(command, _)| command == known) {
+            Some((_, sign)) => self.push(Kind::Sign(*sign)),
+            None => self.push(Kind::Command((*known).to_owned())),
+        }
+        self.each_letter(&name[known.len()..]);
     }
 
     /// A backslash before a sign.

@@ -121,6 +121,9 @@ impl Parser {
                     break;
                 }
                 items.push(self.item()?);
+            } else if matches!((items.last(), self.peek()), (Some(Expr::Quantity(..)), Some(Kind::Number(_)))) {
+                // "2 hours 30 minutes".
+                items.push(self.item()?);
             } else {
                 break;
             }
@@ -133,7 +136,18 @@ impl Parser {
         let first = self.sets()?;
         let mut sides = vec![self.with_unit(first)?];
         let mut relations = Vec::new();
-        while let Some(relation) = self.relation() {
+        loop {
+            if self.accept('≈') {
+                let side = self.sets()?;
+                let side = self.with_unit(side)?;
+                // Beside an exact value the rounded one is a remark.
+                if relations.is_empty() && matches!(sides[0], Expr::Sym(_)) {
+                    sides.push(side);
+                    relations.push(Relation::Equal);
+                }
+                continue;
+            }
+            let Some(relation) = self.relation() else { break };
             let side = self.sets()?;
             sides.push(self.with_unit(side)?);
             relations.push(relation);

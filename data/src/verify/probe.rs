@@ -23,6 +23,9 @@ const FEWEST: usize = 4;
 /// Agreement to this power of two of their size makes two numbers equal.
 const TOLERANCE: i64 = 100;
 
+/// The smallest number of 15 digits.
+const FEWEST_OF_A_DOUBLE: i64 = 100_000_000_000_000;
+
 /// What a comparison came to, and by which rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -137,10 +140,18 @@ pub(super) fn equal(a: &Expr, b: &Expr, seed: &Seed, reading: Reading) -> Outcom
 }
 
 fn equal_numbers(a: &Expr, b: &Expr, reading: Reading) -> Outcome {
+    let mut failures = 0;
     for prec in PRECISIONS {
         let mut evaluator = Evaluator::new(prec, true);
         evaluator.log_base_10 = reading.log_base_10;
-        let (Some(left), Some(right)) = (evaluator.value(a), evaluator.value(b)) else { continue };
+        let (Some(left), Some(right)) = (evaluator.value(a), evaluator.value(b)) else {
+            failures += 1;
+            // Not for want of bits.
+            if failures == 2 {
+                break;
+            }
+            continue;
+        };
         let exact = matches!((&left, &right), (Value::Exact(_), Value::Exact(_)));
         match gap(&mut evaluator, &left, &right) {
             Some(Gap::Closed) => return Outcome::Yes(if exact { "exact" } else { "numeric" }),
@@ -148,15 +159,18 @@ fn equal_numbers(a: &Expr, b: &Expr, reading: Reading) -> Outcome {
             Some(Gap::Unclear) | None => {}
         }
     }
-    by_logarithms(a, b)
+    let may_be_large = |expr: &Expr| {
+        expr.any(&|part| matches!(part, Expr::Pow(..) | Expr::Call(Function::Factorial | Function::Exp, _)))
+    };
+    if may_be_large(a) || may_be_large(b) { by_logarithms(a, b) } else { Outcome::Unknown("not-computed") }
 }
 
 /// Numbers that are too large to compute: their logarithms.
 fn by_logarithms(a: &Expr, b: &Expr) -> Outcome {
-    for prec in PRECISIONS {
-        let mut evaluator = Evaluator::new(prec, true);
+    for prec in &PRECISIONS[..2] {
+        let mut evaluator = Evaluator::new(*prec, true);
         if let (Some(left), Some(right)) = (logarithm(&mut evaluator, a), logarithm(&mut evaluator, b))
-            && let Some(difference) = evaluator.sub(&left, &right).and_then(|d| d.to_ball(prec))
+            && let Some(difference) = evaluator.sub(&left, &right).and_then(|d| d.to_ball(*prec))
             && !difference.has_zero()
         {
             return Outcome::No("separated-logs");
@@ -214,9 +228,9 @@ fn equal_at_points(a: &Expr, b: &Expr, names: &[&str], mut seed: Seed, reading: 
     let mut valid = 0;
     for number in 0..POINTS {
         let start = seed.clone();
-        for prec in PRECISIONS {
+        for prec in &PRECISIONS[..2] {
             seed = start.clone();
-            let mut evaluator = at_point(names, &mut seed, number, reading, prec);
+            let mut evaluator = at_point(names, &mut seed, number, reading, *prec);
             let (Some(left), Some(right)) = (evaluator.value(a), evaluator.value(b)) else { break };
             match gap(&mut evaluator, &left, &right) {
                 Some(Gap::Open) => return Outcome::No("point"),
@@ -307,9 +321,15 @@ pub(super) fn is_rounding(decimal: &RBig, places: u32, exact: &Expr, reading: Re
     is_near(decimal, places, &value, &mut evaluator)
 }
 
-/// Whether a number lies within half a unit of the last place.
+/// Whether a number lies within half a unit of the last place; of a decimal with the digits of a double, within the
+/// precision of a double, since programs print those without rounding.
 pub(super) fn is_near(decimal: &RBig, places: u32, value: &Value, evaluator: &mut Evaluator) -> bool {
-    let half = RBig::ONE / RBig::from(2) / RBig::from(dashu_int::UBig::from(10u8).pow(places as usize));
+    let unit = RBig::from(dashu_int::UBig::from(10u8).pow(places as usize));
+    let mut half = RBig::ONE / RBig::from(2) / &unit;
+    let magnitude = RBig::from(dashu_int::IBig::from(decimal.numerator().clone().into_parts().1)) / RBig::from(decimal.denominator().clone());
+    if &magnitude * unit >= RBig::from(FEWEST_OF_A_DOUBLE) {
+        half = half.max(magnitude / RBig::from(1u64 << 52));
+    }
     let Some(difference) = evaluator.sub(value, &Value::Exact(decimal.clone())) else { return false };
     let inside = |bound: Option<Value>| bound.and_then(|v| v.to_ball(evaluator_precision(places)));
     let above = evaluator.add(&difference, &Value::Exact(half.clone()));

@@ -141,6 +141,11 @@ pub(super) enum Units {
     Contradict,
 }
 
+/// Whether two units are known and measure the same.
+pub(super) fn measure_alike(a: &str, b: &str) -> bool {
+    matches!((find(a), find(b)), (Some((kind, _)), Some((other, _))) if kind == other)
+}
+
 /// Compares two units, of which each may be missing (empty).
 pub(super) fn compare(a: &str, b: &str) -> Units {
     if a.is_empty() || b.is_empty() || a == b {

@@ -1,6 +1,6 @@
 //! Equations and inequalities: against each other, and against the value they give a variable.
 
-use super::super::expr::{Expr, Relation};
+use super::super::expr::{Expr, Function, Relation};
 use super::super::probe::{Outcome, proportional};
 use super::{Comparer, sets};
 
@@ -92,6 +92,8 @@ fn is_name(expr: &Expr) -> bool {
         Expr::Mul(parts) | Expr::Add(parts) => parts.iter().all(|part| matches!(part, Expr::Sym(_))),
         Expr::Bracket { items, .. } => items.iter().all(|item| matches!(item, Expr::Sym(_))),
         Expr::Div(a, b) => is_name(a) && is_name(b),
+        Expr::Ratio(parts) => parts.iter().all(is_name),
+        Expr::Call(Function::Abs, inner) => is_name(inner),
         _ => false,
     }
 }

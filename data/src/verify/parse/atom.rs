@@ -4,7 +4,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::super::expr::{Expr, Function};
-use super::super::lex::{Kind, Number};
+use super::super::lex::{GREEK, Kind, Number};
 use super::{MOST_CHAIN, Parser, multiply};
 
 /// Larger exponents of `1e5` are no numbers.
@@ -13,13 +13,6 @@ const MOST_EXPONENT: u32 = 20_000;
 const ACCENTS: [&str; 12] = [
     "vec", "hat", "bar", "overline", "overrightarrow", "dot", "ddot", "tilde", "widehat", "underline", "mathcal", "mathbb",
 ];
-/// Commands that are letters.
-const GREEK: [&str; 36] = [
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
-    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma",
-    "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
-];
-
 impl Parser {
     /// Whether the next token begins a factor, so that it multiplies what stands before it.
     pub(super) fn starts_factor(&self) -> bool {
@@ -228,7 +221,7 @@ impl Parser {
         })
     }
 
-    /// `(x)` right before an equals sign: the letter names a function.
+    /// `(x)` right before a relation: the letter names a function.
     fn applied(&mut self) -> Option<String> {
         let end = self.at + 2;
         let argument = match &self.tokens.get(self.at + 1)?.kind {
@@ -237,8 +230,8 @@ impl Parser {
             _ => return None,
         };
         let closed = self.tokens.get(end)?.kind == Kind::Sign(')');
-        let equals = self.tokens.get(end + 1)?.kind == Kind::Sign('=');
-        if !closed || !equals {
+        let related = matches!(self.tokens.get(end + 1)?.kind, Kind::Sign('=' | '<' | '>' | '≤' | '≥' | '≠'));
+        if !closed || !related {
             return None;
         }
         self.at = end + 1;
