@@ -54,7 +54,8 @@ fn main() -> std::io::Result<()> {
         return Ok(());
     };
     let folder = Path::new(&shared).join("data/equivalence/qwen2.5_3b_instruct_math_evals");
-    let mut files: Vec<_> = std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.sort();
     let mut all = Vec::new();
     for file in files {

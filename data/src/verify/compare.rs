@@ -291,7 +291,8 @@ fn is_decimal(expr: &Expr) -> bool {
 
 /// A number without sign of percent, degree or unit.
 fn is_bare(expr: &Expr) -> bool {
-    expr.is_scalar() && !matches!(expr, Expr::Percent(_) | Expr::Degrees(_) | Expr::Quantity(..)) || matches!(expr, Expr::Ratio(_))
+    expr.is_scalar() && !matches!(expr, Expr::Percent(_) | Expr::Degrees(_) | Expr::Quantity(..))
+        || matches!(expr, Expr::Ratio(_))
 }
 
 /// The value of a decimal number and its places.

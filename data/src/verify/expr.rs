@@ -39,7 +39,11 @@ pub(super) enum Expr {
     /// `a : b : …`.
     Ratio(Vec<Expr>),
     /// `(a, b]` and the like: the items and whether the brackets are round, at both ends.
-    Bracket { items: Vec<Expr>, round_open: bool, round_close: bool },
+    Bracket {
+        items: Vec<Expr>,
+        round_open: bool,
+        round_close: bool,
+    },
     Set(Vec<Expr>),
     /// Several answers, in any order.
     List(Vec<Expr>),

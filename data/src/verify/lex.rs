@@ -48,12 +48,14 @@ pub(super) struct Number {
 pub(super) const MOST_BYTES: usize = 4096;
 
 /// Commands whose braces go with them, and whose content is text.
-const WRAPPERS: [&str; 9] = ["text", "textbf", "textit", "textrm", "mathrm", "mbox", "operatorname", "textnormal", "rm"];
+const WRAPPERS: [&str; 9] =
+    ["text", "textbf", "textit", "textrm", "mathrm", "mbox", "operatorname", "textnormal", "rm"];
 /// Commands that set type around mathematics.
 const STYLES: [&str; 8] = ["mathbf", "mathit", "mathsf", "boldsymbol", "bm", "boxed", "displaystyle", "textstyle"];
 /// Commands that leave nothing behind.
 const NOTHING: [&str; 15] = [
-    "left", "right", "quad", "qquad", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "limits", "bf", "it",
+    "left", "right", "quad", "qquad", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "limits", "bf",
+    "it",
 ];
 /// Commands and letters of other alphabets that stand for a sign.
 const SIGNS: [(&str, char); 37] = [
@@ -104,14 +106,46 @@ const NAMES: [&str; 24] = [
 
 /// Commands that are letters.
 pub(super) const GREEK: [&str; 36] = [
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
-    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma",
-    "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "varepsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "vartheta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "rho",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "varphi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Xi",
+    "Sigma",
+    "Phi",
+    "Psi",
+    "Omega",
+    "ell",
+    "hbar",
 ];
 /// Commands that begin like a shorter one and are one themselves.
-const KNOWN: [&str; 13] = [
-    "sinh", "cosh", "tanh", "infty", "int", "inf", "theta", "psi", "prime", "lceil", "nu", "lg", "leftarrow",
-];
+const KNOWN: [&str; 13] =
+    ["sinh", "cosh", "tanh", "infty", "int", "inf", "theta", "psi", "prime", "lceil", "nu", "lg", "leftarrow"];
 
 /// How commas between digits are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,7 +289,8 @@ impl Lexer<'_> {
         });
         if NAMES.contains(&lower.as_str()) && !self.in_text() {
             self.push(Kind::Command(lower));
-        } else if length > 1 && (self.in_text() || length > 3 || super::unit::is_word(&lower) && (follows || length > 2))
+        } else if length > 1
+            && (self.in_text() || length > 3 || super::unit::is_word(&lower) && (follows || length > 2))
             || self.in_text() && follows
             || matches!(lower.as_str(), "or" | "and")
         {
@@ -305,7 +340,8 @@ impl Lexer<'_> {
                 self.rest = rest;
                 // The columns of an array: `{cc}`.
                 if environment == "array" && name == "begin" {
-                    self.rest = rest.trim_start().strip_prefix('{').and_then(|r| r.split_once('}')).map_or(rest, |r| r.1);
+                    self.rest =
+                        rest.trim_start().strip_prefix('{').and_then(|r| r.split_once('}')).map_or(rest, |r| r.1);
                 }
             }
             return self.push(kind);

@@ -311,7 +311,8 @@ impl Parser {
 }
 
 fn is_inequality(expr: &Expr) -> bool {
-    matches!(expr, Expr::Rel(_, relations) if !relations.contains(&Relation::Equal)) || matches!(expr, Expr::Intersection(..))
+    matches!(expr, Expr::Rel(_, relations) if !relations.contains(&Relation::Equal))
+        || matches!(expr, Expr::Intersection(..))
 }
 
 /// Braces with one thing in them are a set after a set operation.

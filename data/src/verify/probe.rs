@@ -23,6 +23,10 @@ const FEWEST: usize = 4;
 /// Agreement to this power of two of their size makes two numbers equal.
 const TOLERANCE: i64 = 100;
 
+/// Bits computed beyond what the parts of a number span; of a constant more, since there is but one point.
+const SPARE: i64 = 256;
+/// The first of the points that are whole numbers.
+const WHOLE: u64 = 7;
 /// The smallest number of 15 digits.
 const FEWEST_OF_A_DOUBLE: i64 = 100_000_000_000_000;
 
@@ -126,7 +130,7 @@ fn gap(evaluator: &mut Evaluator, a: &Value, b: &Value) -> Option<Gap> {
     // Numbers that are zero are measured by the smallest of their parts.
     let scale = size(a)?.max(size(b)?).unwrap_or(evaluator.smallest);
     let left = re.magnitude().max(im.magnitude());
-    let hidden = evaluator.largest - evaluator.smallest + 128;
+    let hidden = evaluator.largest - evaluator.smallest + if evaluator.point.is_empty() { SPARE } else { TOLERANCE };
     let closed = left.is_none_or(|left| left < scale - TOLERANCE) && hidden <= prec as i64;
     Some(if closed { Gap::Closed } else { Gap::Unclear })
 }
@@ -211,13 +215,7 @@ fn logarithm(evaluator: &mut Evaluator, expr: &Expr) -> Option<Value> {
 }
 
 /// The values of both at a point, in an evaluator.
-fn at_point<'a>(
-    names: &[&'a str],
-    seed: &mut Seed,
-    number: u64,
-    reading: Reading,
-    prec: usize,
-) -> Evaluator<'a> {
+fn at_point<'a>(names: &[&'a str], seed: &mut Seed, number: u64, reading: Reading, prec: usize) -> Evaluator<'a> {
     let mut evaluator = Evaluator::new(prec, reading.complex);
     evaluator.log_base_10 = reading.log_base_10;
     evaluator.point = names.iter().map(|name| (*name, seed.coordinate(number))).collect();
@@ -226,7 +224,10 @@ fn at_point<'a>(
 
 fn equal_at_points(a: &Expr, b: &Expr, names: &[&str], mut seed: Seed, reading: Reading) -> Outcome {
     let mut valid = 0;
-    for number in 0..POINTS {
+    // What rounds is meant for whole numbers.
+    let rounds = |expr: &Expr| expr.any(&|part| matches!(part, Expr::Call(Function::Floor | Function::Ceil, _)));
+    let first = if rounds(a) || rounds(b) { WHOLE } else { 0 };
+    for number in first..POINTS {
         let start = seed.clone();
         for prec in &PRECISIONS[..2] {
             seed = start.clone();
@@ -326,7 +327,8 @@ pub(super) fn is_rounding(decimal: &RBig, places: u32, exact: &Expr, reading: Re
 pub(super) fn is_near(decimal: &RBig, places: u32, value: &Value, evaluator: &mut Evaluator) -> bool {
     let unit = RBig::from(dashu_int::UBig::from(10u8).pow(places as usize));
     let mut half = RBig::ONE / RBig::from(2) / &unit;
-    let magnitude = RBig::from(dashu_int::IBig::from(decimal.numerator().clone().into_parts().1)) / RBig::from(decimal.denominator().clone());
+    let magnitude = RBig::from(dashu_int::IBig::from(decimal.numerator().clone().into_parts().1))
+        / RBig::from(decimal.denominator().clone());
     if &magnitude * unit >= RBig::from(FEWEST_OF_A_DOUBLE) {
         half = half.max(magnitude / RBig::from(1u64 << 52));
     }

@@ -154,7 +154,11 @@ pub(super) fn compare(a: &str, b: &str) -> Units {
     match (find(a), find(b)) {
         (Some((kind_a, _)), Some((kind_b, _))) if kind_a.is_empty() || kind_b.is_empty() => Units::Same,
         (Some((kind_a, size_a)), Some((kind_b, size_b))) if kind_a == kind_b => {
-            if size_a == size_b { Units::Same } else { Units::Times(size_a / size_b) }
+            if size_a == size_b {
+                Units::Same
+            } else {
+                Units::Times(size_a / size_b)
+            }
         }
         (Some(_), Some(_)) => Units::Contradict,
         _ => {

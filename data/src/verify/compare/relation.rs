@@ -78,11 +78,7 @@ fn assigned(expr: &Expr) -> Option<(&Expr, &Expr)> {
         return None;
     }
     let (first, last) = (sides.first()?, sides.last()?);
-    if is_name(first) {
-        Some((first, last))
-    } else {
-        (is_name(last) && is_constant(first)).then_some((last, first))
-    }
+    if is_name(first) { Some((first, last)) } else { (is_name(last) && is_constant(first)).then_some((last, first)) }
 }
 
 /// A variable, a product or sum of them (`AB`, `m + n`), or a tuple of them.

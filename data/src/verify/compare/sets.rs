@@ -14,7 +14,10 @@ const MOST_PIECES: usize = 64;
 enum End {
     /// Without end, on either side.
     Infinite,
-    At { value: Expr, closed: bool },
+    At {
+        value: Expr,
+        closed: bool,
+    },
 }
 
 /// An interval; one of no length has equal closed ends.
@@ -76,7 +79,9 @@ impl Comparer {
     fn same_end(&mut self, a: &End, b: &End) -> Outcome {
         match (a, b) {
             (End::Infinite, End::Infinite) => Outcome::Yes("set"),
-            (End::At { value: left, closed: a }, End::At { value: right, closed: b }) if a == b => self.same(left, right),
+            (End::At { value: left, closed: a }, End::At { value: right, closed: b }) if a == b => {
+                self.same(left, right)
+            }
             _ => Outcome::No("set"),
         }
     }
@@ -176,7 +181,9 @@ impl Comparer {
                 let empty = match (&low, &high) {
                     (End::At { value: low, closed: a }, End::At { value: high, closed: b }) => {
                         // Ends with variables cannot be ordered; their interval is taken for what it says.
-                        let order = self.order(low, high).or((low.has_symbols() || high.has_symbols()).then_some(Ordering::Less))?;
+                        let order = self
+                            .order(low, high)
+                            .or((low.has_symbols() || high.has_symbols()).then_some(Ordering::Less))?;
                         order == Ordering::Greater || (order == Ordering::Equal && !(*a && *b))
                     }
                     _ => false,
@@ -255,11 +262,13 @@ impl Comparer {
         Some(match (a, b) {
             (_, End::Infinite) => false,
             (End::Infinite, _) => true,
-            (End::At { value: left, closed: a }, End::At { value: right, closed: b }) => match self.order(left, right)? {
-                Ordering::Less => true,
-                Ordering::Equal => *a && !*b,
-                Ordering::Greater => false,
-            },
+            (End::At { value: left, closed: a }, End::At { value: right, closed: b }) => {
+                match self.order(left, right)? {
+                    Ordering::Less => true,
+                    Ordering::Equal => *a && !*b,
+                    Ordering::Greater => false,
+                }
+            }
         })
     }
 
@@ -267,11 +276,13 @@ impl Comparer {
     fn reaches(&self, high: &End, low: &End) -> Option<bool> {
         Some(match (high, low) {
             (End::Infinite, _) | (_, End::Infinite) => true,
-            (End::At { value: left, closed: a }, End::At { value: right, closed: b }) => match self.order(left, right)? {
-                Ordering::Greater => true,
-                Ordering::Equal => *a || *b,
-                Ordering::Less => false,
-            },
+            (End::At { value: left, closed: a }, End::At { value: right, closed: b }) => {
+                match self.order(left, right)? {
+                    Ordering::Greater => true,
+                    Ordering::Equal => *a || *b,
+                    Ordering::Less => false,
+                }
+            }
         })
     }
 
@@ -279,11 +290,13 @@ impl Comparer {
     fn outer(&self, a: &End, b: &End) -> Option<End> {
         Some(match (a, b) {
             (End::Infinite, _) | (_, End::Infinite) => End::Infinite,
-            (End::At { value: left, closed: x }, End::At { value: right, closed: y }) => match self.order(left, right)? {
-                Ordering::Equal => End::At { value: left.clone(), closed: *x || *y },
-                Ordering::Greater => a.clone(),
-                Ordering::Less => b.clone(),
-            },
+            (End::At { value: left, closed: x }, End::At { value: right, closed: y }) => {
+                match self.order(left, right)? {
+                    Ordering::Equal => End::At { value: left.clone(), closed: *x || *y },
+                    Ordering::Greater => a.clone(),
+                    Ordering::Less => b.clone(),
+                }
+            }
         })
     }
 }

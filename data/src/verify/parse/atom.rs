@@ -11,7 +11,18 @@ use super::{MOST_CHAIN, Parser, multiply};
 const MOST_EXPONENT: u32 = 20_000;
 /// Commands that put a mark over a variable.
 const ACCENTS: [&str; 12] = [
-    "vec", "hat", "bar", "overline", "overrightarrow", "dot", "ddot", "tilde", "widehat", "underline", "mathcal", "mathbb",
+    "vec",
+    "hat",
+    "bar",
+    "overline",
+    "overrightarrow",
+    "dot",
+    "ddot",
+    "tilde",
+    "widehat",
+    "underline",
+    "mathcal",
+    "mathbb",
 ];
 impl Parser {
     /// Whether the next token begins a factor, so that it multiplies what stands before it.

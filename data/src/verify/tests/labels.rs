@@ -7,8 +7,19 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 const SETS: [&str; 13] = [
-    "aime24", "amc23", "aqua", "asdiv", "carp_en", "gaokao2023en", "gsm8k", "mawps", "minerva_math", "olympiadbench",
-    "sat_math", "svamp", "tabmwp",
+    "aime24",
+    "amc23",
+    "aqua",
+    "asdiv",
+    "carp_en",
+    "gaokao2023en",
+    "gsm8k",
+    "mawps",
+    "minerva_math",
+    "olympiadbench",
+    "sat_math",
+    "svamp",
+    "tabmwp",
 ];
 
 fn folder() -> Option<PathBuf> {
@@ -38,7 +49,8 @@ fn verdicts_agree_with_labels_apart_from_the_judged_ones() {
     let mut found = BTreeSet::new();
     let (mut rows_in_all, mut agreed_in_all) = (0, 0);
     for set in SETS {
-        let lines = std::fs::read_to_string(folder.join(format!("qwen2.5_3b_instruct_math_evals/{set}.jsonl"))).unwrap();
+        let lines =
+            std::fs::read_to_string(folder.join(format!("qwen2.5_3b_instruct_math_evals/{set}.jsonl"))).unwrap();
         let mut disagreements = 0;
         let mut ours_is_wrong = 0;
         let rows = lines.lines().count();
