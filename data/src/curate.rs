@@ -173,12 +173,7 @@ struct Rules {
 impl Rules {
     fn new(key: &str, out: &Path, earlier: &[PathBuf]) -> Self {
         let name = format!("rules-{key}");
-        Self {
-            folders: std::iter::once(out)
-                .chain(earlier.iter().map(PathBuf::as_path))
-                .map(|dir| dir.join(&name))
-                .collect(),
-        }
+        Self { folders: std::iter::once(out).chain(earlier.iter().map(PathBuf::as_path)).map(|dir| dir.join(&name)).collect() }
     }
 
     /// A part's file: where it is, or else where it is to be.
@@ -237,10 +232,7 @@ fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
         sketches.push(digest, &bands, shingles, 0);
     }
     let load = |rows: &[u32]| {
-        Ok(rows
-            .par_iter()
-            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
-            .collect())
+        Ok(rows.par_iter().map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question)).collect())
     };
     Ok(clusters(&sketches, SHINGLE_BYTES, load)?.first)
 }
@@ -280,10 +272,8 @@ fn shingle_sets(parts: &[Part], rows: &[u32], near: Near) -> Result<Vec<Vec<u32>
     let mut sets = Vec::with_capacity(rows.len());
     for (part, wanted) in by_part(parts, rows) {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let found: Vec<Vec<u32>> = traces
-            .par_iter()
-            .map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace)))
-            .collect();
+        let found: Vec<Vec<u32>> =
+            traces.par_iter().map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace))).collect();
         sets.extend(found);
     }
     Ok(sets)
@@ -380,10 +370,8 @@ fn write_curated(prompts: &[Prompt], parts: &[Part], rows: &[u32], out: &Path) -
     let prompts: HashMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
     for (number, (part, wanted)) in by_part(parts, rows).into_iter().enumerate() {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let curated: Vec<CuratedTrace> = traces
-            .iter()
-            .filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace)))
-            .collect();
+        let curated: Vec<CuratedTrace> =
+            traces.iter().filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace))).collect();
         write_records(&part_path(out, "curated", number), &curated)?;
     }
     Ok(())
