@@ -181,7 +181,7 @@ fn judge(gold: &str, answer: &str, kind: AnswerKind) -> (Verdict, &'static str) 
     }
     if let (Some(gold), Some(answer)) = (time::time(&plain_gold), time::time(&plain_answer)) {
         return match gold.is(answer) {
-            false if gold.is_bare() && answer.is_bare() => (Verdict::Undecided, "time-or-ratio"),
+            false if gold.is_ratio_of(answer) => (Verdict::Undecided, "time-or-ratio"),
             same => (of(same), "time"),
         };
     }

@@ -45,8 +45,9 @@ impl Time {
         }
     }
 
-    /// Whether it may as well be a ratio.
-    pub(super) fn is_bare(self) -> bool {
-        self.afternoon.is_none()
+    /// Whether both may as well be ratios, and equal ones.
+    pub(super) fn is_ratio_of(self, other: Self) -> bool {
+        let bare = self.afternoon.is_none() && other.afternoon.is_none();
+        bare && self.hour * other.minute == self.minute * other.hour
     }
 }

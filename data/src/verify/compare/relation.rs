@@ -37,13 +37,16 @@ impl Comparer {
     /// `l - r` of both, up to a constant factor: of either sign for equations, positive for inequalities.
     fn same_two_sided(&mut self, a: (&[Expr], Relation), b: (&[Expr], Relation), otherwise: Outcome) -> Outcome {
         let [(a_sides, a_op), (b_sides, b_op)] = [upright(a), upright(b)];
-        if a_op != b_op || a_op == Relation::In || a_sides.iter().chain(&b_sides).any(|side| !side.is_scalar()) {
+        let scalar = |side: &Expr| side.is_scalar();
+        if a_op == Relation::In || b_op == Relation::In || !a_sides.iter().chain(&b_sides).all(scalar) {
             return otherwise;
         }
         let difference = |sides: &[Expr; 2]| sides[0].clone().minus(sides[1].clone());
         let (left, right) = (difference(&a_sides), difference(&b_sides));
         let equation = matches!(a_op, Relation::Equal | Relation::NotEqual);
         match proportional(&left, &right, !equation, &self.seed, self.reading) {
+            Outcome::Yes(_) if a_op != b_op => Outcome::No("relation"),
+            _ if a_op != b_op => otherwise,
             Outcome::No(_) if equation && !are_solved(&a_sides, &b_sides) => Outcome::Unknown("equations"),
             outcome => outcome,
         }

@@ -107,7 +107,7 @@ impl Parser {
                 closed
             }),
             Kind::Sign('{') => self.group(),
-            Kind::Sign(open @ ('(' | '[' | ']')) => self.bracket(open),
+            Kind::Sign(open @ ('(' | '[')) => self.bracket(open),
             Kind::Sign('|') => {
                 let inner = self.between_bars()?;
                 self.expect('|')?;
@@ -425,13 +425,12 @@ impl Parser {
         while self.accept(',') || self.accept(';') {
             items.push(self.unbarred(0, |parser| parser.nested(Self::item))?);
         }
-        let close = self.sign().filter(|close| matches!(close, ')' | ']' | '['))?;
+        let close = self.sign().filter(|close| matches!(close, ')' | ']'))?;
         self.at += 1;
-        if items.len() == 1 && close != '[' {
+        if items.len() == 1 {
             return Some(items.remove(0));
         }
-        // French and German write open ends as ]a, b[.
-        Some(Expr::Bracket { items, round_open: open != '[', round_close: close != ']' })
+        Some(Expr::Bracket { items, round_open: open == '(', round_close: close == ')' })
     }
 
     fn matrix(&mut self) -> Option<Expr> {

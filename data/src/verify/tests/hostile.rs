@@ -150,7 +150,8 @@ fn huge_numbers_are_not_written_out() {
     let started = std::time::Instant::now();
     for (gold, answer, expected) in [
         ("9^{9^{9}}", "9^{9^{8}}", Verdict::Different),
-        ("9^{9^{9^{9}}}", "9^{9^{9^{8}}}", Verdict::Undecided),
+        ("9^{9^{9^{9}}}", "9^{9^{9^{8}}}", Verdict::Different),
+        ("9^{9^{9^{9^{9}}}}", "9^{9^{9^{9^{8}}}}", Verdict::Undecided),
         ("(10^{12})!", "(10^{12}+1)!", Verdict::Different),
         ("2^{100000000}-1", "2^{100000000}", Verdict::Undecided),
         ("2^{100000000}", "2^{100000000}", Verdict::Equal),
