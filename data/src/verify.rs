@@ -21,19 +21,22 @@
 //! | `ratio`, `ratio-sign` | ratios; equations up to a factor that is constant, inequalities up to a positive one |
 //! | `in-order`, `any-order`, `count`, `element`, `brackets` | tuples and vectors in order; sets and lists in any order |
 //! | `set` | intervals, unions, inequalities, conditions: as sorted intervals with open and closed ends |
-//! | `names`, `units`, `kinds`, `infinity` | different variables, units or kinds of answers |
+//! | `names`, `units`, `kinds`, `infinity`, `relation` | different variables, units, kinds of answers or relations |
 //! | `rounded` | see below |
 //!
 //! Units and percent signs may be missing on one side (45% is 45 or 0.45), and a variable too (`x = 3` is 3); a unit of the
-//! same quantity is converted.
+//! same quantity is converted; "2 hours and 30 minutes" is their sum, and "4 boxes, 0 left over" is 4.
 //!
 //! **Rounding.** A decimal gold answer with at least 3 places equals a number of which it is the correct rounding, but
 //! only a number that no decimal can write out (0.667 and 2/3, 3.142 and π; not 0.125 and 0.12512). An exact gold answer
 //! is met by no rounded one. Of two decimals, one with at least 10 places (cut off by a computer) equals its rounding to
 //! 4 or more.
 //!
-//! Undecided is what the rules have no answer for, such as an answer that cannot be read, or digits without the base
-//! they are in (`base-omitted`); it never counts as correct.
+//! Undecided is what the rules have no answer for; it never counts as correct: an answer that cannot be read
+//! (`answer-unparsed`), digits without the base they are in (`base-omitted`), equations that are no multiples of each other
+//! (`equations`), sets that are no intervals (`sets`, `unordered-ends`), a `±` out of place (`plus-minus`), numbers or
+//! points without a value (`not-computed`, `few-points`), a clock time that may be a ratio (`time-or-ratio`), letters that
+//! are a product or a word (`letters`), too many parts (`too-many-parts`).
 
 mod ball;
 mod choice;

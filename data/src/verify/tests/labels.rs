@@ -37,7 +37,8 @@ fn judged() -> BTreeMap<(String, usize), String> {
     let rows = text.lines().filter_map(|line| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let [_, set, row, right, ..] = cells.as_slice() else { return None };
-        Some((((*set).to_owned(), row.parse().ok()?), (*right).to_owned()))
+        let is_judgement = matches!(*right, "ours" | "label");
+        is_judgement.then(|| Some((((*set).to_owned(), row.parse().ok()?), (*right).to_owned())))?
     });
     rows.collect()
 }
