@@ -1,5 +1,10 @@
 //! Cuts an answer into numbers, names, words and signs; LaTeX and Unicode spellings of one sign become that sign.
 
+mod names;
+
+pub(super) use names::GREEK;
+use names::{KNOWN, NAMES, NOTHING, SIGNS, STYLES, WRAPPERS};
+
 /// One piece of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
@@ -46,106 +51,6 @@ pub(super) struct Number {
 
 /// Longer answers are compared as text only.
 pub(super) const MOST_BYTES: usize = 4096;
-
-/// Commands whose braces go with them, and whose content is text.
-const WRAPPERS: [&str; 9] =
-    ["text", "textbf", "textit", "textrm", "mathrm", "mbox", "operatorname", "textnormal", "rm"];
-/// Commands that set type around mathematics.
-const STYLES: [&str; 8] = ["mathbf", "mathit", "mathsf", "boldsymbol", "bm", "boxed", "displaystyle", "textstyle"];
-/// Commands that leave nothing behind.
-const NOTHING: [&str; 15] = [
-    "left", "right", "quad", "qquad", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "limits", "bf",
-    "it",
-];
-/// Commands and letters of other alphabets that stand for a sign.
-const SIGNS: [(&str, char); 37] = [
-    ("cdot", '*'),
-    ("times", '*'),
-    ("ast", '*'),
-    ("div", '/'),
-    ("le", '≤'),
-    ("leq", '≤'),
-    ("leqslant", '≤'),
-    ("ge", '≥'),
-    ("geq", '≥'),
-    ("geqslant", '≥'),
-    ("ne", '≠'),
-    ("neq", '≠'),
-    ("lt", '<'),
-    ("gt", '>'),
-    ("in", '∈'),
-    ("cup", '∪'),
-    ("bigcup", '∪'),
-    ("cap", '∩'),
-    ("setminus", '∖'),
-    ("backslash", '∖'),
-    ("approx", '≈'),
-    ("pm", '±'),
-    ("mp", '∓'),
-    ("mid", '|'),
-    ("vert", '|'),
-    ("lvert", '|'),
-    ("rvert", '|'),
-    ("lor", ';'),
-    ("vee", ';'),
-    ("circ", '°'),
-    ("degree", '°'),
-    ("colon", ':'),
-    ("langle", '('),
-    ("rangle", ')'),
-    ("prime", '\''),
-    ("lbrack", '['),
-    ("rbrack", ']'),
-];
-
-/// Names that plain text writes without a backslash.
-const NAMES: [&str; 24] = [
-    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "asin", "acos", "atan", "sinh", "cosh",
-    "tanh", "ln", "log", "exp", "sqrt", "pi", "infty", "inf", "infinity", "theta",
-];
-
-/// Commands that are letters.
-pub(super) const GREEK: [&str; 36] = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "varepsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "vartheta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "rho",
-    "sigma",
-    "tau",
-    "upsilon",
-    "phi",
-    "varphi",
-    "chi",
-    "psi",
-    "omega",
-    "Gamma",
-    "Delta",
-    "Theta",
-    "Lambda",
-    "Xi",
-    "Sigma",
-    "Phi",
-    "Psi",
-    "Omega",
-    "ell",
-    "hbar",
-];
-/// Commands that begin like a shorter one and are one themselves.
-const KNOWN: [&str; 13] =
-    ["sinh", "cosh", "tanh", "infty", "int", "inf", "theta", "psi", "prime", "lceil", "nu", "lg", "leftarrow"];
 
 /// How commas between digits are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

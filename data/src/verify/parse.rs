@@ -4,6 +4,7 @@
 //! expression and is compared as text. Nesting is bounded, so that no text exhausts the stack.
 
 mod atom;
+mod numeral;
 
 use super::expr::{Expr, Relation};
 use super::lex::{Commas, Kind, MOST_BYTES, Token, tokens};
