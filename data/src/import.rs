@@ -297,7 +297,7 @@ mod tests {
         let verdicts: Vec<_> =
             traces.iter().map(|t| crate::verify::verify(answers[t.prompt_id.as_str()], &t.answer)).collect();
         let extracted = verdicts.iter().filter(|v| v.extracted.is_some()).count();
-        let correct = verdicts.iter().filter(|v| v.correct).count();
+        let correct = verdicts.iter().filter(|v| v.correct()).count();
         eprintln!("extracted {extracted}, correct {correct} of {}", traces.len());
         assert!(extracted >= 5900, "{extracted}");
     }

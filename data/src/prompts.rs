@@ -50,7 +50,7 @@ pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Re
                 let kept = &mut prompts[index];
                 match (&kept.answer, prompt.answer) {
                     (None, answer) => kept.answer = answer,
-                    (Some(gold), Some(other)) if !crate::verify::verify(gold, &other).correct && *gold != other => {
+                    (Some(gold), Some(other)) if !crate::verify::verify(gold, &other).correct() && *gold != other => {
                         return Err(Error::malformed(
                             path,
                             format!(

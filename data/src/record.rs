@@ -159,6 +159,11 @@ pub struct Verdict {
     pub extracted: Option<String>,
     /// Whether it equals the gold answer; `None` where there is no gold answer.
     pub correct: Option<bool>,
+    /// How they compare: `equal`, `different`, `undecided`, `no_answer` or `gold_unparsed`; `None` where there is no gold
+    /// answer.
+    pub answer_verdict: Option<String>,
+    /// The rule that decided; see [`verify`](crate::verify).
+    pub answer_rule: Option<String>,
     /// An earlier trace of the same prompt says the same, apart from case, spaces and markup.
     pub duplicate: bool,
     /// An earlier trace of the same prompt is nearly the same.

@@ -10,7 +10,7 @@ use crate::contamination::{Hit, Index};
 use crate::duplicates::{Near, Sketcher};
 use crate::record::{FinishReason, Prompt, Trace, Verdict};
 use crate::signals::signals;
-use crate::verify::verify;
+use crate::verify::{Verification, verify};
 use crate::{Error, Result};
 
 /// Longer "answers" are no answers; verdicts are narrow.
@@ -100,10 +100,10 @@ pub(super) fn compared(trace: &Trace) -> Cow<'_, str> {
 fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verdict {
     let well_formed = is_well_formed(trace);
     let verification = prompt.answer.as_deref().map(|gold| verify(gold, &trace.answer));
-    let (extracted, correct) = match verification {
-        Some(verification) => (verification.extracted, Some(verification.correct)),
-        None => (None, None),
-    };
+    let correct = verification.as_ref().map(Verification::correct);
+    let answer_verdict = verification.as_ref().map(|v| v.verdict.name().to_owned());
+    let answer_rule = verification.as_ref().map(|v| v.rule.to_owned());
+    let extracted = verification.and_then(|v| v.extracted);
     let signals = signals(trace);
     let (benchmark, item, rule, evidence) =
         hit.map_or((None, None, None, None), |h| (Some(h.benchmark), Some(h.item), Some(h.rule), Some(h.evidence)));
@@ -128,6 +128,8 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
         at_limit: signals.at_limit,
         extracted: extracted.map(|answer| answer.chars().take(MOST_EXTRACTED_CHARS).collect()),
         correct,
+        answer_verdict,
+        answer_rule,
         // These six need the other traces.
         duplicate: false,
         near_duplicate: false,
