@@ -2,7 +2,7 @@
 //!
 //! Programs run in a [`Sandbox`], and nowhere else. What decides is outside of the program's reach: what it prints is
 //! compared here, with expected output that never enters the sandbox (`compare`), and assertions run in a process that the
-//! program cannot see and to which it can give nothing but plain values (`sandbox/harness.py`). So a program passes by
+//! program cannot see and to which it can give nothing but plain values (`sandbox/harness/`). So a program passes by
 //! being right, not by printing that it is, by ending early, or by objects that equal everything.
 //!
 //! Verdicts are those of programming contests. Comparing output follows LiveCodeBench (arXiv 2403.07974).
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::answer::program_in;
+pub(crate) use self::datasets::Cells;
 pub use self::datasets::{Environment, TestColumns};
 use crate::sandbox::{Broken, Language, Limits, Running, Sandbox};
 
@@ -199,10 +200,8 @@ fn asserts(
     let load = json!({"do": "load", "preamble": preamble});
     let request = json!({"do": "asserts", "code": code, "entry_point": entry_point, "preamble": preamble});
     // The program's process is there before the tests come in: it holds no copy of them.
-    let reply = running
-        .session
-        .ask(&load, limits.patience())
-        .and_then(|_| running.session.ask(&request, limits.patience()));
+    let reply =
+        running.session.ask(&load, limits.patience()).and_then(|_| running.session.ask(&request, limits.patience()));
     let reply = match reply {
         Ok(reply) => reply,
         Err(broken) => return of_broken(&broken, None),
@@ -231,6 +230,7 @@ fn of_end<'a>(reply: &'a Value, limits: &Limits) -> Option<(CodeVerdict, &'a str
     let out_of_memory = number("code") == Some(OUT_OF_MEMORY) || stderr.contains("std::bad_alloc");
     let verdict = match reply["end"].as_str() {
         Some("time") => CodeVerdict::TimeLimit,
+        Some("files") => return Some((CodeVerdict::RuntimeError, "it makes too many files")),
         Some("output") => return Some((CodeVerdict::WrongAnswer, "it writes far more than it should")),
         _ if reply["compiled"] == false && out_of_memory => CodeVerdict::MemoryLimit,
         _ if reply["compiled"] == false => CodeVerdict::CompileError,
@@ -245,9 +245,7 @@ fn of_end<'a>(reply: &'a Value, limits: &Limits) -> Option<(CodeVerdict, &'a str
 
 fn of_broken(broken: &Broken, test: Option<u32>) -> Outcome {
     match broken {
-        Broken::Memory => {
-            Outcome::new(CodeVerdict::MemoryLimit, test, "all processes together took too much memory")
-        }
+        Broken::Memory => Outcome::new(CodeVerdict::MemoryLimit, test, "all processes together took too much memory"),
         Broken::Time => Outcome::new(CodeVerdict::SandboxError, test, "the sandbox did not answer in time"),
         Broken::Ended(said) => Outcome::new(CodeVerdict::SandboxError, test, said),
     }

@@ -8,6 +8,7 @@
 //! the policy runs over the verdicts and yields row numbers. A part that is judged is kept on disk, so that a run that
 //! was killed judges only the rest.
 
+mod code;
 mod judge;
 mod select;
 
@@ -17,11 +18,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use self::code::CodeJudge;
 use self::judge::{Judge, Judged};
 use crate::contamination::{Index, Item, Preset};
 use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};
 use crate::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
 use crate::record::{CuratedTrace, Message, Prompt, Trace, Verdict};
+use crate::sandbox::Limits;
 use crate::{Error, Result};
 
 /// Traces in memory at once.
@@ -43,6 +46,9 @@ pub struct CurateConfig {
     pub near_traces: Near,
     /// Benchmarks that must not be trained on.
     pub contamination: Option<Contamination>,
+    /// Programs in answers are run on the tests of their prompts, in sandboxes, with these limits. Without this, nothing
+    /// that a model wrote is ever run.
+    pub code: Option<Limits>,
 }
 
 impl CurateConfig {
@@ -59,7 +65,7 @@ impl CurateConfig {
                 return Err(format!("curate.{name}.threshold is {threshold}; it must be from 0 to 1"));
             }
         }
-        Ok(())
+        self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
     }
 }
 
@@ -140,19 +146,22 @@ pub struct Inputs<'a> {
     pub key: &'a str,
     /// Folders of other runs in which traces may have been judged under that name.
     pub earlier: &'a [PathBuf],
+    /// The most programs that are run at a time.
+    pub sandboxes: usize,
 }
 
 /// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
 /// are selected, both under `out`. `rules-KEY/` holds what is known of single traces, for runs with another policy.
 pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curation> {
-    let Inputs { prompts, traces, items, key, earlier } = inputs;
+    let Inputs { prompts, traces, items, key, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
     }
     let prompt_clusters = prompt_clusters(prompts, config.near_prompts)?;
     let index = config.contamination.as_ref().map(|c| Index::new(c.preset, items));
-    let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces);
+    let code = config.code.map(|limits| CodeJudge::new(prompts, limits, sandboxes)).transpose()?;
+    let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces, code);
     let rules = Rules::new(key, out, earlier);
     let judged = judge_all(&judge, &parts, &rules)?;
     let load = |rows: &[u32]| shingle_sets(&parts, rows, config.near_traces);
@@ -173,7 +182,12 @@ struct Rules {
 impl Rules {
     fn new(key: &str, out: &Path, earlier: &[PathBuf]) -> Self {
         let name = format!("rules-{key}");
-        Self { folders: std::iter::once(out).chain(earlier.iter().map(PathBuf::as_path)).map(|dir| dir.join(&name)).collect() }
+        Self {
+            folders: std::iter::once(out)
+                .chain(earlier.iter().map(PathBuf::as_path))
+                .map(|dir| dir.join(&name))
+                .collect(),
+        }
     }
 
     /// A part's file: where it is, or else where it is to be.
@@ -232,7 +246,10 @@ fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
         sketches.push(digest, &bands, shingles, 0);
     }
     let load = |rows: &[u32]| {
-        Ok(rows.par_iter().map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question)).collect())
+        Ok(rows
+            .par_iter()
+            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
+            .collect())
     };
     Ok(clusters(&sketches, SHINGLE_BYTES, load)?.first)
 }
@@ -272,8 +289,10 @@ fn shingle_sets(parts: &[Part], rows: &[u32], near: Near) -> Result<Vec<Vec<u32>
     let mut sets = Vec::with_capacity(rows.len());
     for (part, wanted) in by_part(parts, rows) {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let found: Vec<Vec<u32>> =
-            traces.par_iter().map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace))).collect();
+        let found: Vec<Vec<u32>> = traces
+            .par_iter()
+            .map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace)))
+            .collect();
         sets.extend(found);
     }
     Ok(sets)
@@ -370,8 +389,10 @@ fn write_curated(prompts: &[Prompt], parts: &[Part], rows: &[u32], out: &Path) -
     let prompts: HashMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
     for (number, (part, wanted)) in by_part(parts, rows).into_iter().enumerate() {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let curated: Vec<CuratedTrace> =
-            traces.iter().filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace))).collect();
+        let curated: Vec<CuratedTrace> = traces
+            .iter()
+            .filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace)))
+            .collect();
         write_records(&part_path(out, "curated", number), &curated)?;
     }
     Ok(())

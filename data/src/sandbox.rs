@@ -3,7 +3,7 @@
 //! A sandbox is made by bubblewrap (`bwrap`): namespaces of its own for users, processes, network, IPC and host name, the
 //! host's `/usr` read-only and hardly anything else, a folder in memory of bounded size to write to, no capabilities, and
 //! a filter of system calls (`filter`). In it a harness runs a program on tests, each in a process of its own with hard
-//! limits on time, memory, processes and files (`harness.py`). A watchdog outside bounds the memory of all processes
+//! limits on time, memory, processes and files (`harness/`). A watchdog outside bounds the memory of all processes
 //! together, and the time (`session`).
 //!
 //! The limit of processes binds because a sandbox's user is a different one for the kernel: where the host's user is

@@ -42,7 +42,12 @@ impl<'a> Fence<'a> {
         let length = inner.len() - info.len();
         let language = info.split([' ', '\t', ',', '{']).find(|word| !word.is_empty()).unwrap_or_default();
         // Backticks after it are code within a line.
-        (length >= 3 && !info.contains('`')).then_some(Self { mark, length, indent: line.len() - inner.len(), language })
+        (length >= 3 && !info.contains('`')).then_some(Self {
+            mark,
+            length,
+            indent: line.len() - inner.len(),
+            language,
+        })
     }
 
     fn is_closed_by(&self, line: &str) -> bool {
@@ -75,7 +80,8 @@ mod tests {
 
     #[test]
     fn the_last_block_of_the_language_counts() {
-        let text = "```python\nx = 1\n```\nBetter:\n```Python3\nx = 2\n\ny = 3\n```\nRun it:\n```sh\npython x.py\n```\n";
+        let text =
+            "```python\nx = 1\n```\nBetter:\n```Python3\nx = 2\n\ny = 3\n```\nRun it:\n```sh\npython x.py\n```\n";
         assert_eq!(python(text).as_deref(), Some("x = 2\n\ny = 3\n"));
         assert_eq!(program_in(text, Language::Cpp), None);
         assert_eq!(program_in("~~~c++\nint main() {}\n~~~", Language::Cpp).as_deref(), Some("int main() {}\n"));
@@ -88,7 +94,9 @@ mod tests {
 
     #[test]
     fn no_block_is_none() {
-        for text in ["", "x = 1", "```\nx = 1\n```", "```python\nx = 1", "`python` and ```python x```", "```javascript\n1\n```"] {
+        for text in
+            ["", "x = 1", "```\nx = 1\n```", "```python\nx = 1", "`python` and ```python x```", "```javascript\n1\n```"]
+        {
             assert_eq!(python(text), None, "{text}");
         }
         // A longer fence holds shorter ones.

@@ -30,6 +30,14 @@ pub struct TestColumns {
     pub language: Language,
 }
 
+impl TestColumns {
+    /// All columns that are mapped.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let others = [&self.setup, &self.preamble, &self.entry_point];
+        std::iter::once(self.tests.as_str()).chain(others.into_iter().filter_map(Option::as_deref))
+    }
+}
+
 /// What a program may rely on beside its language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,7 +101,9 @@ impl TestSpec {
         };
         let of = |language, tests| Self { language, tests, time_limit_seconds: None, memory_mb: None };
         match value {
-            Value::String(code) => Ok(of(Language::Python, asserts(&with_check(code, cells.entry_point.as_deref()), None))),
+            Value::String(code) => {
+                Ok(of(Language::Python, asserts(&with_check(code, cells.entry_point.as_deref()), None)))
+            }
             Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
                 let lines: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
                 Ok(of(Language::Python, asserts(&lines.join("\n"), called(&lines))))
@@ -221,7 +231,11 @@ fn calls(name: &str, pairs: &[(&Value, &Value)], environment: Environment) -> Re
             _ => (*output).clone(),
         };
         let quoted = |value: &Value| python_string(&value.to_string());
-        code += &format!("assert _right(_function(*json.loads({})), json.loads({}))\n", quoted(&arguments), quoted(&expected));
+        code += &format!(
+            "assert _right(_function(*json.loads({})), json.loads({}))\n",
+            quoted(&arguments),
+            quoted(&expected)
+        );
     }
     Ok(CodeTests::Asserts { code, entry_point: None, preamble: preamble(environment, None) })
 }
@@ -247,7 +261,8 @@ fn calls_in(line: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (at, _) in line.match_indices('(') {
         let before = line[..at].trim_end();
-        let start = before.rfind(|c| !is_name(c)).map_or(0, |i| i + before[i..].chars().next().map_or(0, char::len_utf8));
+        let start =
+            before.rfind(|c| !is_name(c)).map_or(0, |i| i + before[i..].chars().next().map_or(0, char::len_utf8));
         let name = &before[start..];
         let is_method = before[..start].ends_with('.');
         if !name.is_empty() && !is_method && !["assert", "in", "not", "and", "or", "is", "if", "else"].contains(&name) {

@@ -14,17 +14,18 @@ use datafusion::logical_expr::{Expr, col};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::StreamExt;
 
-use super::{Curation, CurateConfig, FunnelStep};
+use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 14] = [
+const COMMON: [&str; 15] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
     "correct",
+    "code_verdict IS NULL OR code_verdict = 'AC'",
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",
@@ -47,9 +48,8 @@ pub(super) struct Selection {
 pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selection> {
     let policy = config.policy.as_str();
     let refused = |e: DataFusionError| {
-        let columns = fields_of::<Verdict>().map(|fields| {
-            fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
-        });
+        let columns = fields_of::<Verdict>()
+            .map(|fields| fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "));
         Error::invalid(
             "curate.policy",
             format!("{policy:?} cannot be used: {}", e.strip_backtrace()),
@@ -66,7 +66,8 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     let mut columns = vec![col("row"), col("prompt_cluster")];
     let common = others.iter().map(|sql| parse(sql)).collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
     // A name of its own each: two terms may be the same.
-    let named = terms.iter().cloned().chain(common).enumerate().map(|(i, term): (usize, Expr)| term.alias(format!("c{i}")));
+    let named =
+        terms.iter().cloned().chain(common).enumerate().map(|(i, term): (usize, Expr)| term.alias(format!("c{i}")));
     columns.extend(named);
     let mut tally = Tally::new(terms.len(), others.len(), config.traces_per_prompt);
     let mut batches = frame.select(columns).map_err(refused)?.execute_stream().await.map_err(refused)?;

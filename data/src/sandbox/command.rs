@@ -10,8 +10,13 @@ use crate::{Error, Result};
 pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Nobody: without capabilities, without files, and bound by the limit of processes, which does not bind root.
 const NOBODY: u32 = 65534;
-/// The harness, run by Python.
-const HARNESS: &str = include_str!("harness.py");
+/// The harness, run by Python: one script of four parts.
+const HARNESS: &str = concat!(
+    include_str!("harness/processes.py"),
+    include_str!("harness/peer.py"),
+    include_str!("harness/asserts.py"),
+    include_str!("harness/main.py"),
+);
 
 /// Programs of the host that sandboxes are made of.
 #[derive(Debug, Clone)]
@@ -38,7 +43,10 @@ impl Programs {
         })?;
         // What is elsewhere would not be visible inside.
         let python = find("python3", PATH).ok_or_else(|| {
-            missing("there is no python3 under /usr, which sandboxes see", "install the system's python3 (3.9 or newer)")
+            missing(
+                "there is no python3 under /usr, which sandboxes see",
+                "install the system's python3 (3.9 or newer)",
+            )
         })?;
         let version = Command::new(&bwrap).arg("--version").output().map_err(|e| Error::io("run", &bwrap, e))?;
         let disables_namespaces = version_of(&String::from_utf8_lossy(&version.stdout)) >= Some((0, 8));
@@ -104,7 +112,10 @@ impl Programs {
 }
 
 fn find(name: &str, path: &str) -> Option<PathBuf> {
-    path.split(':').filter(|folder| folder.starts_with('/')).map(|folder| Path::new(folder).join(name)).find(|p| p.is_file())
+    path.split(':')
+        .filter(|folder| folder.starts_with('/'))
+        .map(|folder| Path::new(folder).join(name))
+        .find(|p| p.is_file())
 }
 
 /// The first two numbers of `bubblewrap 0.8.0`.

@@ -89,9 +89,8 @@ pub(super) fn filter() -> Result<Vec<u8>> {
 
 fn rules() -> std::result::Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     use SeccompCmpArgLen::{Dword, Qword};
-    let when = |argument, length, op, value| {
-        SeccompRule::new(vec![SeccompCondition::new(argument, length, op, value)?])
-    };
+    let when =
+        |argument, length, op, value| SeccompRule::new(vec![SeccompCondition::new(argument, length, op, value)?]);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().chain(REFUSED_HERE).map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_socket, vec![when(0, Dword, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?]);

@@ -1,7 +1,6 @@
 //! One sandbox while it runs: requests go in, answers come out, and somebody watches the time and the memory.
 
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -84,7 +83,10 @@ impl Session {
         let bytes = request.to_string().into_bytes();
         let length = u32::try_from(bytes.len()).map_err(|_| "the request is too long".to_owned())?;
         // A sandbox that could not be made does not read; what it says about that comes with the answer.
-        let sent = self.requests.as_mut().map(|pipe| pipe.write_all(&length.to_le_bytes()).and_then(|()| pipe.write_all(&bytes)));
+        let sent = self
+            .requests
+            .as_mut()
+            .map(|pipe| pipe.write_all(&length.to_le_bytes()).and_then(|()| pipe.write_all(&bytes)));
         let mut head = [0; 4];
         self.replies.read_exact(&mut head).map_err(|e| match sent {
             Some(Err(write)) => format!("it does not read: {write}"),
@@ -99,6 +101,17 @@ impl Session {
         let mut body = vec![0; length as usize];
         self.replies.read_exact(&mut body).map_err(|e| format!("its answer is cut off: {e}"))?;
         serde_json::from_slice(&body).map_err(|e| format!("its answer cannot be read: {e}"))
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    pub(super) fn children(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+
+    pub(super) fn kill_bwrap(&mut self) {
+        let _ = self.child.kill();
     }
 }
 
@@ -132,7 +145,7 @@ fn watch_over(process: u32, shared: &Shared) {
             watched.killed.get_or_insert(Broken::Time);
             watched.deadline = Instant::now() + FAREWELL;
             kill(process);
-        } else if memory_below(process) > watched.most_bytes {
+        } else if take_more_than(watched.most_bytes, process) {
             watched.killed = Some(Broken::Memory);
             watched.deadline = Instant::now() + FAREWELL;
             kill(process);
@@ -161,20 +174,29 @@ fn children(process: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// Memory of all processes that descend from this one, in bytes. The kernel's own limits are for each process; nothing
-/// but a control group, which takes rights that few have, bounds their sum.
-fn memory_below(process: u32) -> u64 {
-    let page = rustix::param::page_size() as u64;
+/// Whether all processes that descend from this one take more than `most` bytes of memory together. The kernel's own
+/// limits are for each process; nothing but a control group, which takes rights that few have, bounds their sum.
+fn take_more_than(most: u64, process: u32) -> bool {
     let mut found = children(process);
-    let (mut next, mut pages) = (0, 0);
+    let mut next = 0;
     while let Some(pid) = found.get(next).copied() {
         next += 1;
         found.extend(children(pid));
-        pages += resident_pages(Path::new(&format!("/proc/{pid}/statm"))).unwrap_or(0);
     }
-    pages * page
+    let total: u64 = found.iter().filter_map(|pid| resident(*pid)).sum();
+    // Pages that forked processes share count once only if one looks closely, which takes longer.
+    total > most && found.iter().filter_map(|pid| share(*pid).or_else(|| resident(*pid))).sum::<u64>() > most
 }
 
-fn resident_pages(statm: &Path) -> Option<u64> {
-    std::fs::read_to_string(statm).ok()?.split_whitespace().nth(1)?.parse().ok()
+/// Resident memory of a process, in bytes.
+fn resident(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * rustix::param::page_size() as u64)
+}
+
+/// Resident memory of a process, in bytes, shared pages divided by those who share them.
+fn share(pid: u32) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }

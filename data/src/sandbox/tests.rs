@@ -30,6 +30,31 @@ fn any_hole_is_named_and_refused() {
     }
 }
 
+/// If the host's process is killed, the kernel ends `bwrap`, and with it all that runs inside.
+#[test]
+fn nothing_outlives_bwrap() {
+    let limits = Limits { time_limit_seconds: 6.0, memory_mb: 256 };
+    let Ok(sandbox) = Sandbox::open(1) else {
+        eprintln!("skipped: no sandboxes can be made here");
+        return;
+    };
+    let (mut running, _) = sandbox.start(Language::Python, "while True: pass", &limits).unwrap();
+    let inner = running.session.children();
+    assert_eq!(inner.len(), 1);
+    assert!(inner.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()));
+    running.session.kill_bwrap();
+    let began = std::time::Instant::now();
+    while inner.iter().any(|pid| is_running(*pid)) {
+        assert!(began.elapsed().as_secs() < 10, "{inner:?} still run");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+}
+
 #[test]
 fn limits_are_checked() {
     let limits = Limits { time_limit_seconds: 6.0, memory_mb: 512 };

@@ -8,7 +8,11 @@ const NEAR: &str = "import math\nassert abs(f(2) - 4) < 1e-6 and math.isclose(f(
 #[track_caller]
 fn fails(tests: &str, program: &str) {
     if let Some(outcome) = judge(program, &asserts_spec(tests)) {
-        eprintln!("forging: {} {:?}", outcome.verdict.code(), program.lines().find(|l| !l.is_empty()).unwrap_or_default());
+        eprintln!(
+            "forging: {} {:?}",
+            outcome.verdict.code(),
+            program.lines().find(|l| !l.is_empty()).unwrap_or_default()
+        );
         assert!(
             matches!(outcome.verdict, CodeVerdict::WrongAnswer | CodeVerdict::RuntimeError),
             "{program}\n{outcome:?}"
@@ -18,7 +22,8 @@ fn fails(tests: &str, program: &str) {
 
 #[test]
 fn ending_early() {
-    for end in ["os._exit(0)", "sys.exit(0)", "raise SystemExit", "os.kill(os.getpid(), 9)", "os.kill(-1, 9)", "exit()"] {
+    for end in ["os._exit(0)", "sys.exit(0)", "raise SystemExit", "os.kill(os.getpid(), 9)", "os.kill(-1, 9)", "exit()"]
+    {
         fails(SQUARES, &format!("import os, sys\nprint('passed')\n{end}"));
         fails(SQUARES, &format!("import os, sys\ndef f(x):\n    print('passed')\n    {end}"));
     }
@@ -42,7 +47,9 @@ class Always:
     fails(SQUARES, &format!("{always}\ndef f(x): return Always()"));
     fails(NEAR, &format!("{always}\ndef f(x): return Always()"));
     for base in ["int", "float", "str", "list", "dict", "tuple"] {
-        let program = format!("class Sub({base}):\n    __eq__ = __lt__ = lambda s, o: True\n    __sub__ = lambda s, o: s\n    __abs__ = lambda s: s\n    __hash__ = {base}.__hash__\ndef f(x): return Sub()");
+        let program = format!(
+            "class Sub({base}):\n    __eq__ = __lt__ = lambda s, o: True\n    __sub__ = lambda s, o: s\n    __abs__ = lambda s: s\n    __hash__ = {base}.__hash__\ndef f(x): return Sub()"
+        );
         fails(SQUARES, &program);
         fails(NEAR, &program);
     }

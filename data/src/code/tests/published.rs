@@ -52,7 +52,10 @@ fn verdicts(what: &str, programs: &[(String, TestSpec)]) -> Vec<CodeVerdict> {
     let began = std::time::Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let found: Vec<CodeVerdict> = pool.install(|| {
-        programs.par_iter().map(|(program, spec)| judge_program(sandbox().unwrap(), program, spec, &limits).verdict).collect()
+        programs
+            .par_iter()
+            .map(|(program, spec)| judge_program(sandbox().unwrap(), program, spec, &limits).verdict)
+            .collect()
     });
     let count = |verdict| found.iter().filter(|v| **v == verdict).count();
     eprintln!(
@@ -69,26 +72,33 @@ fn verdicts(what: &str, programs: &[(String, TestSpec)]) -> Vec<CodeVerdict> {
 
 /// A program after which the function `name` returns something else.
 fn wrong(program: &str, name: &str, value: &str) -> String {
-    format!("{program}\n\n_right_one = {name}\n\ndef {name}(*args, **kwargs):\n    _right_one(*args, **kwargs)\n    return {value}\n")
+    format!(
+        "{program}\n\n_right_one = {name}\n\ndef {name}(*args, **kwargs):\n    _right_one(*args, **kwargs)\n    return {value}\n"
+    )
 }
 
 #[test]
 fn human_eval() {
     let Some(rows) = rows("HumanEval.jsonl.gz") else { return };
-    let columns = TestColumns {
-        preamble: Some("prompt".into()),
-        entry_point: Some("entry_point".into()),
-        ..columns("test")
-    };
+    let columns =
+        TestColumns { preamble: Some("prompt".into()), entry_point: Some("entry_point".into()), ..columns("test") };
     let text = |row: &Map<String, Value>, column: &str| row[column].as_str().unwrap().to_owned();
     let solution = |row: &Map<String, Value>| text(row, "prompt") + &text(row, "canonical_solution");
     let right: Vec<_> = rows.iter().map(|row| (solution(row), spec(row, &columns))).collect();
     let found = verdicts("HumanEval, reference solutions", &right);
     assert_eq!(found.len(), 164);
-    let failed: Vec<_> = rows.iter().zip(&found).filter(|(_, v)| **v != CodeVerdict::Accepted).map(|(row, v)| (row["task_id"].clone(), *v)).collect();
+    let failed: Vec<_> = rows
+        .iter()
+        .zip(&found)
+        .filter(|(_, v)| **v != CodeVerdict::Accepted)
+        .map(|(row, v)| (row["task_id"].clone(), *v))
+        .collect();
     assert!(failed.is_empty(), "{failed:?}");
     // An object is equal to nothing; the stub of the prompt returns nothing.
-    let mutants: Vec<_> = rows.iter().map(|row| (wrong(&solution(row), &text(row, "entry_point"), "object()"), spec(row, &columns))).collect();
+    let mutants: Vec<_> = rows
+        .iter()
+        .map(|row| (wrong(&solution(row), &text(row, "entry_point"), "object()"), spec(row, &columns)))
+        .collect();
     assert!(!verdicts("HumanEval, wrong values", &mutants).contains(&CodeVerdict::Accepted));
     let stubs: Vec<_> = rows.iter().map(|row| ("x = 1".to_owned(), spec(row, &columns))).collect();
     assert!(!verdicts("HumanEval, stubs", &stubs).contains(&CodeVerdict::Accepted));
@@ -98,9 +108,15 @@ fn human_eval() {
 fn mbpp() {
     let Some(rows) = rows("mbpp.jsonl") else { return };
     let columns = TestColumns { setup: Some("test_setup_code".into()), ..columns("test_list") };
-    let right: Vec<_> = rows.iter().map(|row| (row["code"].as_str().unwrap().to_owned(), spec(row, &columns))).collect();
+    let right: Vec<_> =
+        rows.iter().map(|row| (row["code"].as_str().unwrap().to_owned(), spec(row, &columns))).collect();
     let found = verdicts("MBPP, reference solutions", &right);
-    let failed: Vec<_> = rows.iter().zip(&found).filter(|(_, v)| **v != CodeVerdict::Accepted).map(|(row, v)| (row["task_id"].clone(), *v)).collect();
+    let failed: Vec<_> = rows
+        .iter()
+        .zip(&found)
+        .filter(|(_, v)| **v != CodeVerdict::Accepted)
+        .map(|(row, v)| (row["task_id"].clone(), *v))
+        .collect();
     assert!(failed.is_empty(), "{failed:?}");
     let mutants: Vec<_> = right
         .iter()
@@ -123,12 +139,17 @@ fn leetcode() {
         let tests = row["test"].as_str().unwrap();
         let inputs = tests.lines().filter_map(|line| line.strip_prefix("test_input = "));
         let checks = tests.lines().filter_map(|line| line.strip_prefix("assert my_solution."));
-        let Some(pairs) = inputs.zip(checks).map(|(i, c)| Some((i, c.split_once("(**test_input) == ")?))).collect::<Option<Vec<_>>>() else {
+        let Some(pairs) =
+            inputs.zip(checks).map(|(i, c)| Some((i, c.split_once("(**test_input) == ")?))).collect::<Option<Vec<_>>>()
+        else {
             continue;
         };
         let Some(name) = pairs.first().map(|(_, (name, _))| *name) else { continue };
         let table = |expected: &dyn Fn(usize, &str) -> String| {
-            let entries = pairs.iter().enumerate().map(|(i, (input, (_, value)))| format!("    ({input}, {}),\n", expected(i, value)));
+            let entries = pairs
+                .iter()
+                .enumerate()
+                .map(|(i, (input, (_, value)))| format!("    ({input}, {}),\n", expected(i, value)));
             format!(
                 "true, false, null = True, False, None\nTABLE = [\n{}]\nclass Solution:\n    def {name}(self, **given):\n        return next(value for key, value in TABLE if key == given)\n",
                 entries.collect::<String>()
@@ -136,7 +157,10 @@ fn leetcode() {
         };
         let last = pairs.len() - 1;
         right.push((table(&|_, value| value.to_owned()), spec(row, &columns)));
-        mutants.push((table(&|i, value| if i == last { format!("[({value}), 0]") } else { value.to_owned() }), spec(row, &columns)));
+        mutants.push((
+            table(&|i, value| if i == last { format!("[({value}), 0]") } else { value.to_owned() }),
+            spec(row, &columns),
+        ));
     }
     eprintln!("LeetCode: tables for {} of {} problems", right.len(), rows.len());
     assert!(right.len() >= 170, "{}", right.len());

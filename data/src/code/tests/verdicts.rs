@@ -40,7 +40,12 @@ if __name__ == "__main__":
     sys.exit(0)
 "#;
     expect(printing(program, "first\n1\nlast"), Accepted, None, "");
-    expect(printing("import sys\nprint(sys.stdin.read(), 'ä', len(sys.argv), sys.path[0][:4])", "ä 1 /usr"), Accepted, None, "");
+    expect(
+        printing("import sys\nprint(sys.stdin.read(), 'ä', len(sys.argv), sys.path[0][:4])", "ä 1 /usr"),
+        Accepted,
+        None,
+        "",
+    );
     let large = stdio_spec(Language::Python, &[(&"7 ".repeat(1_000_000), &"8\n".repeat(400_000))]);
     expect(judge("print('8\\n' * 400_000, end='')", &large), Accepted, None, "");
     expect(judge("print('8\\n' * len(input().split()))", &large), WrongAnswer, Some(0), "");
@@ -75,7 +80,12 @@ fn cpp() {
 fn assertions() {
     let spec = asserts_spec("assert f(2) == 4\nassert f(3) == 9, 'nine'\n");
     expect(judge("def f(x): return x * x", &spec), Accepted, None, "");
-    expect(judge("def f(x): return x + 2", &spec), WrongAnswer, Some(2), "assert f(3) == 9, 'nine': AssertionError: nine");
+    expect(
+        judge("def f(x): return x + 2", &spec),
+        WrongAnswer,
+        Some(2),
+        "assert f(3) == 9, 'nine': AssertionError: nine",
+    );
     expect(judge("def f(x): return {}[x]", &spec), RuntimeError, Some(1), "KeyError");
     expect(judge("def g(x): return x * x", &spec), RuntimeError, Some(1), "no 'f'");
     expect(judge("def f(x) return", &spec), CompileError, None, "SyntaxError");
@@ -158,7 +168,8 @@ fn preambles_and_names() {
     expect(judge("def sum(a, b): return 6", &sum), Accepted, None, "");
     // Without a program of that name, the builtin is not it.
     expect(judge("x = 1", &spec("assert max(1, 2) == 2", Some("max"), "")), RuntimeError, Some(1), "no 'max'");
-    let stub = "from typing import List\ndef helper(x):\n    return x + 1\ndef f(xs: List[int]) -> int:\n    '''Stub.'''\n";
+    let stub =
+        "from typing import List\ndef helper(x):\n    return x + 1\ndef f(xs: List[int]) -> int:\n    '''Stub.'''\n";
     let tests = spec("assert helper(f([1])) == 2", Some("f"), stub);
     expect(judge("def f(xs: List[int]): return helper(xs[0]) - 1", &tests), Accepted, None, "");
     expect(judge("x = 1", &tests), WrongAnswer, Some(1), "NoneType");
@@ -180,12 +191,20 @@ fn datasets_of_calls() {
         let cells = datasets::Cells { tests, setup: None, preamble: None, entry_point: None };
         TestSpec::of_cells(&cells, &columns).unwrap()
     };
-    let calls = read(&json!({"fn_name": "pair", "inputs": [[1, "a"], [2, "é\"\\\n😀"]], "outputs": [[[1, "a"]], [2, "é\"\\\n😀"]]}));
+    let calls = read(
+        &json!({"fn_name": "pair", "inputs": [[1, "a"], [2, "é\"\\\n😀"]], "outputs": [[[1, "a"]], [2, "é\"\\\n😀"]]}),
+    );
     expect(judge("def pair(a, b): return a, b", &calls), Accepted, None, "");
-    expect(judge("class Solution:\n  def pair(self, a: int, b: Optional[str]): return [a, b]", &calls), Accepted, None, "");
+    expect(
+        judge("class Solution:\n  def pair(self, a: int, b: Optional[str]): return [a, b]", &calls),
+        Accepted,
+        None,
+        "",
+    );
     expect(judge("def pair(a, b): return b, a", &calls), WrongAnswer, Some(17), "");
     expect(judge("def other(a, b): return a, b", &calls), RuntimeError, Some(16), "Solution");
-    let lines = read(&json!({"language": "python", "test_cases": [{"input": "[1, 2]\n3", "output": "6", "fn_name": "sum"}]}));
+    let lines =
+        read(&json!({"language": "python", "test_cases": [{"input": "[1, 2]\n3", "output": "6", "fn_name": "sum"}]}));
     expect(judge("def sum(xs, y): return xs[0] + xs[1] + y", &lines), Accepted, None, "");
 }
 
