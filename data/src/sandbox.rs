@@ -29,6 +29,8 @@ use self::command::Programs;
 pub(crate) use self::session::{Broken, Session};
 use crate::{Error, Result};
 
+/// Size of the folder that a program may write to.
+const WORK_BYTES: u64 = 64 << 20;
 /// Processes and threads of one program at a time.
 const PROCESSES: u32 = 64;
 /// The harness answers some time after a program's time is up, on a machine that is busy.
@@ -64,18 +66,13 @@ impl Limits {
         u64::from(self.memory_mb) << 20
     }
 
-    /// Size of the folder that a program may write to.
-    fn work_bytes(&self) -> u64 {
-        64 << 20
-    }
-
     fn as_request(&self) -> Value {
         json!({
             "seconds": self.time_limit_seconds,
             "wall_seconds": self.wall_seconds(),
             "memory_bytes": self.memory_bytes(),
-            "work_bytes": self.work_bytes(),
-            "file_bytes": self.work_bytes() / 4,
+            "work_bytes": WORK_BYTES,
+            "file_bytes": WORK_BYTES / 4,
             "processes": PROCESSES,
         })
     }
@@ -137,7 +134,7 @@ impl Sandbox {
         // It fits the pipe: nothing waits.
         writer.write_all(&self.filter).map_err(refused)?;
         drop(writer);
-        let child = self.programs.command(limits, reader).spawn().map_err(refused)?;
+        let child = self.programs.command(reader).spawn().map_err(refused)?;
         let compiling = if language == Language::Cpp { 1 << 30 } else { 0 };
         let most = limits.memory_bytes().max(compiling);
         let session = Session::new(child, most + most / 2 + (128 << 20)).map_err(refused)?;
@@ -255,6 +252,7 @@ print(json.dumps(found))
 "#;
 
 /// What the probe found out.
+#[expect(clippy::struct_excessive_bools, reason = "one answer to each question")]
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Probe {

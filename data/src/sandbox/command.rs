@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Limits;
+use super::WORK_BYTES;
 use crate::{Error, Result};
 
 /// Where programs are looked for, on the host and in the sandbox.
@@ -56,10 +56,10 @@ impl Programs {
     }
 
     /// The command that makes a sandbox. Its standard error is where it reads the filter of system calls from.
-    pub(super) fn command(&self, limits: &Limits, filter: std::io::PipeReader) -> Command {
+    pub(super) fn command(&self, filter: std::io::PipeReader) -> Command {
         // The shell gives the filter a number that bwrap can be told; std passes on three files only.
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "exec \"$@\" 9<&2 2>&1", "sh"]).arg(&self.bwrap).args(self.arguments(limits));
+        command.args(["-c", "exec \"$@\" 9<&2 2>&1", "sh"]).arg(&self.bwrap).args(self.arguments());
         command.arg("--").arg(&self.python).args(["-s", "-B", "-c", HARNESS]);
         command.env_clear().current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(filter);
@@ -70,7 +70,7 @@ impl Programs {
         command
     }
 
-    fn arguments(&self, limits: &Limits) -> Vec<String> {
+    fn arguments(&self) -> Vec<String> {
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
         add(&["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
@@ -105,7 +105,7 @@ impl Programs {
         for device in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"] {
             add(&["--dev-bind", device, device]);
         }
-        add(&["--perms", "0700", "--size", &limits.work_bytes().to_string(), "--tmpfs", "/work"]);
+        add(&["--perms", "0700", "--size", &WORK_BYTES.to_string(), "--tmpfs", "/work"]);
         add(&["--symlink", "/work", "/tmp", "--remount-ro", "/", "--chdir", "/work"]);
         arguments
     }

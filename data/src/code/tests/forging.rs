@@ -93,7 +93,7 @@ fn other_meanings_of_names() {
 #[test]
 fn looking_for_the_tests() {
     let memory = r#"
-import gc, sys
+import gc, re, sys
 def find():
     seen = set()
     stack = [gc.get_objects(), [m.__dict__ for m in list(sys.modules.values())]]
@@ -106,7 +106,8 @@ def find():
         seen.add(id(item))
         if isinstance(item, (str, bytes)):
             text = item if isinstance(item, str) else item.decode("latin1")
-            if "90210" + "17" in text and len(text) < 10000: return int("90210" + "17")
+            found = re.search("90210[1]7", text)
+            if found: return int(found.group())
         elif isinstance(item, dict): stack.extend(item.keys()); stack.extend(item.values())
         elif isinstance(item, (list, tuple, set, frozenset)): stack.extend(item)
     return None

@@ -8,8 +8,9 @@ use serde_json::Map;
 use super::*;
 use crate::code::datasets::Cells;
 
-/// The rows of a published set, where tests have them and sandboxes too.
-fn rows(name: &str) -> Option<Vec<Map<String, Value>>> {
+/// Every so manieth row of a published set, where tests have them and sandboxes too; all of them with `R1D_ALL=1`, which
+/// takes minutes.
+fn rows(name: &str, step: usize) -> Option<Vec<Map<String, Value>>> {
     sandbox()?;
     let Ok(shared) = std::env::var("R1D_SHARED") else {
         eprintln!("skipped: set R1D_SHARED to a folder with data/prompts to judge published problems");
@@ -21,7 +22,8 @@ fn rows(name: &str) -> Option<Vec<Map<String, Value>>> {
     } else {
         std::fs::read_to_string(path).unwrap()
     };
-    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    let step = if std::env::var_os("R1D_ALL").is_some() { 1 } else { step };
+    Some(text.lines().step_by(step).map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 fn spec(row: &Map<String, Value>, columns: &TestColumns) -> TestSpec {
@@ -79,14 +81,13 @@ fn wrong(program: &str, name: &str, value: &str) -> String {
 
 #[test]
 fn human_eval() {
-    let Some(rows) = rows("HumanEval.jsonl.gz") else { return };
+    let Some(rows) = rows("HumanEval.jsonl.gz", 2) else { return };
     let columns =
         TestColumns { preamble: Some("prompt".into()), entry_point: Some("entry_point".into()), ..columns("test") };
     let text = |row: &Map<String, Value>, column: &str| row[column].as_str().unwrap().to_owned();
     let solution = |row: &Map<String, Value>| text(row, "prompt") + &text(row, "canonical_solution");
     let right: Vec<_> = rows.iter().map(|row| (solution(row), spec(row, &columns))).collect();
     let found = verdicts("HumanEval, reference solutions", &right);
-    assert_eq!(found.len(), 164);
     let failed: Vec<_> = rows
         .iter()
         .zip(&found)
@@ -106,7 +107,7 @@ fn human_eval() {
 
 #[test]
 fn mbpp() {
-    let Some(rows) = rows("mbpp.jsonl") else { return };
+    let Some(rows) = rows("mbpp.jsonl", 10) else { return };
     let columns = TestColumns { setup: Some("test_setup_code".into()), ..columns("test_list") };
     let right: Vec<_> =
         rows.iter().map(|row| (row["code"].as_str().unwrap().to_owned(), spec(row, &columns))).collect();
@@ -131,7 +132,7 @@ fn mbpp() {
 /// The set has no solutions. What stands for them is a table of the expected values, which is right as far as the tests go.
 #[test]
 fn leetcode() {
-    let Some(rows) = rows("leetcode_20240121-Jul.jsonl") else { return };
+    let Some(rows) = rows("leetcode_20240121-Jul.jsonl", 6) else { return };
     let columns = TestColumns { environment: Environment::Leetcode, ..columns("test") };
     let mut right = Vec::new();
     let mut mutants = Vec::new();
@@ -163,7 +164,7 @@ fn leetcode() {
         ));
     }
     eprintln!("LeetCode: tables for {} of {} problems", right.len(), rows.len());
-    assert!(right.len() >= 170, "{}", right.len());
+    assert!(right.len() * 100 >= rows.len() * 95, "{}", right.len());
     assert!(verdicts("LeetCode, tables", &right).iter().all(|v| *v == CodeVerdict::Accepted));
     assert!(!verdicts("LeetCode, one entry changed", &mutants).contains(&CodeVerdict::Accepted));
 }
@@ -171,7 +172,7 @@ fn leetcode() {
 /// Linked lists go both ways: tests make them of the program's class and read what comes back.
 #[test]
 fn leetcode_lists() {
-    let Some(rows) = rows("leetcode_20240121-Jul.jsonl") else { return };
+    let Some(rows) = rows("leetcode_20240121-Jul.jsonl", 1) else { return };
     let columns = TestColumns { environment: Environment::Leetcode, ..columns("test") };
     let row = rows.iter().find(|row| row["test"].as_str().unwrap().contains("doubleIt")).unwrap();
     let solution = "
@@ -194,12 +195,11 @@ class Solution:
 /// Small changes to right programs: most are found by the tests.
 #[test]
 fn mutations() {
-    let Some(rows) = rows("mbpp.jsonl") else { return };
+    let Some(rows) = rows("mbpp.jsonl", 20) else { return };
     let columns = TestColumns { setup: Some("test_setup_code".into()), ..columns("test_list") };
     for (from, to) in [("<", "<="), (" + ", " - "), ("+ 1", "+ 2"), ("==", "!="), ("return ", "return not ")] {
         let mutants: Vec<_> = rows
             .iter()
-            .step_by(5)
             .filter_map(|row| {
                 let program = row["code"].as_str().unwrap();
                 let changed = program.replacen(from, to, 1);
