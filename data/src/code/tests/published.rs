@@ -197,6 +197,7 @@ class Solution:
 fn mutations() {
     let Some(rows) = rows("mbpp.jsonl", 20) else { return };
     let columns = TestColumns { setup: Some("test_setup_code".into()), ..columns("test_list") };
+    let (mut passing, mut all) = (0, 0);
     for (from, to) in [("<", "<="), (" + ", " - "), ("+ 1", "+ 2"), ("==", "!="), ("return ", "return not ")] {
         let mutants: Vec<_> = rows
             .iter()
@@ -207,8 +208,9 @@ fn mutations() {
             })
             .collect();
         let found = verdicts(&format!("MBPP, {from:?} for {to:?}"), &mutants);
-        let passing = found.iter().filter(|v| **v == CodeVerdict::Accepted).count();
-        // Few tests a problem: some changes make no difference to them.
-        assert!(passing * 2 < found.len(), "{from} {to}: {passing} of {}", found.len());
+        passing += found.iter().filter(|v| **v == CodeVerdict::Accepted).count();
+        all += found.len();
     }
+    // Three tests a problem: some changes make no difference to them.
+    assert!(passing * 5 < all, "{passing} of {all}");
 }
