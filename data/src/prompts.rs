@@ -116,7 +116,7 @@ fn gold_answer(answer: &str) -> Option<String> {
 /// Mapped columns that single rows may lack, but not all of them: such a column is a misspelt one.
 pub(crate) struct OptionalColumns<'a> {
     unseen: Vec<&'a str>,
-    first: Option<crate::rows::Row>,
+    first: Option<Row>,
 }
 
 impl<'a> OptionalColumns<'a> {
@@ -124,7 +124,7 @@ impl<'a> OptionalColumns<'a> {
         Self { unseen: columns.into_iter().collect(), first: None }
     }
 
-    pub(crate) fn note(&mut self, row: &crate::rows::Row) {
+    pub(crate) fn note(&mut self, row: &Row) {
         self.unseen.retain(|column| row.get(column).is_none());
         if !self.unseen.is_empty() && self.first.is_none() {
             self.first = Some(row.clone());
