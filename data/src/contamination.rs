@@ -101,7 +101,8 @@ impl Index {
             });
             Grams::new(n, split, most, texts)
         };
-        let shared = |n, split, solutions, most, in_trace| Rule::Grams { grams: grams(n, split, solutions, most), in_trace };
+        let shared =
+            |n, split, solutions, most, in_trace| Rule::Grams { grams: grams(n, split, solutions, most), in_trace };
         let exact = || Rule::Exact(words.iter().zip(0..).map(|(words, i)| (words.hashes.clone(), i)).collect());
         let rules = match preset {
             Preset::OpenR1 => vec![shared(8, Split::Spaces, false, usize::MAX, false)],
@@ -152,7 +153,8 @@ impl Index {
                 let (ours, theirs) = (&prompt_words.hashes, &self.words[item as usize].hashes);
                 let common = lcs_seq::similarity(ours.iter().copied(), theirs.iter().copied());
                 let least = share * ours.len().min(theirs.len()) as f64;
-                (common as f64 >= least).then(|| self.hit(item, format!("{}-gram and subsequence", grams.n), words.to_owned()))
+                (common as f64 >= least)
+                    .then(|| self.hit(item, format!("{}-gram and subsequence", grams.n), words.to_owned()))
             }
             Rule::Similar { least, seeds } => self.similar(prompt, *least, seeds.as_ref()),
         })

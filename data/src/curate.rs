@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use self::select::{RuleOutcome, rule_outcomes};
+
 use self::judge::{Judge, Judged};
 use crate::contamination::{Index, Item, Preset};
 use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};
@@ -173,7 +175,12 @@ struct Rules {
 impl Rules {
     fn new(key: &str, out: &Path, earlier: &[PathBuf]) -> Self {
         let name = format!("rules-{key}");
-        Self { folders: std::iter::once(out).chain(earlier.iter().map(PathBuf::as_path)).map(|dir| dir.join(&name)).collect() }
+        Self {
+            folders: std::iter::once(out)
+                .chain(earlier.iter().map(PathBuf::as_path))
+                .map(|dir| dir.join(&name))
+                .collect(),
+        }
     }
 
     /// A part's file: where it is, or else where it is to be.
@@ -232,7 +239,10 @@ fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
         sketches.push(digest, &bands, shingles, 0);
     }
     let load = |rows: &[u32]| {
-        Ok(rows.par_iter().map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question)).collect())
+        Ok(rows
+            .par_iter()
+            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
+            .collect())
     };
     Ok(clusters(&sketches, SHINGLE_BYTES, load)?.first)
 }
@@ -272,8 +282,10 @@ fn shingle_sets(parts: &[Part], rows: &[u32], near: Near) -> Result<Vec<Vec<u32>
     let mut sets = Vec::with_capacity(rows.len());
     for (part, wanted) in by_part(parts, rows) {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let found: Vec<Vec<u32>> =
-            traces.par_iter().map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace))).collect();
+        let found: Vec<Vec<u32>> = traces
+            .par_iter()
+            .map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace)))
+            .collect();
         sets.extend(found);
     }
     Ok(sets)
@@ -370,8 +382,10 @@ fn write_curated(prompts: &[Prompt], parts: &[Part], rows: &[u32], out: &Path) -
     let prompts: HashMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
     for (number, (part, wanted)) in by_part(parts, rows).into_iter().enumerate() {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let curated: Vec<CuratedTrace> =
-            traces.iter().filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace))).collect();
+        let curated: Vec<CuratedTrace> = traces
+            .iter()
+            .filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace)))
+            .collect();
         write_records(&part_path(out, "curated", number), &curated)?;
     }
     Ok(())

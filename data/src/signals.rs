@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Trace;
 
+pub(crate) use self::degenerate::{compression, duplicate_lines, repetition, tail_loop};
+pub(crate) use self::language::census;
 pub use self::structure::Ending;
 
 /// The columns. Shares are between 0 and 1; counts and lengths are of the thinking unless said otherwise.

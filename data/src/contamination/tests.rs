@@ -26,7 +26,10 @@ const ALL: [Preset; 6] =
 fn the_question_itself_is_found_by_all_and_another_by_none() {
     for preset in ALL {
         assert!(rule(preset, LONG, "").is_some(), "{preset:?}");
-        assert_eq!(rule(preset, "A shepherd counts the legs of his flock: 40 in all. How many sheep has he?", "hm"), None);
+        assert_eq!(
+            rule(preset, "A shepherd counts the legs of his flock: 40 in all. How many sheep has he?", "hm"),
+            None
+        );
         assert_eq!(rule(preset, "", ""), None, "{preset:?}");
     }
 }
@@ -54,7 +57,10 @@ fn each_preset_has_its_own_rule() {
     let short = "what is the capital of ruritania";
     assert_eq!(rule(OpenR1, "What is the capital of Ruritania?", ""), None);
     assert_eq!(rule(S1, short, "").as_deref(), Some("2:exact"));
-    assert_eq!(rule(Strict, "Quiz! What is the capital of Ruritania? Answer in a word.", "").as_deref(), Some("2:whole"));
+    assert_eq!(
+        rule(Strict, "Quiz! What is the capital of Ruritania? Answer in a word.", "").as_deref(),
+        Some("2:whole")
+    );
     // A letter here and there.
     let spelled = LONG.replace("sheep?", "sheeps?").replace("farmer", "famer").replace("counts", "count");
     assert_eq!(rule(OpenThoughts, &spelled, "").as_deref(), Some("1:similar"));
@@ -70,11 +76,20 @@ fn each_preset_has_its_own_rule() {
 #[test]
 fn phrases_that_many_questions_share_are_none_of_theirs() {
     let questions: Vec<Item> = (0..8)
-        .map(|i| item(&i.to_string(), &format!("How many positive integers n less than {} are there such that it ends in {i}?", 100 + i), None))
+        .map(|i| {
+            item(
+                &i.to_string(),
+                &format!("How many positive integers n less than {} are there such that it ends in {i}?", 100 + i),
+                None,
+            )
+        })
         .collect();
     let common: Vec<Item> = questions
         .into_iter()
-        .map(|item| Item { question: format!("Find the number of all the ordered pairs of integers. {}", item.question), ..item })
+        .map(|item| Item {
+            question: format!("Find the number of all the ordered pairs of integers. {}", item.question),
+            ..item
+        })
         .collect();
     let prompt = "Find the number of all the ordered pairs of integers whose sum is odd.";
     assert!(Index::new(Preset::OpenR1, common.clone()).check(prompt, &[]).is_some());

@@ -29,7 +29,8 @@ fn equal_and_nearly_equal_texts_are_clusters_and_others_are_not() {
     // One word of 200 changed: 5 of 196 shingles, J = 191/201.
     let near = a.replacen("w", "v", 1);
     let upper = a.to_uppercase();
-    let texts = [(a.as_str(), 0), (b.as_str(), 0), (near.as_str(), 0), (upper.as_str(), 0), (a.as_str(), 1), ("", 0), ("", 0)];
+    let texts =
+        [(a.as_str(), 0), (b.as_str(), 0), (near.as_str(), 0), (upper.as_str(), 0), (a.as_str(), 1), ("", 0), ("", 0)];
     for memory in [usize::MAX, 1] {
         let clusters = found(Near::OURS, memory, &texts);
         assert_eq!(clusters.first, [0, 1, 0, 0, 4, 5, 5]);

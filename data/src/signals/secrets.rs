@@ -26,8 +26,18 @@ static PATTERNS: LazyLock<Vec<(&str, &str, Regex)>> = LazyLock::new(|| {
 });
 
 /// Addresses and domains kept for examples (RFC 2606, RFC 5737), and those that stand for any machine.
-const EXAMPLES: [&str; 10] =
-    ["example.", "@domain.", "@test.", "127.0.0.", "0.0.0.0", "192.0.2.", "198.51.100.", "203.0.113.", "192.168.", "10."];
+const EXAMPLES: [&str; 10] = [
+    "example.",
+    "@domain.",
+    "@test.",
+    "127.0.0.",
+    "0.0.0.0",
+    "192.0.2.",
+    "198.51.100.",
+    "203.0.113.",
+    "192.168.",
+    "10.",
+];
 
 /// The kinds in any of the texts, in order, separated by commas.
 pub(super) fn kinds(texts: &[&str]) -> Option<String> {

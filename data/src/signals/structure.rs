@@ -113,8 +113,8 @@ fn open_maths(text: &str) -> Open {
     let last = text.rsplit('\n').next().unwrap_or(text);
     let singles = last.replace("\\$", "").replace("$$", "").matches('$').count();
     // "$5 and $6" has two, "$5" has one and is followed by a digit: no formula was begun there.
-    let begun = singles % 2 == 1
-        && last.rsplit('$').next().is_some_and(|tail| !tail.starts_with(|c: char| c.is_ascii_digit()));
+    let begun =
+        singles % 2 == 1 && last.rsplit('$').next().is_some_and(|tail| !tail.starts_with(|c: char| c.is_ascii_digit()));
     Open { in_maths: display > 0 || inline > 0 || dollars % 2 == 1 || begun, in_box: boxes > 0 }
 }
 

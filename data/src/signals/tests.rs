@@ -134,7 +134,26 @@ fn secrets_have_their_shapes() {
 fn work_is_linear() {
     let n = 1 << 20;
     let started = std::time::Instant::now();
-    for piece in ["a", "ab ", "$", "`", "\\", "\\(", "{", "\\boxed{", "\n", "\n\n", "@", "a@", "1.", "1 1", "数", "-", "é\u{301}", "```\n"] {
+    for piece in [
+        "a",
+        "ab ",
+        "$",
+        "`",
+        "\\",
+        "\\(",
+        "{",
+        "\\boxed{",
+        "\n",
+        "\n\n",
+        "@",
+        "a@",
+        "1.",
+        "1 1",
+        "数",
+        "-",
+        "é\u{301}",
+        "```\n",
+    ] {
         let text = piece.repeat(n / piece.len());
         of(&text, &text);
         println!("{piece:?}: {:?} so far", started.elapsed());

@@ -34,7 +34,8 @@ pub(crate) fn stage(
         }
         let config = &run.recipe.curate;
         // Another policy judges nothing again.
-        let spec = json!({"near_traces": summary(&config.near_traces)?, "contamination": summary(&config.contamination)?});
+        let spec =
+            json!({"near_traces": summary(&config.near_traces)?, "contamination": summary(&config.contamination)?});
         let stage = &run.plan.curate;
         let key = fingerprint("rules", stage.version, &spec, &stage.inputs);
         let inputs = Inputs {
@@ -52,7 +53,8 @@ pub(crate) fn stage(
 
 fn print_funnel(curation: &Curation) {
     let width = curation.funnel.iter().chain(&curation.others).map(|step| step.rule.chars().count()).max().unwrap_or(0);
-    let line = |rule: &str, dropped: &str, remaining: &str| say(&format!("    {rule:<width$} {dropped:>10} {remaining:>10}"));
+    let line =
+        |rule: &str, dropped: &str, remaining: &str| say(&format!("    {rule:<width$} {dropped:>10} {remaining:>10}"));
     line("rule", "would drop", "remaining");
     for FunnelStep { rule, dropped, remaining } in &curation.funnel {
         line(rule, &dropped.to_string(), &remaining.to_string());
