@@ -132,6 +132,11 @@ pub(crate) fn location(path: &Path) -> Result<String> {
     Ok(url)
 }
 
+/// A name that is taken as it is.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// The answer to a query, not computed yet.
 struct Answer {
     stream: SendableRecordBatchStream,
@@ -176,14 +181,13 @@ impl Session {
         if let Some(table) = self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)) {
             return Ok(table.clone());
         }
-        let table = self.context.table_provider(TableReference::bare(name)).await.map_err(|e| self.explain(&e))?;
-        Ok(Table { name: name.to_owned(), path: PathBuf::from(name), columns: columns(&table.schema()) })
+        let answer = self.answer(&format!("SELECT * FROM {}", quoted(name)), Some(0)).await?;
+        Ok(Table { name: name.to_owned(), path: PathBuf::from(name), columns: columns(&answer.stream.schema()) })
     }
 
     /// How many rows a table has that [`Session::describe`] found.
     pub async fn row_count(&self, table: &Table) -> Result<usize> {
-        let sql = format!("SELECT count(*) FROM \"{}\"", table.name.replace('"', "\"\""));
-        let result = self.query(&sql, 1).await?;
+        let result = self.query(&format!("SELECT count(*) FROM {}", quoted(&table.name)), 1).await?;
         let counts = result.batches.iter().find(|batch| batch.num_rows() > 0);
         let count =
             counts.and_then(|batch| batch.column(0).as_primitive_opt::<Int64Type>().map(|column| column.value(0)));

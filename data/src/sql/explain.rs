@@ -44,7 +44,8 @@ impl Session {
         let tables = || {
             let names: Vec<&str> = self.tables.iter().map(|table| table.name.as_str()).collect();
             match names.as_slice() {
-                [] => "name a file, as in FROM 'traces.parquet', or give tables with --table NAME=PATH".to_owned(),
+                [] => "there are no tables: run a recipe first, name a file as in FROM 'traces.parquet', or give --table NAME=PATH"
+                    .to_owned(),
                 names => format!("the tables are: {}; a file is a table too: FROM 'traces.parquet'", names.join(", ")),
             }
         };
@@ -60,7 +61,7 @@ impl Session {
             _ => {}
         }
         if message.contains("Invalid function") {
-            let names: Vec<&str> = functions::functions().iter().map(|function| function.name).collect();
+            let names: Vec<&str> = functions().iter().map(|function| function.name).collect();
             return format!("beside SQL's own there are: {}", names.join(", "));
         }
         if let Some(name) =
@@ -68,12 +69,6 @@ impl Session {
         {
             let name = name.rsplit('.').next().unwrap_or(name);
             return meant(name, self.tables.iter().map(|table| table.name.as_str())) + &tables();
-        }
-        if functions::functions()
-            .iter()
-            .any(|function| message.contains(function.signature) || message.contains(&format!(": {}", function.name)))
-        {
-            return "`\\functions` in the shell shows all of them with examples".to_owned();
         }
         tables()
     }

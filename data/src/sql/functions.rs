@@ -10,11 +10,12 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::{ScalarValue, exec_err, plan_err};
+use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use rayon::prelude::*;
 
+use crate::Error;
 use crate::duplicates::{Near, Sketcher, jaccard};
 use crate::signals;
 use crate::think::split;
@@ -264,16 +265,19 @@ impl ScalarUDFImpl for TextFunction {
         let FunctionHelp { name, signature, .. } = self.help;
         let wanted = if matches!(self.body, Body::Holds(_) | Body::Jaccard) { 2 } else { 1 };
         if given.len() != wanted {
-            return plan_err!("{name} was given {} arguments; it is {signature}", given.len());
+            return Err(refused(
+                name,
+                &format!("it was given {} arguments", given.len()),
+                &format!("it is {signature}"),
+            ));
         }
         if let Some(other) = given.iter().find(|given| !given.is_string() && !is_plain(given)) {
-            let given = super::describe::type_name(other);
-            return plan_err!("{name} takes text, not {given}; name a part of it, as in messages[2]['content']");
+            let problem = format!("it takes text, not {}", super::describe::type_name(other));
+            return Err(refused(name, &problem, "name a part of it, as in messages[2]['content']"));
         }
         if matches!(self.body, Body::Tokens) && self.tokenizer.is_none() {
-            return plan_err!(
-                "tokens(text) needs a tokenizer; start with --tokenizer FILE (a tokenizer.json or its folder)"
-            );
+            let remedy = "start with --tokenizer PATH (a tokenizer.json, or the folder that holds one)";
+            return Err(refused(name, "there is no tokenizer to count with", remedy));
         }
         Ok(match self.body {
             Body::Text(_) => DataType::Utf8,
@@ -339,6 +343,11 @@ impl TextFunction {
             _ => return exec_err!("{} takes one text", self.help.name),
         })
     }
+}
+
+/// An error that is told as it is, not as the engine's.
+fn refused(name: &str, problem: &str, remedy: &str) -> DataFusionError {
+    DataFusionError::External(Box::new(Error::invalid(format!("the function {name}"), problem, remedy)))
 }
 
 /// What can be cast to text without a choice of how.

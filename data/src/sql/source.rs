@@ -11,6 +11,8 @@ use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::json::reader::infer_json_schema;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{TableProvider, UrlTableFactory};
+use datafusion::datasource::file_format::options::ReadOptions;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -45,30 +47,50 @@ const READABLE: &str =
 
 /// Opens what is at a path. The plan reads it when it is asked.
 pub(super) async fn open(context: &SessionContext, path: &Path) -> Result<Arc<dyn TableProvider>> {
-    let failed = |e: DataFusionError| {
-        Error::malformed(path, format!("cannot be read as a table: {}", e.strip_backtrace()), READABLE)
-    };
     let files = files(path)?;
-    let kind = one_kind(path, &files)?;
-    let urls = files.iter().map(|file| super::location(file)).collect::<Result<Vec<String>>>()?;
-    let frame = match kind {
+    let (config, options) = (context.copied_config(), context.copied_table_options());
+    let listing = match one_kind(path, &files)? {
         Kind::JsonLines => return json_lines(&files),
-        Kind::Parquet => Box::pin(context.read_parquet(urls, ParquetReadOptions::default())).await,
+        Kind::Parquet => ParquetReadOptions::default().to_listing_options(&config, options),
         Kind::Csv => {
             let tabs = files.iter().any(|file| file.extension().is_some_and(|e| e == "tsv"));
-            let options = CsvReadOptions::default()
+            CsvReadOptions::default()
                 .delimiter(if tabs { b'\t' } else { b',' })
                 .file_extension(if tabs { ".tsv" } else { ".csv" })
                 .schema_infer_max_records(usize::MAX)
-                .newlines_in_values(true);
-            Box::pin(context.read_csv(urls, options)).await
+                .newlines_in_values(true)
+                .to_listing_options(&config, options)
         }
     };
-    Ok(frame.map_err(failed)?.into_view())
+    let failed = |e: DataFusionError| {
+        Error::malformed(path, format!("cannot be read as a table: {}", e.strip_backtrace()), READABLE)
+    };
+    Box::pin(listed(context, &files, listing)).await.map_err(failed)
+}
+
+/// A table of files whose columns are those of any of them.
+async fn listed(
+    context: &SessionContext,
+    files: &[PathBuf],
+    listing: ListingOptions,
+) -> std::result::Result<Arc<dyn TableProvider>, DataFusionError> {
+    let mut urls = Vec::new();
+    let mut schemas = Vec::new();
+    for file in files {
+        let url = super::location(file).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let url = ListingTableUrl::parse(url)?;
+        let schema = listing.infer_schema(&context.state(), &url).await?;
+        schemas.push(Arc::unwrap_or_clone(schema));
+        urls.push(url);
+    }
+    let config = ListingTableConfig::new_with_multi_paths(urls)
+        .with_listing_options(listing)
+        .with_schema(Arc::new(Schema::try_merge(schemas)?));
+    Ok(Arc::new(ListingTable::try_new(config)?))
 }
 
 fn kind_of(path: &Path) -> Option<Kind> {
-    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let name = path.file_name()?.to_string_lossy();
     ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, kind)| *kind)
 }
 

@@ -15,8 +15,8 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 fn wrap_line(line: &str, width: usize, lines: &mut Vec<String>) {
     let mut current = String::new();
     let mut columns = 0;
-    // The last place to break at, in bytes and columns.
-    let mut space: Option<(usize, usize)> = None;
+    // The last place to break at.
+    let mut space: Option<usize> = None;
     for c in line.chars() {
         let c = match c {
             '\t' => ' ',
@@ -31,10 +31,10 @@ fn wrap_line(line: &str, width: usize, lines: &mut Vec<String>) {
                 continue;
             }
             match space.take() {
-                Some((at, before)) => {
+                Some(at) => {
                     let rest = current.split_off(at);
                     lines.push(std::mem::replace(&mut current, rest.trim_start_matches(' ').to_owned()));
-                    columns -= before + 1;
+                    columns = current.chars().map(|c| c.width().unwrap_or(0)).sum();
                 }
                 None => {
                     lines.push(std::mem::take(&mut current));
@@ -44,7 +44,7 @@ fn wrap_line(line: &str, width: usize, lines: &mut Vec<String>) {
         }
         // Not within the indentation: a break there would give an empty line.
         if c == ' ' && !current.trim_start().is_empty() {
-            space = Some((current.len(), columns));
+            space = Some(current.len());
         }
         current.push(c);
         columns += wide;
