@@ -5,8 +5,8 @@
 //! traces that speak of themselves. Here each of these is a narrow column; what is dropped is the policy's decision.
 //! All work is linear in the length of the text.
 
-mod degenerate;
-mod language;
+pub(crate) mod degenerate;
+pub(crate) mod language;
 mod phrases;
 mod secrets;
 mod structure;
@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Trace;
 
-pub(crate) use self::degenerate::{compression, duplicate_lines, repetition, tail_loop};
-pub(crate) use self::language::census;
 pub use self::structure::Ending;
 
 /// The columns. Shares are between 0 and 1; counts and lengths are of the thinking unless said otherwise.

@@ -26,7 +26,7 @@ impl Session {
         if let Some(ours) = of_ours(root) {
             return ours;
         }
-        let message = root.strip_backtrace();
+        let message = root.strip_backtrace().replace('\n', " ");
         if let DataFusionError::SchemaError(schema_error, _) = root
             && let SchemaError::FieldNotFound { field, valid_fields } = schema_error.as_ref()
         {
@@ -37,7 +37,7 @@ impl Session {
             return Error::invalid("the query", problem, format!("{meant}the columns are: {}", columns.join(", ")));
         }
         let remedy = self.remedy(root, &message);
-        Error::invalid("the query", message.trim_end_matches(['.', '\n']), remedy)
+        Error::invalid("the query", message.trim_end_matches(['.', ' ']), remedy)
     }
 
     fn remedy(&self, root: &DataFusionError, message: &str) -> String {

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::duplicates::{Near, Sketcher, jaccard};
-use crate::signals;
+use crate::signals::{degenerate, language};
 use crate::think::split;
 use crate::tokenizer::Tokenizer;
 use crate::verify::{AnswerKind, extract_answer, verify};
@@ -156,7 +156,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
             "language('Ich habe sieben Äpfel, und du hast acht Birnen.')",
             "deu",
         ),
-        Body::Text(|text| signals::census(text).language.map(str::to_owned)),
+        Body::Text(|text| language::census(text).language.map(str::to_owned)),
     ),
     (
         help(
@@ -176,7 +176,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
             "loops('So: ' || repeat('no wait ', 20))",
             "159",
         ),
-        Body::Count(|text| i64::from(signals::tail_loop(text))),
+        Body::Count(|text| i64::from(degenerate::tail_loop(text))),
     ),
     (
         help(
@@ -186,7 +186,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
             "compression(repeat('no wait ', 200)) > 20",
             "true",
         ),
-        Body::Ratio(signals::compression),
+        Body::Ratio(degenerate::compression),
     ),
     (
         help(
@@ -216,7 +216,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
             "round(foreign_script('apples 苹果'), 2)",
             "0.25",
         ),
-        Body::Ratio(|text| signals::census(text).foreign_script),
+        Body::Ratio(|text| language::census(text).foreign_script),
     ),
 ];
 
@@ -396,7 +396,7 @@ fn repetition_fields() -> Fields {
 }
 
 fn repetition(texts: &[Option<&str>]) -> ArrayRef {
-    let found = each(texts, |text| Some((signals::repetition(text), signals::duplicate_lines(text))));
+    let found = each(texts, |text| Some((degenerate::repetition(text), degenerate::duplicate_lines(text))));
     let most = found.iter().map(|row| row.as_ref().map(|(r, _)| i64::from(r.most_repeated))).collect::<Int64Array>();
     let distinct = found.iter().map(|row| row.as_ref().map(|(r, _)| r.distinct)).collect::<Float32Array>();
     let lines = found.iter().map(|row| row.as_ref().map(|(_, lines)| *lines)).collect::<Float32Array>();
