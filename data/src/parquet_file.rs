@@ -93,19 +93,32 @@ pub fn for_each_text(path: &Path, column: &str, mut found: impl FnMut(usize, &st
     Ok(())
 }
 
-/// Reads some rows of a Parquet file, whose numbers ascend. Pages without any of them are not decoded.
+/// Reads some rows of a Parquet file, whose numbers ascend. Row groups without any of them are not read, and pages without
+/// any are not decoded.
 pub fn read_rows_at<T: DeserializeOwned>(path: &Path, rows: &[usize]) -> Result<Vec<T>> {
+    let reader = reader(path)?;
+    let mut groups = Vec::new();
     let mut selectors: Vec<RowSelector> = Vec::new();
-    let mut next = 0;
-    for run in rows.chunk_by(|a, b| a + 1 == *b) {
-        let first = run.first().copied().unwrap_or(next);
-        if first > next {
-            selectors.push(RowSelector::skip(first - next));
+    let (mut start, mut rest) = (0, rows);
+    for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+        let end = start + usize::try_from(group.num_rows()).unwrap_or(0);
+        let (here, after) = rest.split_at(rest.partition_point(|row| *row < end));
+        rest = after;
+        if !here.is_empty() {
+            groups.push(number);
+            let mut next = start;
+            for run in here.chunk_by(|a, b| a + 1 == *b) {
+                let first = run.first().copied().unwrap_or(next);
+                selectors.push(RowSelector::skip(first - next));
+                selectors.push(RowSelector::select(run.len()));
+                next = first + run.len();
+            }
+            selectors.push(RowSelector::skip(end - next));
         }
-        selectors.push(RowSelector::select(run.len()));
-        next = first + run.len();
+        start = end;
     }
-    let batches = reader(path)?
+    let batches = reader
+        .with_row_groups(groups)
         .with_batch_size(ROW_GROUP_ROWS)
         .with_row_selection(selectors.into())
         .build()

@@ -174,7 +174,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
             "loops(text) -> bigint",
             "Characters at the end that are one piece at least 4 times over; 0 if there is no such loop",
             "loops('So: ' || repeat('no wait ', 20))",
-            "159",
+            "160",
         ),
         Body::Count(|text| i64::from(degenerate::tail_loop(text))),
     ),

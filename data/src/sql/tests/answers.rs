@@ -73,7 +73,7 @@ async fn a_failed_answer_leaves_nothing_and_tables_are_not_overwritten() {
         session.save(sql, ALL, &path).await.unwrap_err();
     }
     assert!(!path.parent().unwrap().exists());
-    session.save("SELECT CAST('x' AS bigint)", ALL, &path).await.unwrap_err();
+    session.save("SELECT CAST(trace_id AS bigint) FROM curated", ALL, &path).await.unwrap_err();
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "nothing is left aside");
     let table = &session.tables()[0].path;
     for own in [table.join("part-00000.parquet"), table.join("new.csv"), session.tables()[1].path.clone()] {

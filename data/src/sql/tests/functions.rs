@@ -70,7 +70,7 @@ async fn columns_of_every_kind_of_text_give_the_same() {
         .await;
         assert_eq!(
             found,
-            "a,b,c,d,e\na,7,true,false,5\n,,,,\n,8,false,true,3\n\"\",,false,false,0\n".replace("\"\"", ""),
+            "a,b,c,d,e\na,7,true,false,10\n,,,,\n,8,false,true,3\n\"\",,false,false,0\n".replace("\"\"", ""),
             "{kind}"
         );
         let found =

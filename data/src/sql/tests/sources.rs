@@ -61,7 +61,7 @@ async fn a_query_may_name_a_file() {
         assert_eq!(csv(&session, &format!("SELECT id, text {}", from(name))).await, "id,text\n1,a\n2,b\n", "{name}");
     }
     assert_eq!(csv(&session, &format!("SELECT count(*) AS n {}", from("parts"))).await, "n\n9\n");
-    assert_eq!(csv(&session, &format!("SELECT n {}", from("mixed.jsonl"))).await, "n\n1\none\n\n");
+    assert_eq!(csv(&session, &format!("SELECT n {}", from("mixed.jsonl"))).await, "n\n1\none\n\"\"\n");
     assert_eq!(csv(&session, &format!("SELECT text {}", from("table.tsv"))).await, "text\n\"a,b\"\n");
     let joined = format!(
         "SELECT count(*) AS n {} a JOIN '{}' b ON a.id = b.id",
