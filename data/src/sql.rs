@@ -25,6 +25,9 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::dialect::DuckDbDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
 use futures::StreamExt;
 
 pub use self::explain::nearest;
@@ -40,6 +43,9 @@ use crate::{Error, Result};
 const MEMORY_BYTES: usize = 2 << 30;
 /// Rows in flight: small, because a row of trace text is some 20 KB.
 const BATCH_ROWS: usize = 512;
+
+/// Operators in one query.
+const MOST_OPERATORS: usize = 2000;
 
 /// Tables that can be asked.
 pub struct Session {
@@ -135,6 +141,41 @@ pub(crate) fn location(path: &Path) -> Result<String> {
 /// A name that is taken as it is.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Refuses a query of too many operators: plans are walked by recursion, and in time that grows with the square of their
+/// depth. A list of any length within IN (...) is one operator.
+pub(crate) fn refuse_deep(sql: &str) -> std::result::Result<(), DataFusionError> {
+    // What cannot be scanned cannot be parsed, which says so better.
+    let Ok(tokens) = Scanner::new(&DuckDbDialect {}, sql).tokenize() else { return Ok(()) };
+    let mut count = 0;
+    // After these a sign is a number's.
+    let mut begins = true;
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        let separates = matches!(token, Token::LParen | Token::LBracket | Token::Comma | Token::SemiColon);
+        count += usize::from(match token {
+            Token::Word(word) => matches!(
+                word.keyword,
+                Keyword::AND
+                    | Keyword::OR
+                    | Keyword::NOT
+                    | Keyword::UNION
+                    | Keyword::INTERSECT
+                    | Keyword::EXCEPT
+                    | Keyword::JOIN
+            ),
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::RParen | Token::RBracket => false,
+            Token::Comma | Token::LParen | Token::SemiColon => false,
+            _ => !begins,
+        });
+        begins = separates;
+    }
+    if count > MOST_OPERATORS {
+        let problem = format!("it joins {count} things by operators, and more than {MOST_OPERATORS} are not planned");
+        let remedy = "put values into IN (...), or into a file and join that";
+        return Err(DataFusionError::External(Box::new(Error::invalid("the query", problem, remedy))));
+    }
+    Ok(())
 }
 
 /// The answer to a query, not computed yet.
@@ -288,6 +329,7 @@ impl Session {
     }
 
     async fn start(&self, sql: &str, max_rows: Option<usize>) -> std::result::Result<Answer, DataFusionError> {
+        refuse_deep(sql)?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let frame = self.context.sql_with_options(sql, read_only).await?;
         // One row more than asked for tells whether there are more. These plans must stay on top and are short anyway.

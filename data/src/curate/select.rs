@@ -10,15 +10,16 @@ use datafusion::common::config::Dialect;
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, col};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use serde::Serialize;
 
 use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
+use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
@@ -59,8 +60,8 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     };
     let frame = table(out).await.map_err(refused)?;
     let parse = |sql: &str| condition(sql, frame.schema());
-    let terms = split_conjunction_owned(parse(policy).map_err(refused)?);
-    let names: Vec<String> = terms.iter().map(ToString::to_string).collect();
+    let (names, terms): (Vec<String>, Vec<Expr>) =
+        policy_terms(policy, frame.schema()).map_err(refused)?.into_iter().unzip();
     let known = |sql: &&str| parse(sql).is_ok_and(|expression| !terms.contains(&expression));
     let others: Vec<&str> = COMMON.into_iter().filter(known).collect();
 
@@ -81,12 +82,33 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     Ok(tally.finish(&names, &others))
 }
 
-/// Parses a condition. Two terms without AND between them would be one with an alias: the second would be lost.
-fn condition(sql: &str, schema: &DFSchema) -> std::result::Result<Expr, DataFusionError> {
-    match context().parse_sql_expr(sql, schema)? {
-        Expr::Alias(alias) => plan_err!("before {:?} an AND or OR is missing", alias.name),
-        condition => Ok(condition),
+/// The terms that a policy joins by AND, as they are written and as they are planned.
+fn policy_terms(policy: &str, schema: &DFSchema) -> std::result::Result<Vec<(String, Expr)>, DataFusionError> {
+    refuse_deep(policy)?;
+    let state = context().state();
+    let parsed = state.sql_to_expr_with_alias(policy, &Dialect::DuckDB)?;
+    // Two terms without AND between them are one with an alias: the second would be lost.
+    if let Some(alias) = parsed.alias {
+        return plan_err!("before {alias} an AND or OR is missing");
     }
+    let mut terms = Vec::new();
+    let mut pending = vec![parsed.expr];
+    while let Some(expr) = pending.pop() {
+        match expr {
+            ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => pending.extend([*right, *left]),
+            ast::Expr::Nested(inner) => pending.push(*inner),
+            expr => {
+                let text = expr.to_string();
+                let expr = ast::ExprWithAlias { expr, alias: None };
+                terms.push((text, state.create_logical_expr_from_sql_expr(expr, schema)?));
+            }
+        }
+    }
+    Ok(terms)
+}
+
+fn condition(sql: &str, schema: &DFSchema) -> std::result::Result<Expr, DataFusionError> {
+    context().parse_sql_expr(sql, schema)
 }
 
 /// A rule, and what it says of one trace.
@@ -112,9 +134,8 @@ async fn outcomes(policy: &str, verdict: &Verdict) -> std::result::Result<Vec<Ru
     let fields = fields_of::<Verdict>().map_err(|e| external(Box::new(e)))?;
     let batch = serde_arrow::to_record_batch(&fields, &[verdict]).map_err(|e| external(Box::new(e)))?;
     let frame = context().read_batch(batch)?;
-    let terms = split_conjunction_owned(condition(policy, frame.schema())?);
-    let of_policy = terms.len();
-    let mut rules: Vec<(String, Expr)> = terms.into_iter().map(|term| (term.to_string(), term)).collect();
+    let mut rules = policy_terms(policy, frame.schema())?;
+    let of_policy = rules.len();
     for sql in COMMON {
         let rule = condition(sql, frame.schema())?;
         if rules.iter().all(|(_, known)| *known != rule) {

@@ -164,6 +164,11 @@ async fn a_policy_may_have_lines_and_comments() {
     let (plain, _, same) = curate_run("well_formed AND finished AND correct").await;
     assert_eq!(curation.unwrap(), plain.unwrap());
     assert_eq!(curated, same);
+    // The funnel has the terms as they are written.
+    let policy = "(well_formed AND ending = 'complete') AND samples > 1 AND (correct OR kind = 'essay')";
+    let funnel = curate_run(policy).await.0.unwrap().funnel;
+    let rules: Vec<&str> = funnel.iter().map(|step| step.rule.as_str()).collect();
+    assert_eq!(rules, ["well_formed", "ending = 'complete'", "samples > 1", "correct OR kind = 'essay'"]);
 }
 
 #[tokio::test]

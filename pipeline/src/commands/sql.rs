@@ -15,7 +15,6 @@ use data::tokenizer::Tokenizer;
 
 use self::shell::Shell;
 use crate::cli::name_and_path;
-use crate::commands::runtime;
 use crate::console::say;
 use crate::error::{Exit, Failure, Result};
 use crate::store::Store;
@@ -84,7 +83,19 @@ const TABLES: [(&str, &str, &str); 8] = [
     ("samples", "evaluate", "samples"),
 ];
 
+/// Stack of the threads that plan and compute: plans are walked by recursion. Memory is taken as it is used.
+const STACK_BYTES: usize = 256 << 20;
+
 pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
+    let failed = |e: std::io::Error| Failure::failed(format!("cannot start a thread: {e}"));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || ask(args));
+        // What a panic said is on the screen already.
+        thread.map_err(failed)?.join().unwrap_or_else(|_| Err(Failure::failed("the query broke the engine")))
+    })
+}
+
+fn ask(args: &SqlArgs) -> Result<()> {
     if args.format == Some(FormatName(Format::Parquet)) && args.output.is_none() && args.query.is_some() {
         return Err(Failure::usage("--format parquet needs a file: --output FILE"));
     }
@@ -106,10 +117,17 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
         tables.push((name.clone(), path.clone()));
     }
     let tokenizer = args.tokenizer.as_deref().map(read_tokenizer).transpose()?;
-    let runtime = runtime()?;
-    let session = runtime.block_on(data::sql::session(&tables, tokenizer))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
+    // Tables are named on the command line: whatever is wrong with them is wrong there.
+    let session =
+        runtime.block_on(data::sql::session(&tables, tokenizer)).map_err(|e| Failure::usage(e.to_string()))?;
     let asker = Asker { runtime, session };
-    let mut shell = Shell::new(&asker, args);
+    let mut shell = Shell::new(&asker, args)?;
     match &args.query {
         Some(query) => shell.answer(query),
         None if std::io::stdin().is_terminal() => shell.interactive(run.as_deref()),

@@ -111,4 +111,12 @@ async fn a_deep_query_is_answered_or_refused() {
     let (_dir, session) = run().await;
     let deep = format!("SELECT {}1{}", "(".repeat(400), ")".repeat(400));
     assert!(session.query(&deep, 1).await.is_err());
+    for chain in
+        ["SELECT 1 WHERE true".to_owned() + &" AND true".repeat(20_000), "SELECT 1".to_owned() + &"+1".repeat(20_000)]
+    {
+        let message = session.query(&chain, 1).await.unwrap_err().to_string();
+        assert!(message.contains("20000 things") && message.contains("IN (...)"), "{message}");
+    }
+    let list = format!("SELECT count(*) AS n FROM curated WHERE num_tokens IN (1{})", ", -1".repeat(20_000));
+    assert_eq!(session.query(&list, 1).await.unwrap().text(Format::Csv, 0).unwrap(), "n\n1\n");
 }

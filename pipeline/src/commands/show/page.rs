@@ -6,7 +6,7 @@ use data::inspect::Inspected;
 use data::record::Verdict;
 use serde_json::Value;
 
-use super::wrap::{cut, wrap};
+use super::wrap::{cut, flow, wrap};
 
 /// Lines of a long text that are shown without --full.
 const THINKING_LINES: usize = 30;
@@ -128,14 +128,15 @@ fn head(out: &mut String, found: &Inspected, look: &Look) {
     facts.extend(trace.temperature.map(|t| format!("temperature {t}")));
     facts.extend(trace.top_p.map(|p| format!("top_p {p}")));
     facts.extend(trace.seed.map(|seed| format!("seed {seed}")));
-    for line in wrap(&facts.join(" · "), look.width) {
+    for line in flow(&facts, look.width) {
         let _ = writeln!(out, "{}", look.paint(Style::Dim, &line));
     }
 }
 
 fn heading(out: &mut String, look: &Look, name: &str, note: &str) {
     let note = wrap(note, usize::MAX).join(" ");
-    let _ = writeln!(out, "\n{}  {}", look.paint(Style::Heading, name), look.paint(Style::Dim, &note));
+    let line = format!("{}  {}", look.paint(Style::Heading, name), look.paint(Style::Dim, &note));
+    let _ = writeln!(out, "\n{}", line.trim_end());
 }
 
 fn section(out: &mut String, look: &Look, name: &str, note: &str, text: &str, most: Option<usize>) {
@@ -183,7 +184,7 @@ fn rules(out: &mut String, found: &Inspected, look: &Look) {
         return;
     }
     let failed = |of_policy: bool| found.rules.iter().filter(move |rule| !rule.holds && rule.of_policy == of_policy);
-    let passed: Vec<&str> = found.rules.iter().filter(|rule| rule.holds).map(|rule| rule.rule.as_str()).collect();
+    let passed: Vec<String> = found.rules.iter().filter(|rule| rule.holds).map(|rule| rule.rule.clone()).collect();
     heading(out, look, "rules", "");
     for rule in failed(true) {
         let _ = writeln!(out, "  {}", look.paint(Style::Bad, &format!("✗ {}", rule.rule)));
@@ -200,7 +201,7 @@ fn rules(out: &mut String, found: &Inspected, look: &Look) {
         let note = "it passes the policy, and enough traces of its prompt were selected before it";
         let _ = writeln!(out, "  {}", look.paint(Style::Warning, note));
     }
-    for (i, line) in wrap(&passed.join(" · "), look.width.saturating_sub(4)).iter().enumerate() {
+    for (i, line) in flow(&passed, look.width.saturating_sub(4)).iter().enumerate() {
         let _ = writeln!(
             out,
             "  {} {}",
@@ -232,7 +233,7 @@ fn verdicts(out: &mut String, verdict: &Verdict, look: &Look) {
                 Some(format!("{name} {value}"))
             })
             .collect();
-        for (i, line) in wrap(&shown.join(" · "), look.width.saturating_sub(14)).iter().enumerate() {
+        for (i, line) in flow(&shown, look.width.saturating_sub(14)).iter().enumerate() {
             let label = format!("{:<11}", if i == 0 { group } else { "" });
             let _ = writeln!(out, "  {} {line}", look.paint(Style::Dim, &label));
         }

@@ -1,6 +1,6 @@
 //! Text for a screen of some width.
 
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Breaks text into lines of at most `width` columns, at spaces where there are any. Line breaks stay, indentation too;
 /// what a terminal would take for a command is replaced.
@@ -52,6 +52,22 @@ fn wrap_line(line: &str, width: usize, lines: &mut Vec<String>) {
     lines.push(current.trim_end().to_owned());
 }
 
+/// Items one after another, parted by dots, as many in a line as fit.
+pub(super) fn flow(items: &[String], width: usize) -> Vec<String> {
+    const DOT: &str = " · ";
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.width() + DOT.width() + item.width() <= width => {
+                line.push_str(DOT);
+                line.push_str(item);
+            }
+            _ => lines.push(item.clone()),
+        }
+    }
+    lines.iter().flat_map(|line| wrap(line, width)).collect()
+}
+
 /// Takes the middle out of a long text: `left` lines stay, two thirds of them at the beginning. Gives the number of lines
 /// taken out, and where.
 pub(super) fn cut(lines: &mut Vec<String>, left: usize) -> Option<(usize, usize)> {
@@ -68,7 +84,6 @@ pub(super) fn cut(lines: &mut Vec<String>, left: usize) -> Option<(usize, usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn lines_break_at_spaces_and_stay_within_the_width() {
@@ -86,6 +101,13 @@ mod tests {
             let letters = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
             assert_eq!(letters(&lines.concat()), letters(&long));
         }
+    }
+
+    #[test]
+    fn items_are_not_torn_apart_if_they_fit_into_a_line() {
+        let items = ["a 1", "bb 22", "c 3", "long long item"].map(str::to_owned);
+        assert_eq!(flow(&items, 11), ["a 1 · bb 22", "c 3", "long long", "item"]);
+        assert!(flow(&[], 5).is_empty());
     }
 
     #[test]

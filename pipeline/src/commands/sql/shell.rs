@@ -41,7 +41,8 @@ Near duplicates in any table:  WITH bands AS (SELECT id, unnest(minhash(text)) A
 pub(super) struct Shell<'a> {
     asker: &'a Asker,
     format: Option<Format>,
-    output: Option<PathBuf>,
+    /// Where the next rows go, if not to the screen.
+    output: Option<(PathBuf, Format)>,
     max_rows: Option<usize>,
     width: usize,
     timing: bool,
@@ -57,23 +58,20 @@ enum Next {
 }
 
 impl<'a> Shell<'a> {
-    pub(super) fn new(asker: &'a Asker, args: &SqlArgs) -> Self {
-        Self {
-            asker,
-            format: args.format.map(|name| name.0),
-            output: args.output.clone(),
-            max_rows: args.max_rows,
-            width: args.width,
-            timing: false,
-            attended: false,
-        }
+    pub(super) fn new(asker: &'a Asker, args: &SqlArgs) -> Result<Self> {
+        let format = args.format.map(|name| name.0);
+        // What is said on the command line is said for this file, whatever its name.
+        let output =
+            args.output.as_ref().map(|path| Ok((path.clone(), file_format(path, [format, Format::of_file(path)])?)));
+        let output = output.transpose()?;
+        Ok(Self { asker, format, output, max_rows: args.max_rows, width: args.width, timing: false, attended: false })
     }
 
     /// Answers one query where it is to be answered.
     pub(super) fn answer(&mut self, query: &str) -> Result<()> {
         let begun = Instant::now();
         let rows = match self.output.take() {
-            Some(path) => Some(self.to_file(query, &path)?),
+            Some((path, format)) => Some(self.to_file(query, &path, format)?),
             None => self.to_screen(query)?,
         };
         let took = begun.elapsed().as_secs_f64();
@@ -86,8 +84,7 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    fn to_file(&self, query: &str, path: &Path) -> Result<usize> {
-        let format = self.format_of(path)?;
+    fn to_file(&self, query: &str, path: &Path, format: Format) -> Result<usize> {
         let shown = Shown { format, max_rows: self.max_rows, cell_chars: self.width };
         let written = self.asker.save(query, shown, path)?;
         say(&format!("{}: {}", path.display(), count(written.rows)));
@@ -95,18 +92,6 @@ impl<'a> Shell<'a> {
             say_truncated(written.rows);
         }
         Ok(written.rows)
-    }
-
-    /// The format asked for, unless the file's name says another; a name that says nothing needs one.
-    fn format_of(&self, path: &Path) -> Result<Format> {
-        let by_name = Format::of_file(path);
-        if self.attended { by_name.or(self.format) } else { self.format.or(by_name) }.ok_or_else(|| {
-            Failure::usage(format!(
-                "{}: the name does not say the format; end it in .csv, .jsonl, .md, .parquet or .txt, or choose one with \
-                 --format (in the shell: \\format)",
-                path.display()
-            ))
-        })
     }
 
     fn to_screen(&self, query: &str) -> Result<Option<usize>> {
@@ -216,10 +201,11 @@ impl<'a> Shell<'a> {
     fn greet(&self, run: Option<&Path>) {
         let names: Vec<&str> = self.asker.session.tables().iter().map(|table| table.name.as_str()).collect();
         let place = run.map_or_else(String::new, |run| format!("{}: ", run.display()));
-        match names.as_slice() {
-            [] => say("no tables; name files, as in SELECT * FROM 'traces.parquet'; \\help helps, \\q leaves"),
-            names => say(&format!("{place}{}. \\d shows columns, \\help helps, \\q leaves", names.join(", "))),
-        }
+        say(&match names.as_slice() {
+            [] => "no tables; name files, as in SELECT * FROM 'traces.parquet';".to_owned(),
+            names => format!("{place}{}", names.join(", ")),
+        });
+        say("\\d shows columns, \\help helps, \\q leaves");
     }
 
     fn command(&mut self, line: &str) -> Result<Next> {
@@ -244,8 +230,9 @@ impl<'a> Shell<'a> {
             }
             ("o", path) => {
                 let path = PathBuf::from(path.trim_matches(['\'', '"']));
-                self.format_of(&path)?;
-                self.output = Some(path);
+                // The format was chosen for the screen; the file's name says more.
+                let format = file_format(&path, [Format::of_file(&path), self.format])?;
+                self.output = Some((path, format));
             }
             ("rows", "") => say(&format!("at most {} are shown", self.max_rows.map_or("100 rows".into(), count))),
             ("rows", "all") => self.max_rows = Some(usize::MAX),
@@ -277,6 +264,17 @@ impl<'a> Shell<'a> {
         }
         self.show(&text)
     }
+}
+
+/// The first of these that is said.
+fn file_format(path: &Path, said: [Option<Format>; 2]) -> Result<Format> {
+    said.into_iter().flatten().next().ok_or_else(|| {
+        Failure::usage(format!(
+            "{}: the name does not say the format; end it in .csv, .jsonl, .md, .parquet or .txt, or choose one with \
+             --format (in the shell: \\format)",
+            path.display()
+        ))
+    })
 }
 
 fn switch(is_on: bool, argument: &str) -> Result<bool> {
