@@ -145,7 +145,7 @@ fn a_trace_is_shown_by_the_beginning_of_its_id() {
         "\nanswer",
         "\ngold",
         "the answer is right",
-        "✗ ",
+        "✗ row > 10\n",
         "repetition  loop_chars 0",
     ] {
         assert!(ran.stdout.contains(words), "no {words:?} in: {}", ran.stdout);
@@ -243,7 +243,7 @@ fn the_shell_works_in_a_terminal() {
         }
     };
     let keys = |keys: &[&str]| tmux(&[&["send-keys", "-t", "s"], keys].concat());
-    wait("sql> ");
+    wait("sql>");
     keys(&["SELECT count(*) AS many", "Enter", "FROM verd", "Tab"]);
     wait("FROM verdicts");
     keys(&[";", "Enter"]);
@@ -254,7 +254,7 @@ fn the_shell_works_in_a_terminal() {
     keys(&["C-c"]);
     keys(&["SELECT * FROM verdicts;", "Enter"]);
     wait("| row");
-    assert!(!screen().contains("sql> "), "the pager has the screen:\n{}", screen());
+    assert!(!screen().contains("sql>"), "the pager has the screen:\n{}", screen());
     keys(&["q"]);
     wait("only the first 100 rows");
     // Some 10^12 rows: it is stopped, and the shell goes on.
