@@ -152,7 +152,7 @@ pub(crate) fn refuse_deep(sql: &str) -> std::result::Result<(), DataFusionError>
     // After these a sign is a number's.
     let mut begins = true;
     for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
-        let separates = matches!(token, Token::LParen | Token::LBracket | Token::Comma | Token::SemiColon);
+        let separates = matches!(token, Token::LParen | Token::Comma | Token::SemiColon);
         count += usize::from(match token {
             Token::Word(word) => matches!(
                 word.keyword,
@@ -165,8 +165,7 @@ pub(crate) fn refuse_deep(sql: &str) -> std::result::Result<(), DataFusionError>
                     | Keyword::JOIN
             ),
             Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::RParen | Token::RBracket => false,
-            Token::Comma | Token::LParen | Token::SemiColon => false,
-            _ => !begins,
+            _ => !begins && !separates,
         });
         begins = separates;
     }

@@ -61,9 +61,9 @@ impl<'a> Shell<'a> {
     pub(super) fn new(asker: &'a Asker, args: &SqlArgs) -> Result<Self> {
         let format = args.format.map(|name| name.0);
         // What is said on the command line is said for this file, whatever its name.
-        let output =
-            args.output.as_ref().map(|path| Ok((path.clone(), file_format(path, [format, Format::of_file(path)])?)));
-        let output = output.transpose()?;
+        let said =
+            |path: &PathBuf| file_format(path, [format, Format::of_file(path)]).map(|format| (path.clone(), format));
+        let output = args.output.as_ref().map(said).transpose()?;
         Ok(Self { asker, format, output, max_rows: args.max_rows, width: args.width, timing: false, attended: false })
     }
 
