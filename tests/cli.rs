@@ -18,7 +18,9 @@ fn recipe(name: &str) -> String {
 fn help_explains_every_command_and_the_exit_codes() {
     let ran = TestFolder::new().run(&["--help"]);
     ran.succeeds();
-    for word in ["run", "plan", "tokens", "sql", "serve", "generate", "init", "completions", "Exit codes", "130"] {
+    for word in
+        ["run", "plan", "tokens", "sql", "show", "serve", "generate", "init", "completions", "Exit codes", "130"]
+    {
         assert!(ran.stdout.contains(word), "{word}");
     }
     let ran = TestFolder::new().run(&["run", "--help"]);
@@ -159,7 +161,7 @@ fn ctrl_c_saves_and_says_so() {
 #[test]
 fn sql_without_a_run_says_what_to_do() {
     let folder = TestFolder::new();
-    folder.run(&["sql", "SELECT 1"]).fails(2, &["run a recipe first"]);
+    folder.run(&["sql", "SELECT * FROM traces"]).fails(2, &["traces", "run a recipe first", "--table"]);
     folder.run(&["sql", "SELECT 1", "--run", "nowhere"]).fails(2, &["nowhere", "--run"]);
 }
 

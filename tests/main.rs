@@ -1,6 +1,8 @@
 //! The integration tests, one binary: they run `r1-distill` as a user does.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+/// Questions in SQL, in a shell and about one trace.
+mod asking;
 /// Prompts are those of transformers' apply_chat_template.
 mod chat;
 /// Messages and exit codes for what users get wrong.

@@ -100,21 +100,56 @@ pub fn read_record(dir: &Path) -> Result<Option<ArtifactRecord>> {
 
 /// Writes a file aside, syncs it, renames it into place and syncs the folder.
 pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));
-    let written = File::create(&aside).map_err(|e| Error::io("create", &aside, e)).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all().map_err(|e| Error::io("sync", &aside, e))
-    });
-    if let Err(error) = written {
-        // The error that matters is the first; a leftover is harmless, since no reader looks at dot files.
-        let _ = fs::remove_file(&aside);
-        return Err(error);
+    let mut aside = Aside::create(path)?;
+    write(aside.file())?;
+    aside.publish()
+}
+
+/// A file that is being written beside its place, as `.NAME.PID.partial`. Dropped without [`Aside::publish`], it is gone.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    file: File,
+    aside: PathBuf,
+    path: PathBuf,
+    published: bool,
+}
+
+impl Aside {
+    /// Creates it, and the folder if need be.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let folder = folder_of(path);
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));
+        let file = File::create(&aside).map_err(|e| Error::io("create", &aside, e))?;
+        Ok(Self { file, aside, path: path.to_owned(), published: false })
     }
-    fs::rename(&aside, path).map_err(|e| Error::io("publish", path, e))?;
-    sync_folder(folder)
+
+    /// What is written to.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Syncs it, renames it into place and syncs the folder.
+    pub(crate) fn publish(mut self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.aside, e))?;
+        fs::rename(&self.aside, &self.path).map_err(|e| Error::io("publish", &self.path, e))?;
+        self.published = true;
+        sync_folder(folder_of(&self.path))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if !self.published {
+            // The error that matters came before; a leftover is harmless, since no reader looks at dot files.
+            let _ = fs::remove_file(&self.aside);
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes renames in a folder durable.

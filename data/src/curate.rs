@@ -19,6 +19,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::code::CodeJudge;
+pub use self::select::{RuleOutcome, rule_outcomes};
+
 use self::judge::{Judge, Judged};
 use crate::contamination::{Index, Item, Preset};
 use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};

@@ -11,6 +11,7 @@ pub mod duplicates;
 mod error;
 pub mod fidelity;
 pub mod import;
+pub mod inspect;
 pub mod pack;
 pub mod parquet_file;
 pub mod problems;

@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
-use parquet::arrow::ArrowWriter;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelector};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
@@ -68,19 +69,56 @@ pub fn row_count(path: &Path) -> Result<usize> {
     Ok(usize::try_from(reader(path)?.metadata().file_metadata().num_rows()).unwrap_or(0))
 }
 
-/// Reads some rows of a Parquet file, whose numbers ascend. Pages without any of them are not decoded.
-pub fn read_rows_at<T: DeserializeOwned>(path: &Path, rows: &[usize]) -> Result<Vec<T>> {
-    let mut selectors: Vec<RowSelector> = Vec::new();
-    let mut next = 0;
-    for run in rows.chunk_by(|a, b| a + 1 == *b) {
-        let first = run.first().copied().unwrap_or(next);
-        if first > next {
-            selectors.push(RowSelector::skip(first - next));
-        }
-        selectors.push(RowSelector::select(run.len()));
-        next = first + run.len();
+/// Calls `found` with the row number and the value of each text in one column; no other column is read.
+pub fn for_each_text(path: &Path, column: &str, mut found: impl FnMut(usize, &str)) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| Error::engine(format!("reading {}", path.display()), e);
+    let reader = reader(path)?;
+    if reader.schema().column_with_name(column).is_none() {
+        let remedy = "is this file of this stage?";
+        return Err(Error::malformed(path, format!("there is no column {column:?}"), remedy));
     }
-    let batches = reader(path)?
+    let mask = ProjectionMask::columns(reader.parquet_schema(), [column]);
+    let batches = reader.with_projection(mask).with_batch_size(1 << 14).build().map_err(|e| failed(&e))?;
+    let mut row = 0;
+    for batch in batches {
+        let batch = batch.map_err(|e| failed(&e))?;
+        let texts = cast(batch.column(0), &DataType::Utf8).map_err(|e| failed(&e))?;
+        for text in texts.as_string::<i32>() {
+            if let Some(text) = text {
+                found(row, text);
+            }
+            row += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Reads some rows of a Parquet file, whose numbers ascend. Row groups without any of them are not read, and pages without
+/// any are not decoded.
+pub fn read_rows_at<T: DeserializeOwned>(path: &Path, rows: &[usize]) -> Result<Vec<T>> {
+    let reader = reader(path)?;
+    let mut groups = Vec::new();
+    let mut selectors: Vec<RowSelector> = Vec::new();
+    let (mut start, mut rest) = (0, rows);
+    for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+        let end = start + usize::try_from(group.num_rows()).unwrap_or(0);
+        let (here, after) = rest.split_at(rest.partition_point(|row| *row < end));
+        rest = after;
+        if !here.is_empty() {
+            groups.push(number);
+            let mut next = start;
+            for run in here.chunk_by(|a, b| a + 1 == *b) {
+                let first = run.first().copied().unwrap_or(next);
+                selectors.push(RowSelector::skip(first - next));
+                selectors.push(RowSelector::select(run.len()));
+                next = first + run.len();
+            }
+            selectors.push(RowSelector::skip(end - next));
+        }
+        start = end;
+    }
+    let batches = reader
+        .with_row_groups(groups)
         .with_batch_size(ROW_GROUP_ROWS)
         .with_row_selection(selectors.into())
         .build()

@@ -5,8 +5,8 @@
 //! traces that speak of themselves. Here each of these is a narrow column; what is dropped is the policy's decision.
 //! All work is linear in the length of the text.
 
-mod degenerate;
-mod language;
+pub(crate) mod degenerate;
+pub(crate) mod language;
 mod phrases;
 mod secrets;
 mod structure;

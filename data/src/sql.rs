@@ -1,27 +1,42 @@
-//! Questions to a run in SQL: its Parquet folders and metric files as tables, for reading only.
+//! Questions in SQL: a run's Parquet folders and metric files, and files of any other origin, as tables, for reading only.
 //!
 //! The dialect is DuckDB's, which is the one in which DataFusion parses the functions on lists:
 //! `array_filter(messages, m -> m['role'] = 'assistant')`.
 
+mod describe;
+mod explain;
+mod format;
+mod functions;
+mod source;
+
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::csv;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::json::writer::{LineDelimited, WriterBuilder};
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::arrow::util::pretty::pretty_format_batches_with_schema;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
+use datafusion::catalog::{DynamicFileCatalog, UrlTableFactory};
+use datafusion::common::TableReference;
 use datafusion::common::config::Dialect;
-use datafusion::common::{SchemaError, TableReference};
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::{JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::dialect::DuckDbDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
+use futures::StreamExt;
 
-use crate::parquet_file::parquet_files;
+pub use self::explain::nearest;
+pub use self::format::{Format, QueryResult};
+pub use self::functions::{FunctionHelp, functions};
+
+use self::format::{RowWriter, parquet_writer};
+use crate::artifact::Aside;
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 /// Sorting and grouping may use this much memory before they spill to disk.
@@ -29,48 +44,82 @@ const MEMORY_BYTES: usize = 2 << 30;
 /// Rows in flight: small, because a row of trace text is some 20 KB.
 const BATCH_ROWS: usize = 512;
 
+/// Operators in one query.
+const MOST_OPERATORS: usize = 2000;
+
 /// Tables that can be asked.
 pub struct Session {
     context: SessionContext,
-    tables: Vec<String>,
+    tables: Vec<Table>,
 }
 
-/// The rows of an answer.
-pub struct QueryResult {
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Where its files are.
+    pub path: PathBuf,
+    /// Its columns and their types, by their names in SQL.
+    pub columns: Vec<(String, String)>,
+}
+
+/// What of an answer is shown or written.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// In which form.
+    pub format: Format,
+    /// The most rows; `None`: all.
+    pub max_rows: Option<usize>,
+    /// The most characters of a cell, in formats for reading.
+    pub cell_chars: usize,
+}
+
+/// How many rows were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Rows.
+    pub rows: usize,
     /// Whether there are more rows than were asked for.
     pub truncated: bool,
 }
 
-/// Opens tables by name: a folder of Parquet files, a `.parquet` file, or a `.jsonl` file.
-pub async fn session(tables: &[(String, PathBuf)]) -> Result<Session> {
+/// Opens tables by name. A path is a Parquet, JSON Lines or CSV file, a folder of such files, or a glob. `tokenizer` is
+/// what the function `tokens` counts with.
+pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>) -> Result<Session> {
     let mut config = SessionConfig::new().with_information_schema(true).with_batch_size(BATCH_ROWS);
     config.options_mut().sql_parser.dialect = Dialect::DuckDB;
+    // Narrow columns are filtered on before wide ones are read.
+    config.options_mut().execution.parquet.pushdown_filters = true;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(MEMORY_BYTES, 1.0)
         .build_arc()
         .map_err(|e| Error::engine("starting the SQL engine", e))?;
+    let reading = SessionContext::new_with_config_rt(config.clone(), Arc::clone(&runtime));
     let context = SessionContext::new_with_config_rt(config, runtime);
-    for (name, path) in tables {
-        Box::pin(register(&context, name, path)).await?;
+    let files: Arc<dyn UrlTableFactory> = Arc::new(source::Files { context: reading.clone() });
+    let catalogs = Arc::clone(context.state_ref().read().catalog_list());
+    let context = SessionContext::from(
+        context.into_state_builder().with_catalog_list(Arc::new(DynamicFileCatalog::new(catalogs, files))).build(),
+    );
+    let tokenizer = tokenizer.map(Arc::new);
+    for function in functions::scalar_functions(tokenizer.as_ref()) {
+        context.register_udf(function);
     }
-    Ok(Session { context, tables: tables.iter().map(|(name, _)| name.clone()).collect() })
+    let mut known = Vec::new();
+    for (name, path) in tables {
+        let table = Box::pin(source::open(&reading, path)).await?;
+        let columns = columns(&table.schema());
+        context
+            .register_table(TableReference::bare(name.as_str()), table)
+            .map_err(|e| Error::engine(format!("opening table {name} from {}", path.display()), e))?;
+        known.push(Table { name: name.clone(), path: path.clone(), columns });
+    }
+    Ok(Session { context, tables: known })
 }
 
-async fn register(context: &SessionContext, name: &str, path: &Path) -> Result<()> {
-    let failed = |e| Error::engine(format!("opening table {name} from {}", path.display()), e);
-    std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
-    let table = TableReference::bare(name);
-    if path.extension().is_some_and(|e| e == "jsonl") {
-        // All lines: a column may hold nothing but null in the first thousand (the evaluation loss of a long training).
-        let options = JsonReadOptions::default().file_extension(".jsonl").schema_infer_max_records(usize::MAX);
-        return context.register_json(table, location(path)?, options).await.map_err(failed);
-    }
-    if path.is_dir() && parquet_files(path)?.is_empty() {
-        return Err(Error::malformed(path, "no Parquet files in this folder", "run the stage that writes it"));
-    }
-    context.register_parquet(table, location(path)?, ParquetReadOptions::default()).await.map_err(failed)
+fn columns(schema: &SchemaRef) -> Vec<(String, String)> {
+    schema.fields().iter().map(|field| (field.name().clone(), describe::type_name(field.data_type()))).collect()
 }
 
 /// The path as a URL, so that no character in it is taken for a pattern.
@@ -89,18 +138,197 @@ pub(crate) fn location(path: &Path) -> Result<String> {
     Ok(url)
 }
 
+/// A name that is taken as it is.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Refuses a query of too many operators: plans are walked by recursion, and in time that grows with the square of their
+/// depth. A list of any length within IN (...) is one operator.
+pub(crate) fn refuse_deep(sql: &str) -> std::result::Result<(), DataFusionError> {
+    // What cannot be scanned cannot be parsed, which says so better.
+    let Ok(tokens) = Scanner::new(&DuckDbDialect {}, sql).tokenize() else { return Ok(()) };
+    let mut count = 0;
+    // After these a sign is a number's.
+    let mut begins = true;
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        let separates = matches!(token, Token::LParen | Token::Comma | Token::SemiColon);
+        count += usize::from(match token {
+            Token::Word(word) => matches!(
+                word.keyword,
+                Keyword::AND
+                    | Keyword::OR
+                    | Keyword::NOT
+                    | Keyword::UNION
+                    | Keyword::INTERSECT
+                    | Keyword::EXCEPT
+                    | Keyword::JOIN
+            ),
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::RParen | Token::RBracket => false,
+            _ => !begins && !separates,
+        });
+        begins = separates;
+    }
+    if count > MOST_OPERATORS {
+        let problem = format!("it joins {count} things by operators, and more than {MOST_OPERATORS} are not planned");
+        let remedy = "put values into IN (...), or into a file and join that";
+        return Err(DataFusionError::External(Box::new(Error::invalid("the query", problem, remedy))));
+    }
+    Ok(())
+}
+
+/// The answer to a query, not computed yet.
+struct Answer {
+    stream: SendableRecordBatchStream,
+    left: usize,
+    truncated: bool,
+}
+
+impl Answer {
+    /// The next rows, no more than are wanted in all.
+    async fn next(&mut self) -> Option<std::result::Result<RecordBatch, DataFusionError>> {
+        let batch = match self.stream.next().await? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        self.truncated |= batch.num_rows() > self.left;
+        let kept = batch.slice(0, batch.num_rows().min(self.left));
+        self.left -= kept.num_rows();
+        Some(Ok(kept))
+    }
+}
+
 impl Session {
-    /// The tables' names.
-    pub fn tables(&self) -> &[String] {
+    /// The tables, in the order in which they were given.
+    pub fn tables(&self) -> &[Table] {
         &self.tables
+    }
+
+    /// Names of all functions, SQL's own included, sorted.
+    pub fn function_names(&self) -> Vec<String> {
+        let state = self.context.state_ref();
+        let state = state.read();
+        let mut names: Vec<String> =
+            state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// A table of the session or one that a file is, by the name that a query would have for it.
+    pub async fn describe(&self, name: &str) -> Result<Table> {
+        let name = name.trim().trim_end_matches(';').trim_matches(['\'', '"']);
+        if let Some(table) = self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)) {
+            return Ok(table.clone());
+        }
+        let answer = self.answer(&format!("SELECT * FROM {}", quoted(name)), Some(0)).await?;
+        Ok(Table { name: name.to_owned(), path: PathBuf::from(name), columns: columns(&answer.stream.schema()) })
+    }
+
+    /// How many rows a table has that [`Session::describe`] found.
+    pub async fn row_count(&self, table: &Table) -> Result<usize> {
+        let result = self.query(&format!("SELECT count(*) FROM {}", quoted(&table.name)), 1).await?;
+        let counts = result.batches.iter().find(|batch| batch.num_rows() > 0);
+        let count =
+            counts.and_then(|batch| batch.column(0).as_primitive_opt::<Int64Type>().map(|column| column.value(0)));
+        count
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or_else(|| Error::engine("counting rows", "no count came back"))
     }
 
     /// Answers one SELECT, EXPLAIN, SHOW or DESCRIBE with at most `max_rows` rows.
     pub async fn query(&self, sql: &str, max_rows: usize) -> Result<QueryResult> {
-        Box::pin(self.run(sql, max_rows)).await.map_err(|e| self.explain(&e))
+        let answer = self.answer(sql, Some(max_rows)).await?;
+        self.collect(answer).await
     }
 
-    async fn run(&self, sql: &str, max_rows: usize) -> std::result::Result<QueryResult, DataFusionError> {
+    /// Writes an answer as it is computed; only the formats for reading hold their rows in memory.
+    pub async fn write(&self, sql: &str, shown: Shown, out: &mut (dyn Write + Send)) -> Result<Written> {
+        if shown.format == Format::Parquet {
+            return Err(Error::invalid("format parquet", "it is for files", "name one with --output FILE or \\o FILE"));
+        }
+        let answer = self.answer(sql, shown.max_rows).await?;
+        self.pour(answer, shown, out).await
+    }
+
+    /// Writes an answer to a file: aside, synced, renamed. A file that a table is read from is refused.
+    pub async fn save(&self, sql: &str, shown: Shown, path: &Path) -> Result<Written> {
+        self.refuse_own(path)?;
+        // Planned before there is a file: a query that is wrong leaves nothing behind.
+        let answer = self.answer(sql, shown.max_rows).await?;
+        let mut aside = Aside::create(path)?;
+        let written = if shown.format == Format::Parquet {
+            self.pour_parquet(answer, path, aside.file()).await?
+        } else {
+            self.pour(answer, shown, &mut std::io::BufWriter::with_capacity(1 << 17, aside.file())).await?
+        };
+        aside.publish()?;
+        Ok(written)
+    }
+
+    async fn collect(&self, mut answer: Answer) -> Result<QueryResult> {
+        let mut batches = Vec::new();
+        while let Some(batch) = answer.next().await {
+            batches.push(batch.map_err(|e| self.explain(&e))?);
+        }
+        Ok(QueryResult { schema: answer.stream.schema(), batches, truncated: answer.truncated })
+    }
+
+    async fn pour(&self, mut answer: Answer, shown: Shown, out: &mut (dyn Write + Send)) -> Result<Written> {
+        let failed = |e: std::io::Error| Error::engine("writing the answer", e);
+        if shown.format.is_for_reading() {
+            let result = self.collect(answer).await?;
+            let text = result.text(shown.format, shown.cell_chars)?;
+            writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(failed)?;
+            return Ok(Written { rows: result.rows(), truncated: result.truncated });
+        }
+        let mut writer = RowWriter::new(shown.format, &answer.stream.schema(), out)?;
+        let mut rows = 0;
+        while let Some(batch) = answer.next().await {
+            let batch = batch.map_err(|e| self.explain(&e))?;
+            rows += batch.num_rows();
+            writer.write(&batch)?;
+        }
+        writer.finish()?;
+        Ok(Written { rows, truncated: answer.truncated })
+    }
+
+    async fn pour_parquet(&self, mut answer: Answer, path: &Path, file: &mut File) -> Result<Written> {
+        let failed = |e: &dyn std::fmt::Display| Error::engine(format!("writing {}", path.display()), e);
+        let mut writer = parquet_writer(file, &answer.stream.schema())?;
+        let mut rows = 0;
+        while let Some(batch) = answer.next().await {
+            let batch = batch.map_err(|e| self.explain(&e))?;
+            rows += batch.num_rows();
+            writer.write(&batch).map_err(|e| failed(&e))?;
+        }
+        writer.close().map_err(|e| failed(&e))?;
+        Ok(Written { rows, truncated: answer.truncated })
+    }
+
+    fn refuse_own(&self, path: &Path) -> Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A folder that is not there yet holds no table.
+        let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+        let place = folder.join(path.file_name().unwrap_or_default());
+        let own = |table: &&Table| table.path.canonicalize().is_ok_and(|own| place.starts_with(own));
+        match self.tables.iter().find(own) {
+            Some(table) => Err(Error::invalid(
+                path.display().to_string(),
+                format!("table {} is read from there", table.name),
+                "write to another file",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Plans a query; what is wrong with it is said here.
+    async fn answer(&self, sql: &str, max_rows: Option<usize>) -> Result<Answer> {
+        Box::pin(self.start(sql, max_rows)).await.map_err(|e| self.explain(&e))
+    }
+
+    async fn start(&self, sql: &str, max_rows: Option<usize>) -> std::result::Result<Answer, DataFusionError> {
+        refuse_deep(sql)?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let frame = self.context.sql_with_options(sql, read_only).await?;
         // One row more than asked for tells whether there are more. These plans must stay on top and are short anyway.
@@ -108,274 +336,11 @@ impl Session {
             frame.logical_plan(),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
         );
-        let frame = if on_top { frame } else { frame.limit(0, Some(max_rows.saturating_add(1)))? };
-        let schema = Arc::clone(frame.schema().inner());
-        let (mut batches, mut left, mut truncated) = (Vec::new(), max_rows, false);
-        for batch in frame.collect().await? {
-            truncated |= batch.num_rows() > left;
-            let kept = batch.slice(0, batch.num_rows().min(left));
-            left -= kept.num_rows();
-            batches.push(kept);
-        }
-        Ok(QueryResult { schema, batches, truncated })
+        let left = max_rows.unwrap_or(usize::MAX);
+        let frame = if on_top || max_rows.is_none() { frame } else { frame.limit(0, Some(left.saturating_add(1)))? };
+        Ok(Answer { stream: frame.execute_stream().await?, left, truncated: false })
     }
-
-    /// Says what there is, when a query names what there is not.
-    fn explain(&self, error: &DataFusionError) -> Error {
-        let root = error.find_root();
-        let message = root.strip_backtrace();
-        if let DataFusionError::SchemaError(schema_error, _) = root
-            && let SchemaError::FieldNotFound { field, valid_fields } = schema_error.as_ref()
-        {
-            let mut columns: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
-            columns.dedup();
-            let problem = format!("there is no column {:?} here", field.name);
-            return Error::invalid("the query", problem, format!("the columns are: {}", columns.join(", ")));
-        }
-        let remedy = match root {
-            DataFusionError::ResourcesExhausted(_) => {
-                "leave the columns of text out of sorts, groups and joins, or add a LIMIT".to_owned()
-            }
-            DataFusionError::Plan(_) if message.contains("not supported") => {
-                "a run's tables are read with SELECT, EXPLAIN, SHOW TABLES and DESCRIBE".to_owned()
-            }
-            _ => format!("the tables are: {}", self.tables.join(", ")),
-        };
-        Error::invalid("the query", message, remedy)
-    }
-}
-
-impl QueryResult {
-    /// The number of rows here.
-    pub fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-
-    /// An aligned table. Cells longer than `cell_chars` are cut with an ellipsis, line breaks are shown as `↵`.
-    pub fn table(&self, cell_chars: usize) -> Result<String> {
-        let cut = |text: String| {
-            let line = text.replace("\r\n", "↵").replace(['\n', '\r'], "↵");
-            match line.char_indices().nth(cell_chars) {
-                Some(_) => line.chars().take(cell_chars.saturating_sub(1)).chain(['…']).collect(),
-                None => line,
-            }
-        };
-        let show = || {
-            let (schema, batches) = self.as_text(cut)?;
-            Ok(pretty_format_batches_with_schema(schema, &batches)?.to_string())
-        };
-        show().map_err(|e: ArrowError| Error::engine("printing the answer as a table", e))
-    }
-
-    /// Comma-separated values with a header. Lists and structs are written as text.
-    pub fn csv(&self) -> Result<String> {
-        let show = || {
-            let (schema, batches) = self.as_text(|text| text)?;
-            let mut writer = csv::WriterBuilder::new().with_header(true).build(Vec::new());
-            for batch in &batches {
-                writer.write(batch)?;
-            }
-            if batches.is_empty() {
-                writer.write(&RecordBatch::new_empty(schema))?;
-            }
-            Ok(writer.into_inner())
-        };
-        show().map_err(|e: ArrowError| Error::engine("printing the answer as CSV", e)).and_then(text_of)
-    }
-
-    /// One JSON object a line.
-    pub fn json_lines(&self) -> Result<String> {
-        let show = || {
-            let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
-            for batch in &self.batches {
-                writer.write(batch)?;
-            }
-            writer.finish()?;
-            Ok(writer.into_inner())
-        };
-        show().map_err(|e: ArrowError| Error::engine("printing the answer as JSON", e)).and_then(text_of)
-    }
-
-    /// All columns as text; nulls stay nulls.
-    fn as_text(
-        &self,
-        shape: impl Fn(String) -> String,
-    ) -> std::result::Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
-        let fields: Vec<Field> =
-            self.schema.fields().iter().map(|f| Field::new(f.name(), DataType::Utf8, true)).collect();
-        let schema = Arc::new(Schema::new(fields));
-        let options = FormatOptions::default();
-        let text_column = |column: &ArrayRef| -> std::result::Result<ArrayRef, ArrowError> {
-            let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
-            let cells = (0..column.len())
-                .map(|row| column.is_valid(row).then(|| formatter.value(row).try_to_string().map(&shape)).transpose())
-                .collect::<std::result::Result<StringArray, ArrowError>>()?;
-            Ok(Arc::new(cells))
-        };
-        let batches = self
-            .batches
-            .iter()
-            .map(|batch| {
-                let columns = batch.columns().iter().map(text_column).collect::<std::result::Result<_, _>>()?;
-                RecordBatch::try_new(Arc::clone(&schema), columns)
-            })
-            .collect::<std::result::Result<_, _>>()?;
-        Ok((schema, batches))
-    }
-}
-
-fn text_of(bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|e| Error::engine("printing the answer", e))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parquet_file::write_records;
-    use crate::record::{CuratedTrace, Message};
-
-    fn curated(n: i64) -> CuratedTrace {
-        CuratedTrace {
-            trace_id: format!("t{n}"),
-            prompt_id: "p".into(),
-            domain: "maths".into(),
-            kind: String::new(),
-            source: "s".into(),
-            gold: (n % 2 == 0).then(|| n.to_string()),
-            messages: vec![
-                Message::user(format!("q{n}")),
-                Message::assistant(format!("long, \"{}\"\nend", "x".repeat(50))),
-            ],
-            num_tokens: Some(n),
-        }
-    }
-
-    async fn run() -> (tempfile::TempDir, Session) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("a run [1] *?%20é/curated");
-        let records: Vec<CuratedTrace> = (0..20).map(curated).collect();
-        write_records(&folder.join("part-00000.parquet"), &records[..10]).unwrap();
-        write_records(&folder.join("part-00001.parquet"), &records[10..]).unwrap();
-        std::fs::write(folder.join(".part-00002.parquet.1.partial"), "half").unwrap();
-        let metrics = dir.path().join("metrics.jsonl");
-        std::fs::write(&metrics, "{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":1.25}\n").unwrap();
-        let one = folder.join("part-00000.parquet");
-        let tables = [("curated".to_owned(), folder), ("metrics".to_owned(), metrics), ("one".to_owned(), one)];
-        let session = session(&tables).await.unwrap();
-        (dir, session)
-    }
-
-    #[tokio::test]
-    async fn folders_files_and_metrics_are_tables() {
-        let (_dir, session) = run().await;
-        let csv = async |sql: &str| session.query(sql, 100).await.unwrap().csv().unwrap();
-        assert_eq!(csv("SELECT count(*) AS n, sum(num_tokens) AS t FROM curated").await, "n,t\n20,190\n");
-        assert_eq!(csv("SELECT count(*) AS n FROM one").await, "n\n10\n");
-        assert_eq!(csv("SELECT step, loss FROM metrics ORDER BY loss").await, "step,loss\n2,1.25\n1,2.5\n");
-        assert_eq!(
-            csv("SELECT array_filter(messages, m -> m['role'] = 'user')[1]['content'] AS q FROM curated \
-                 WHERE num_tokens = 12")
-            .await,
-            "q\nq12\n"
-        );
-        assert_eq!(csv("SELECT messages[-1]['role'] AS r FROM curated LIMIT 1").await, "r\nassistant\n");
-        assert_eq!(session.tables(), ["curated", "metrics", "one"]);
-    }
-
-    #[tokio::test]
-    async fn tables_and_columns_can_be_listed() {
-        let (_dir, session) = run().await;
-        let shown = session.query("SHOW TABLES", 100).await.unwrap().table(80).unwrap();
-        assert!(shown.contains("curated") && shown.contains("metrics"), "{shown}");
-        let shown = session.query("DESCRIBE metrics", 100).await.unwrap().table(80).unwrap();
-        assert!(shown.contains("loss") && shown.contains("Float64"), "{shown}");
-        let shown = session.query("EXPLAIN SELECT loss FROM metrics", 100).await.unwrap();
-        assert!(shown.rows() > 0);
-        let cut = session.query("EXPLAIN SELECT loss FROM metrics", 1).await.unwrap();
-        assert_eq!((cut.rows(), cut.truncated), (1, true));
-    }
-
-    #[tokio::test]
-    async fn long_cells_are_cut_in_tables_only() {
-        let (_dir, session) = run().await;
-        let sql = "SELECT trace_id, gold, messages[2]['content'] AS reply FROM curated ORDER BY num_tokens LIMIT 2";
-        let result = session.query(sql, 10).await.unwrap();
-        let expected = "\
-+----------+------+----------+
-| trace_id | gold | reply    |
-+----------+------+----------+
-| t0       | 0    | long, \"… |
-| t1       |      | long, \"… |
-+----------+------+----------+";
-        assert_eq!(result.table(8).unwrap(), expected);
-        assert!(result.table(100).unwrap().contains("xx\"↵end"));
-        let long = format!("\"long, \"\"{}\"\"\nend\"", "x".repeat(50));
-        assert_eq!(result.csv().unwrap(), format!("trace_id,gold,reply\nt0,0,{long}\nt1,,{long}\n"));
-        let lines = result.json_lines().unwrap();
-        let second: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
-        assert_eq!(second["gold"], serde_json::Value::Null);
-        assert_eq!(second["reply"].as_str().unwrap().len(), 62);
-        let nested = session.query("SELECT messages FROM curated LIMIT 1", 1).await.unwrap();
-        let line: serde_json::Value = serde_json::from_str(&nested.json_lines().unwrap()).unwrap();
-        assert_eq!(line["messages"][0]["role"], "user");
-        assert!(nested.csv().unwrap().contains("role: user"));
-    }
-
-    #[tokio::test]
-    async fn rows_stop_at_the_limit_and_say_so() {
-        let (_dir, session) = run().await;
-        let all = session.query("SELECT trace_id FROM curated", 20).await.unwrap();
-        assert_eq!((all.rows(), all.truncated), (20, false));
-        let some = session.query("SELECT trace_id FROM curated", 19).await.unwrap();
-        assert_eq!((some.rows(), some.truncated), (19, true));
-        let none = session.query("SELECT trace_id FROM curated WHERE false", 19).await.unwrap();
-        assert_eq!((none.rows(), none.truncated), (0, false));
-        assert_eq!(none.csv().unwrap(), "trace_id\n");
-        assert_eq!(none.json_lines().unwrap(), "");
-        assert!(none.table(9).unwrap().contains("trace_id"));
-    }
-
-    #[tokio::test]
-    async fn nothing_can_be_changed() {
-        let (dir, session) = run().await;
-        let out = dir.path().join("out.parquet");
-        for sql in [
-            format!("COPY curated TO '{}'", out.display()),
-            "CREATE TABLE t AS SELECT 1".to_owned(),
-            "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/'".to_owned(),
-            "DROP TABLE curated".to_owned(),
-            "INSERT INTO one SELECT * FROM curated".to_owned(),
-            "SET datafusion.execution.batch_size = 1".to_owned(),
-            format!("EXPLAIN ANALYZE COPY curated TO '{}'", out.display()),
-        ] {
-            let message = session.query(&sql, 1).await.err().unwrap_or_else(|| panic!("{sql} was run")).to_string();
-            assert!(message.contains("not supported"), "{sql}: {message}");
-        }
-        assert!(!out.exists());
-        assert_eq!(session.query("SELECT * FROM one", 100).await.unwrap().rows(), 10);
-    }
-
-    #[tokio::test]
-    async fn what_is_not_there_is_answered_with_what_is() {
-        let (_dir, session) = run().await;
-        let error = async |sql: &str| session.query(sql, 1).await.err().unwrap().to_string();
-        let message = error("SELECT * FROM trace").await;
-        assert!(message.contains("trace") && message.contains("curated, metrics, one"), "{message}");
-        let message = error("SELECT los FROM metrics").await;
-        assert!(message.contains("\"los\"") && message.contains("step, loss"), "{message}");
-        let message = error("SELEC 1").await;
-        assert!(message.contains("SELEC"), "{message}");
-        error("SELECT 1; SELECT 2").await;
-    }
-
-    #[tokio::test]
-    async fn tables_that_cannot_be_opened_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = async |path: &Path| session(&[("t".to_owned(), path.to_owned())]).await.err().unwrap().to_string();
-        assert!(open(dir.path()).await.contains("no Parquet files"));
-        assert!(open(&dir.path().join("absent")).await.contains("cannot open"));
-        let broken = dir.path().join("b.parquet");
-        std::fs::write(&broken, "no").unwrap();
-        assert!(open(&broken).await.contains("b.parquet"));
-    }
-}
+mod tests;

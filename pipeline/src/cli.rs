@@ -20,7 +20,8 @@ Start here:
   r1-distill init my.toml              write a complete recipe
   r1-distill plan my.toml              see what it would do
   r1-distill run my.toml               do it; Ctrl-C stops, running again goes on
-  r1-distill sql \"SELECT ...\"         ask the data of the last run
+  r1-distill sql \"SELECT ...\"         ask the data of the last run; without a query, in a shell
+  r1-distill show 3fa9                 read the trace whose id begins like that
 
 Exit codes:
   0    done
@@ -54,8 +55,10 @@ enum Command {
     },
     /// Show conversations as the trainer sees them: ids, text and what the loss counts, and every check on them
     Tokens(commands::tokens::TokensArgs),
-    /// Ask a run's tables (prompts, problems, traces, verdicts, curated, metrics, samples) in SQL
+    /// Ask a run's tables (prompts, problems, traces, verdicts, curated, metrics, samples) and files in SQL
     Sql(commands::sql::SqlArgs),
+    /// Read one trace: prompt, thinking, answer, and what the rules say
+    Show(commands::show::ShowArgs),
     /// Serve a model folder as an OpenAI-compatible API
     Serve(commands::serve::ServeArgs),
     /// Let a model folder answer one prompt
@@ -119,7 +122,7 @@ pub(crate) struct RunArgs {
     max_steps: Option<u32>,
 }
 
-fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), PathBuf::from(path))),
         _ => Err("write it as NAME=PATH".into()),
@@ -180,6 +183,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Plan { options } => commands::plan::plan(&options),
         Command::Tokens(args) => commands::tokens::tokens(&args),
         Command::Sql(args) => commands::sql::sql(&args),
+        Command::Show(args) => commands::show::show(&args),
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Generate(args) => commands::generate::generate(&args),
         Command::Logits(args) => commands::generate::logits(&args),

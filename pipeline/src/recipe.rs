@@ -174,6 +174,7 @@ impl Recipe {
                 path.display()
             ))
         })?;
+        let text = with_policy_inside(path, text)?;
         let recipe: Self = toml::from_str(&text)
             .map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
         recipe.check().map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))?;
@@ -256,6 +257,38 @@ impl Recipe {
     }
 }
 
+/// Puts the text of a policy's file where the recipe names it, `policy = { file = "policy.sql" }`. So what counts is what
+/// the file holds, not where it is, and the recipe that a run keeps is complete. The lines of the recipe stay where they are.
+fn with_policy_inside(path: &Path, text: String) -> Result<String, Failure> {
+    #[derive(Deserialize)]
+    struct Outline {
+        curate: Section,
+    }
+    #[derive(Deserialize)]
+    struct Section {
+        policy: toml::Spanned<toml::Value>,
+    }
+    // Whatever else is wrong is told when the whole recipe is read.
+    let Ok(Outline { curate: Section { policy } }) = toml::from_str(&text) else { return Ok(text) };
+    let span = policy.span();
+    let toml::Value::Table(table) = policy.into_inner() else { return Ok(text) };
+    let refused = |problem: String| Failure::usage(format!("{}: curate.policy: {problem}", path.display()));
+    let written = text.get(span.clone()).unwrap_or_default();
+    let file = match table.get("file") {
+        Some(toml::Value::String(file)) if table.len() == 1 && written.starts_with('{') => file,
+        _ => {
+            return Err(refused(
+                "write a condition in SQL, or { file = \"policy.sql\" } for one beside the recipe".into(),
+            ));
+        }
+    };
+    let file = path.parent().unwrap_or(Path::new("")).join(file);
+    let policy = std::fs::read_to_string(&file).map_err(|e| refused(format!("cannot read {}: {e}", file.display())))?;
+    // JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
+    let quoted = serde_json::Value::String(policy).to_string().replace('\u{7f}', "\\u007f");
+    Ok(format!("{}{quoted}{}", &text[..span.start], &text[span.end..]))
+}
+
 fn positive(field: &str, value: usize) -> Result<(), String> {
     if value == 0 { Err(format!("{field} is 0; it must be 1 or more")) } else { Ok(()) }
 }
@@ -269,4 +302,54 @@ fn sampling(field: &str, sampling: Sampling) -> Result<(), String> {
         return Err(format!("{field}.top_p is {top_p}; it must be above 0 and at most 1"));
     }
     positive(&format!("{field}.max_tokens"), max_tokens as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPE: &str = include_str!("../../recipes/quickstart.toml");
+    const POLICY: &str = "policy = \"well_formed AND finished AND correct AND NOT duplicate\"";
+
+    fn load(policy: &str, sql: Option<&str>) -> Result<(Recipe, String), String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recipe.toml");
+        assert!(RECIPE.contains(POLICY));
+        std::fs::write(&path, RECIPE.replace(POLICY, policy)).unwrap();
+        if let Some(sql) = sql {
+            std::fs::create_dir(dir.path().join("policies")).unwrap();
+            std::fs::write(dir.path().join("policies/mine.sql"), sql).unwrap();
+        }
+        Recipe::load(&path).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_policy_in_a_file_is_its_text() {
+        let sql = "-- \"readable\" \\ and right\r\nwell_formed AND\tcorrect -- é \u{7f} \u{1}\n";
+        let (recipe, text) = load("policy = { file = \"policies/mine.sql\" }", Some(sql)).unwrap();
+        assert_eq!(recipe.curate.policy, sql);
+        // The recipe that a run keeps needs no file, and its lines are where they were.
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
+        assert_eq!(text.lines().count(), RECIPE.lines().count());
+    }
+
+    #[test]
+    fn a_policy_of_many_lines_is_taken_as_it_is() {
+        let sql = "-- right\nwell_formed\n  AND correct -- and that is all\n";
+        let (recipe, _) = load(&format!("policy = \"\"\"\n{sql}\"\"\""), None).unwrap();
+        assert_eq!(recipe.curate.policy, sql);
+        let (same, _) = load("policy = { file = 'policies/mine.sql' }", Some(sql)).unwrap();
+        assert_eq!(recipe, same, "what counts is the text, wherever it stands");
+    }
+
+    #[test]
+    fn a_policy_that_is_not_there_is_named() {
+        let message = load("policy = { file = \"absent.sql\" }", None).unwrap_err();
+        assert!(message.contains("curate.policy") && message.contains("absent.sql"), "{message}");
+        for policy in ["policy = { path = \"a.sql\" }", "policy = { file = \"a.sql\", more = 1 }", "policy = {}"] {
+            let message = load(policy, None).unwrap_err();
+            assert!(message.contains("policy.sql"), "{policy}: {message}");
+        }
+        assert!(load("policy = 3", None).unwrap_err().contains("policy"));
+    }
 }

@@ -7,16 +7,19 @@ use std::path::Path;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::common::config::Dialect;
+use datafusion::common::{DFSchema, plan_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, col};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
+use serde::Serialize;
 
 use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
+use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
@@ -52,14 +55,14 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
             .map(|fields| fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "));
         Error::invalid(
             "curate.policy",
-            format!("{policy:?} cannot be used: {}", e.strip_backtrace()),
+            format!("{} cannot be used: {}", quoted(policy), e.strip_backtrace()),
             format!("write one SQL condition on these columns: {}", columns.unwrap_or_default()),
         )
     };
     let frame = table(out).await.map_err(refused)?;
-    let parse = |sql: &str| context().parse_sql_expr(sql, frame.schema());
-    let terms = split_conjunction_owned(parse(policy).map_err(refused)?);
-    let names: Vec<String> = terms.iter().map(ToString::to_string).collect();
+    let parse = |sql: &str| condition(sql, frame.schema());
+    let (names, terms): (Vec<String>, Vec<Expr>) =
+        policy_terms(policy, frame.schema()).map_err(refused)?.into_iter().unzip();
     let known = |sql: &&str| parse(sql).is_ok_and(|expression| !terms.contains(&expression));
     let others: Vec<&str> = COMMON.into_iter().filter(known).collect();
 
@@ -80,6 +83,76 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     Ok(tally.finish(&names, &others))
 }
 
+/// The terms that a policy joins by AND, as they are written and as they are planned.
+fn policy_terms(policy: &str, schema: &DFSchema) -> std::result::Result<Vec<(String, Expr)>, DataFusionError> {
+    refuse_deep(policy)?;
+    let state = context().state();
+    let parsed = state.sql_to_expr_with_alias(policy, &Dialect::DuckDB)?;
+    // Two terms without AND between them are one with an alias: the second would be lost.
+    if let Some(alias) = parsed.alias {
+        return plan_err!("before {alias} an AND or OR is missing");
+    }
+    let mut terms = Vec::new();
+    let mut pending = vec![parsed.expr];
+    while let Some(expr) = pending.pop() {
+        match expr {
+            ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => pending.extend([*right, *left]),
+            ast::Expr::Nested(inner) => pending.push(*inner),
+            expr => {
+                let text = expr.to_string();
+                let expr = ast::ExprWithAlias { expr, alias: None };
+                terms.push((text, state.create_logical_expr_from_sql_expr(expr, schema)?));
+            }
+        }
+    }
+    Ok(terms)
+}
+
+fn condition(sql: &str, schema: &DFSchema) -> std::result::Result<Expr, DataFusionError> {
+    context().parse_sql_expr(sql, schema)
+}
+
+/// A rule, and what it says of one trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleOutcome {
+    /// In SQL.
+    pub rule: String,
+    /// Whether the trace passes; what is unknown does not.
+    pub holds: bool,
+    /// Whether it is a term of the policy.
+    pub of_policy: bool,
+}
+
+/// What each term of a policy says of one verdict, and what the common rules say that are not in the policy.
+pub async fn rule_outcomes(policy: &str, verdict: &Verdict) -> Result<Vec<RuleOutcome>> {
+    Box::pin(outcomes(policy, verdict))
+        .await
+        .map_err(|e| Error::invalid("curate.policy", e.strip_backtrace(), "run the curate stage again"))
+}
+
+async fn outcomes(policy: &str, verdict: &Verdict) -> std::result::Result<Vec<RuleOutcome>, DataFusionError> {
+    let external = |e: Box<dyn std::error::Error + Send + Sync>| DataFusionError::External(e);
+    let fields = fields_of::<Verdict>().map_err(|e| external(Box::new(e)))?;
+    let batch = serde_arrow::to_record_batch(&fields, &[verdict]).map_err(|e| external(Box::new(e)))?;
+    let frame = context().read_batch(batch)?;
+    let mut rules = policy_terms(policy, frame.schema())?;
+    let of_policy = rules.len();
+    for sql in COMMON {
+        let rule = condition(sql, frame.schema())?;
+        if rules.iter().all(|(_, known)| *known != rule) {
+            rules.push((sql.to_owned(), rule));
+        }
+    }
+    let named = rules.iter().enumerate().map(|(i, (_, rule))| rule.clone().alias(format!("c{i}")));
+    let batches = frame.select(named.collect::<Vec<_>>())?.collect().await?;
+    let Some(row) = batches.iter().find(|batch| batch.num_rows() == 1) else {
+        return plan_err!("the rules gave no row");
+    };
+    let holds = |i: usize| row.column(i).as_boolean_opt().is_some_and(|value| value.is_valid(0) && value.value(0));
+    let outcome = |(i, (rule, _))| RuleOutcome { rule, holds: holds(i), of_policy: i < of_policy };
+    Ok(rules.into_iter().enumerate().map(outcome).collect())
+}
+
 fn context() -> SessionContext {
     // One partition: rows come in order.
     let mut config = SessionConfig::new().with_target_partitions(1);
@@ -90,6 +163,12 @@ fn context() -> SessionContext {
 async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
     let folder = crate::sql::location(&out.join("verdicts")).map_err(|e| DataFusionError::External(Box::new(e)))?;
     context().read_parquet(folder, ParquetReadOptions::default()).await
+}
+
+/// A policy as it was written: of one line in quotes, of several lines as they are.
+fn quoted(policy: &str) -> String {
+    let policy = policy.trim();
+    if policy.contains('\n') { format!("\n{policy}\n") } else { format!("{policy:?}") }
 }
 
 /// Counts as the verdicts come by.
@@ -161,7 +240,7 @@ impl Tally {
     }
 
     fn nothing(&self, policy: &str, names: &[String]) -> Error {
-        let mut problem = format!("{policy:?} selects none of {} traces.", self.total);
+        let mut problem = format!("{} selects none of {} traces.", quoted(policy), self.total);
         for (name, fail) in names.iter().zip(&self.fail) {
             let _ = write!(problem, " On its own, {name} drops {fail}.");
         }

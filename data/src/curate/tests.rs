@@ -206,10 +206,34 @@ async fn a_policy_that_cannot_be_used_is_refused_with_the_columns() {
 }
 
 #[tokio::test]
+async fn a_policy_may_have_lines_and_comments() {
+    let policy = "-- what R1 kept\nwell_formed\n  AND finished -- came to its own end; not cut off\n/* and */ AND correct -- end";
+    let (curation, _, curated) = curate_run(policy).await;
+    let (plain, _, same) = curate_run("well_formed AND finished AND correct").await;
+    assert_eq!(curation.unwrap(), plain.unwrap());
+    assert_eq!(curated, same);
+    // The funnel has the terms as they are written.
+    let policy = "(well_formed AND ending = 'complete') AND samples > 1 AND (correct OR kind = 'essay')";
+    let funnel = curate_run(policy).await.0.unwrap().funnel;
+    let rules: Vec<&str> = funnel.iter().map(|step| step.rule.as_str()).collect();
+    assert_eq!(rules, ["well_formed", "ending = 'complete'", "samples > 1", "correct OR kind = 'essay'"]);
+}
+
+#[tokio::test]
+async fn a_policy_without_an_and_is_refused() {
+    for policy in
+        ["well_formed finished", "well_formed AND finished correct", "well_formed; finished", "well_formed AS x"]
+    {
+        let message = curate_run(policy).await.0.unwrap_err().to_string();
+        assert!(message.starts_with("curate.policy"), "{policy}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn selecting_nothing_says_which_rule_drops_how_many() {
     let (curation, verdicts, curated) = curate_run("correct AND domain = 'writing'").await;
     let message = curation.unwrap_err().to_string();
-    for part in ["none of 8", "correct drops 4", "domain = Utf8(\"writing\") drops 5"] {
+    for part in ["none of 8", "correct drops 4", "domain = 'writing' drops 5"] {
         assert!(message.contains(part), "{part}: {message}");
     }
     assert_eq!((verdicts.len(), curated.len()), (8, 0));

@@ -17,11 +17,11 @@ const LEAST_LOOP: usize = 60;
 const WORDS: usize = 20;
 
 /// A text's sequences of 20 words.
-pub(super) struct Repetition {
+pub(crate) struct Repetition {
     /// How often the most frequent one occurs.
-    pub(super) most_repeated: u32,
+    pub(crate) most_repeated: u32,
     /// Share of those that are different.
-    pub(super) distinct: f32,
+    pub(crate) distinct: f32,
 }
 
 /// Hashes are their own hashes.
@@ -47,7 +47,7 @@ type Counts = HashMap<u64, u32, BuildHasherDefault<Same>>;
 /// Length in characters of the longest suffix that is one piece (of up to 1,000 bytes) at least 4 times over; 0 if there
 /// is none. Read backwards, a suffix is a prefix, and the prefix function gives every prefix's smallest period (Knuth,
 /// Morris & Pratt 1977) in linear time.
-pub(super) fn tail_loop(text: &str) -> u32 {
+pub(crate) fn tail_loop(text: &str) -> u32 {
     let text = text.trim_end();
     let tail: Vec<u8> = text.bytes().rev().take(TAIL).collect();
     let mut border = vec![0usize; tail.len()];
@@ -73,7 +73,7 @@ pub(super) fn tail_loop(text: &str) -> u32 {
 }
 
 /// Counts the sequences of 20 words.
-pub(super) fn repetition(text: &str) -> Repetition {
+pub(crate) fn repetition(text: &str) -> Repetition {
     let words: Vec<u64> = text.split_whitespace().map(|word| xxh3_64(word.as_bytes())).collect();
     let total = (words.len() + 1).saturating_sub(WORDS);
     if total == 0 {
@@ -100,7 +100,7 @@ pub(super) fn repetition(text: &str) -> Repetition {
 }
 
 /// Share of non-empty lines that occurred before.
-pub(super) fn duplicate_lines(text: &str) -> f32 {
+pub(crate) fn duplicate_lines(text: &str) -> f32 {
     let mut counts = Counts::default();
     let (mut lines, mut again) = (0u32, 0u32);
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -113,7 +113,7 @@ pub(super) fn duplicate_lines(text: &str) -> f32 {
 }
 
 /// Bytes by compressed bytes; 1 for an empty text.
-pub(super) fn compression(text: &str) -> f32 {
+pub(crate) fn compression(text: &str) -> f32 {
     thread_local! {
         static CONTEXT: std::cell::RefCell<Option<zstd::bulk::Compressor<'static>>> =
             std::cell::RefCell::new(zstd::bulk::Compressor::new(1).ok());

@@ -11,11 +11,11 @@ const LONG: usize = 80;
 const LEAST: usize = 20;
 
 /// What was found.
-pub(super) struct Census {
+pub(crate) struct Census {
     /// ISO 639-3.
-    pub(super) language: Option<&'static str>,
-    pub(super) foreign_script: f32,
-    pub(super) foreign_paragraphs: f32,
+    pub(crate) language: Option<&'static str>,
+    pub(crate) foreign_script: f32,
+    pub(crate) foreign_paragraphs: f32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ fn script(c: char) -> Option<Script> {
 }
 
 /// Looks at the prose of a text.
-pub(super) fn census(text: &str) -> Census {
+pub(crate) fn census(text: &str) -> Census {
     let mut scripts = BTreeMap::<Script, usize>::new();
     let mut languages = BTreeMap::<&str, (usize, usize)>::new();
     let mut prose = String::new();

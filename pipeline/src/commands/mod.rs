@@ -5,6 +5,7 @@ pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod show;
 pub(crate) mod sql;
 pub(crate) mod tokens;
 

@@ -1,41 +1,74 @@
-//! `r1-distill sql`: one query, or a prompt for many.
+//! `r1-distill sql`: one query, a script, or a shell, over a run and over files.
 
-use std::io::IsTerminal;
+mod assist;
+mod pager;
+mod shell;
+mod statement;
+
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use data::sql::Session;
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
+use data::sql::{Format, Session, Shown, Written};
+use data::tokenizer::Tokenizer;
 
-use crate::commands::{print, runtime};
+use self::shell::Shell;
+use crate::cli::name_and_path;
 use crate::console::say;
-use crate::error::{Failure, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::store::Store;
+
+/// Rows that are read on a screen.
+const SCREEN_ROWS: usize = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// The query; without one, queries are read from a prompt or from stdin
+    /// The query; without one, queries are read from a shell or from stdin
     query: Option<String>,
-    /// Folder of the run; default: the one in `runs` that was used last
+    /// Folder of the run; default: the one in `runs` that was used last, unless there are tables
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// How rows are printed
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Most rows printed
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    max_rows: usize,
+    /// A table of one's own: a Parquet, JSONL (.gz, .zst) or CSV file, a folder of such files or a glob; once for each.
+    /// A file needs no table: SELECT ... FROM 'traces.parquet'
+    #[arg(long = "table", value_name = "NAME=PATH", value_parser = name_and_path)]
+    tables: Vec<(String, PathBuf)>,
+    /// What the function `tokens` counts with: a tokenizer.json or the folder that holds one
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+    /// How rows are shown; default: as the name of --output says, else table
+    #[arg(long, value_enum)]
+    format: Option<FormatName>,
+    /// Write the rows to this file, all of them; parquet needs one
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Most rows; default: 100 on a screen and in tables, else all
+    #[arg(long, value_name = "N")]
+    max_rows: Option<usize>,
     /// Most characters of a cell in a table
     #[arg(long, default_value_t = 60, value_name = "N")]
     width: usize,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Csv,
-    Json,
+/// A format by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FormatName(Format);
+
+impl ValueEnum for FormatName {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: [FormatName; 5] = [
+            FormatName(Format::ALL[0].1),
+            FormatName(Format::ALL[1].1),
+            FormatName(Format::ALL[2].1),
+            FormatName(Format::ALL[3].1),
+            FormatName(Format::ALL[4].1),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Format::ALL.iter().find(|(_, format)| *format == self.0).map(|(name, _)| PossibleValue::new(*name))
+    }
 }
 
 /// Tables, the stage that makes each, and where it is in the stage's folder.
@@ -50,86 +83,148 @@ const TABLES: [(&str, &str, &str); 8] = [
     ("samples", "evaluate", "samples"),
 ];
 
+/// Stack of the threads that plan and compute: plans are walked by recursion. Memory is taken as it is used.
+const STACK_BYTES: usize = 256 << 20;
+
 pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
-    let root = match &args.run {
-        Some(dir) => dir.clone(),
-        None => last_used(Path::new("runs"))?,
+    let failed = |e: std::io::Error| Failure::failed(format!("cannot start a thread: {e}"));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || ask(args));
+        // What a panic said is on the screen already.
+        thread.map_err(failed)?.join().unwrap_or_else(|_| Err(Failure::failed("the query broke the engine")))
+    })
+}
+
+fn ask(args: &SqlArgs) -> Result<()> {
+    if args.format == Some(FormatName(Format::Parquet)) && args.output.is_none() && args.query.is_some() {
+        return Err(Failure::usage("--format parquet needs a file: --output FILE"));
+    }
+    let run = match &args.run {
+        Some(dir) => Some(dir.clone()),
+        None if args.tables.is_empty() => last_used(Path::new("runs")),
+        None => None,
     };
-    let store = Store::open(&root, "");
-    let tables: Vec<(String, PathBuf)> = TABLES
-        .iter()
-        .filter_map(|(table, stage, place)| {
-            let path = store.latest(stage)?.join(place);
-            path.exists().then(|| ((*table).to_owned(), path))
-        })
-        .collect();
+    let mut tables = run.as_deref().map(of_run).transpose()?.unwrap_or_default();
+    for (name, path) in &args.tables {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if !name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') || !name.chars().all(plain) {
+            let problem = "a table's name is made of small letters, digits and _";
+            return Err(Failure::usage(format!("--table {name}=...: {problem}, and does not begin with a digit")));
+        }
+        if tables.iter().any(|(known, _)| known == name) {
+            return Err(Failure::usage(format!("--table {name}=...: there is a table of that name; choose another")));
+        }
+        tables.push((name.clone(), path.clone()));
+    }
+    let tokenizer = args.tokenizer.as_deref().map(read_tokenizer).transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
+    // Tables are named on the command line: whatever is wrong with them is wrong there.
+    let session =
+        runtime.block_on(data::sql::session(&tables, tokenizer)).map_err(|e| Failure::usage(e.to_string()))?;
+    let asker = Asker { runtime, session };
+    let mut shell = Shell::new(&asker, args)?;
+    match &args.query {
+        Some(query) => shell.answer(query),
+        None if std::io::stdin().is_terminal() => shell.interactive(run.as_deref()),
+        None => shell.script(),
+    }
+}
+
+/// The tables of a run folder.
+fn of_run(root: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let store = Store::open(root, "");
+    let found = |(table, stage, place): &(&str, &str, &str)| {
+        let path = store.latest(stage)?.join(place);
+        path.exists().then(|| ((*table).to_owned(), path))
+    };
+    let tables: Vec<(String, PathBuf)> = TABLES.iter().filter_map(found).collect();
     if tables.is_empty() {
         return Err(Failure::usage(format!(
             "{} holds no results; run a recipe first, or name a run folder with --run DIR",
             root.display()
         )));
     }
-    let runtime = runtime()?;
-    let session = runtime.block_on(data::sql::session(&tables))?;
-    let answer = |query: &str| -> Result<()> { answer(&runtime, &session, query, args) };
-    match &args.query {
-        Some(query) => answer(query),
-        None if std::io::stdin().is_terminal() => prompt(&root, &session, &answer),
-        None => {
-            let text = std::io::read_to_string(std::io::stdin())
-                .map_err(|e| Failure::usage(format!("cannot read queries from stdin: {e}")))?;
-            text.split(';').filter(|query| !query.trim().is_empty()).try_for_each(answer)
-        }
-    }
+    Ok(tables)
 }
 
-fn answer(runtime: &tokio::runtime::Runtime, session: &Session, query: &str, args: &SqlArgs) -> Result<()> {
-    let result = runtime.block_on(session.query(query, args.max_rows))?;
-    let text = match args.format {
-        Format::Table => result.table(args.width)?,
-        Format::Csv => result.csv()?,
-        Format::Json => result.json_lines()?,
-    };
-    print(text.trim_end())?;
-    if result.truncated {
-        say(&format!("only the first {} rows; --max-rows shows more", args.max_rows));
-    }
-    Ok(())
-}
-
-fn prompt(root: &Path, session: &Session, answer: &dyn Fn(&str) -> Result<()>) -> Result<()> {
-    let failed = |e: ReadlineError| Failure::failed(format!("cannot read from the terminal: {e}"));
-    let mut editor = DefaultEditor::new().map_err(failed)?;
-    let history = root.join(".sql-history");
-    // A missing or read-only history is no reason not to answer.
-    let _ = editor.load_history(&history);
-    say(&format!("{}: tables {}; Ctrl-D leaves", root.display(), session.tables().join(", ")));
-    loop {
-        match editor.readline("sql> ") {
-            Ok(line) if line.trim().is_empty() => {}
-            Ok(line) => {
-                let _ = editor.add_history_entry(line.trim());
-                if let Err(failure) = answer(line.trim().trim_end_matches(';')) {
-                    say(&format!("error: {failure}"));
-                }
-            }
-            Err(ReadlineError::Interrupted) => {}
-            Err(ReadlineError::Eof) => break,
-            Err(e) => return Err(failed(e)),
-        }
-    }
-    let _ = editor.save_history(&history);
-    Ok(())
+fn read_tokenizer(path: &Path) -> Result<Tokenizer> {
+    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+    Ok(Tokenizer::from_file(&file)?)
 }
 
 /// The run folder whose lock is newest.
-fn last_used(runs: &Path) -> Result<PathBuf> {
+pub(crate) fn last_used(runs: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
     let used = entries.filter_map(|entry| {
         let lock = entry.path().join(".lock").metadata().and_then(|m| m.modified()).ok()?;
         Some((lock, entry.path()))
     });
-    used.max().map(|(_, path)| path).ok_or_else(|| {
-        Failure::usage("there is no run in the folder `runs`; run a recipe first, or name a run folder with --run DIR")
-    })
+    used.max().map(|(_, path)| path)
+}
+
+/// Asks, and stops asking at Ctrl-C.
+struct Asker {
+    runtime: tokio::runtime::Runtime,
+    session: Session,
+}
+
+impl Asker {
+    /// Waits for an answer or for Ctrl-C, whichever comes first.
+    fn wait<T>(&self, answer: impl Future<Output = data::Result<T>>) -> Result<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                answer = answer => answer.map_err(Failure::from),
+                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("the query was stopped")),
+            }
+        })
+    }
+
+    /// Writes the rows to a file, all of them unless told otherwise.
+    fn save(&self, query: &str, shown: Shown, path: &Path) -> Result<Written> {
+        self.wait(self.session.save(query, shown, path))
+    }
+
+    /// Writes rows to stdout as they come. A reader that went away (as `head` does) is no failure.
+    fn stream(&self, query: &str, shown: Shown) -> Result<Option<Written>> {
+        let mut out = Stdout { gone: false };
+        let written = self.wait(self.session.write(query, shown, &mut out));
+        if out.gone { Ok(None) } else { written.map(Some) }
+    }
+}
+
+/// Stdout that remembers whether anybody reads it.
+struct Stdout {
+    gone: bool,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = std::io::stdout().write(bytes);
+        self.gone |= written.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = std::io::stdout().flush();
+        self.gone |= flushed.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+        flushed
+    }
+}
+
+fn count(rows: usize) -> String {
+    if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") }
+}
+
+/// Says that there is more than is shown.
+fn say_truncated(rows: usize) {
+    say(&format!("only the first {}; --max-rows (in the shell: \\rows N) shows more", count(rows)));
+}
+
+fn is_stopped(failure: &Failure) -> bool {
+    failure.exit == Exit::Interrupted
 }

@@ -1,0 +1,125 @@
+use super::*;
+use crate::curate::{CurateConfig, Inputs, curate};
+use crate::duplicates::Near;
+use crate::parquet_file::{ROW_GROUP_ROWS, write_records};
+use crate::record::{FinishReason, short_hash};
+
+fn trace(prompt: &Prompt, n: u32, thinking: &str, answer: &str) -> Trace {
+    Trace {
+        id: short_hash(&n.to_le_bytes()),
+        prompt_id: prompt.id.clone(),
+        sample: n,
+        thinking: Some(thinking.to_owned()),
+        answer: answer.to_owned(),
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: None,
+        completion_tokens: Some(n),
+        teacher: "t".into(),
+        temperature: None,
+        top_p: None,
+        max_tokens: None,
+        seed: None,
+    }
+}
+
+async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::TempDir, Places) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    write_records(&at("prompts/a.parquet"), std::slice::from_ref(prompt)).unwrap();
+    let (a, b) = traces.split_at(1);
+    write_records(&at("traces/a.parquet"), a).unwrap();
+    write_records(&at("traces/b.parquet"), b).unwrap();
+    let config = CurateConfig {
+        policy: policy.into(),
+        traces_per_prompt: 0,
+        near_prompts: Near::OURS,
+        near_traces: Near::OURS,
+        contamination: None,
+    };
+    let traces = at("traces");
+    let prompts = [prompt.clone()];
+    let inputs = Inputs { prompts: &prompts, traces: &traces, items: Vec::new(), key: "k", earlier: &[] };
+    curate(inputs, &config, dir.path()).await.unwrap();
+    let places = Places {
+        traces,
+        prompts: Some(at("prompts")),
+        verdicts: Some((at("verdicts"), policy.to_owned())),
+        curated: Some(at("curated")),
+    };
+    (dir, places)
+}
+
+#[tokio::test]
+async fn everything_that_is_known_comes_together() {
+    let prompt = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
+    let traces = [
+        trace(&prompt, 0, "two and two are four", "\\boxed{4}"),
+        trace(&prompt, 1, "two and two are four", "\\boxed{4}"),
+        trace(&prompt, 2, "Let me guess.", "\\boxed{5}"),
+    ];
+    let (_dir, places) = curated("well_formed AND correct AND NOT duplicate", &traces, &prompt).await;
+    let found = inspect(&places, &traces[0].id).await.unwrap();
+    assert_eq!((&found.trace, found.prompt.as_ref()), (&traces[0], Some(&prompt)));
+    assert_eq!(found.selected, Some(true));
+    assert_eq!(found.similar, [traces[1].id.clone()]);
+    assert!(found.rules.iter().filter(|rule| rule.of_policy).all(|rule| rule.holds));
+
+    let failing = async |n: usize| {
+        let found = inspect(&places, &traces[n].id[..8]).await.unwrap();
+        assert_eq!((&found.trace, found.selected), (&traces[n], Some(false)));
+        let rules = found.rules.into_iter().filter(|rule| !rule.holds && rule.of_policy).map(|rule| rule.rule);
+        rules.collect::<Vec<_>>()
+    };
+    assert_eq!(failing(1).await, ["NOT duplicate"]);
+    assert_eq!(failing(2).await, ["correct"]);
+    let common = inspect(&places, &traces[0].id).await.unwrap().rules;
+    assert!(common.iter().any(|rule| rule.rule == "NOT refusal" && rule.holds && !rule.of_policy), "{common:?}");
+
+    let early = Places { prompts: None, verdicts: None, curated: None, ..places };
+    let found = inspect(&early, &traces[2].id).await.unwrap();
+    assert_eq!((found.selected, found.verdict, found.prompt), (None, None, None));
+}
+
+#[tokio::test]
+async fn a_prefix_must_be_of_one_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let prompt = Prompt::new("maths", "sum", "2+2?", None, "s");
+    let ids = ["aa11", "aa12", "ab00", "aa"];
+    let traces: Vec<Trace> =
+        ids.iter().map(|id| Trace { id: (*id).to_owned(), ..trace(&prompt, 0, "x", "y") }).collect();
+    write_records(&dir.path().join("a.parquet"), &traces).unwrap();
+    let places = Places { traces: dir.path().to_owned(), prompts: None, verdicts: None, curated: None };
+    let find =
+        async |prefix: &str| inspect(&places, prefix).await.map(|found| found.trace.id).map_err(|e| e.to_string());
+    assert_eq!(find("ab").await.unwrap(), "ab00");
+    assert_eq!(find(" AA12\n").await.unwrap(), "aa12");
+    assert_eq!(find("aa").await.unwrap(), "aa", "a whole id is not ambiguous");
+    let message = find("aa1").await.unwrap_err();
+    assert!(message.contains("2 ids begin like that") && message.contains("aa11, aa12"), "{message}");
+    let message = find("ab7").await.unwrap_err();
+    assert!(message.contains("none of the 4 traces") && message.ends_with("the nearest are: ab00"), "{message}");
+    assert!(find("").await.unwrap_err().contains("4 ids"));
+}
+
+/// The texts of a whole row group are overwritten: what is asked for in another one is still found.
+#[tokio::test]
+async fn the_text_of_other_traces_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let prompt = Prompt::new("maths", "sum", "2+2?", None, "s");
+    let many = ROW_GROUP_ROWS as u32 + 5;
+    let traces: Vec<Trace> = (0..many).map(|n| trace(&prompt, n, &format!("text {n}"), "y")).collect();
+    write_records(&path, &traces).unwrap();
+    let reader =
+        parquet::file::serialized_reader::SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let group = parquet::file::reader::FileReader::metadata(&reader).row_group(0);
+    let column = group.columns().iter().find(|column| column.column_path().string() == "thinking").unwrap();
+    let (start, length) = column.byte_range();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[start as usize..(start + length) as usize].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(crate::parquet_file::read_records::<Trace>(&path).is_err(), "the file is damaged");
+    let places = Places { traces: dir.path().to_owned(), prompts: None, verdicts: None, curated: None };
+    let last = traces.last().unwrap();
+    assert_eq!(inspect(&places, &last.id).await.unwrap().trace, *last);
+}
