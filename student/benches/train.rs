@@ -362,8 +362,8 @@ fn main() {
                     config.num_hidden_layers = layers.parse().unwrap();
                 }
                 let rows = [row(config.vocab_size, 1, length)];
-                // The second step has the optimizer's moments.
-                return one(Model::random(&config, 1, &device), &rows, precision(&how), recompute == "recompute", 2);
+                // One step has it all: the optimizer's moments are there before it.
+                return one(Model::random(&config, 1, &device), &rows, precision(&how), recompute == "recompute", 1);
             }
             _ => panic!("{argument} is not an option; see the top of student/benches/train.rs"),
         }

@@ -189,7 +189,7 @@ fn datasets_of_calls() {
         language: Language::Python,
     };
     let read = |tests: &Value| {
-        let cells = datasets::Cells { tests, setup: None, preamble: None, entry_point: None };
+        let cells = Cells { tests, setup: None, preamble: None, entry_point: None };
         TestSpec::of_cells(&cells, &columns).unwrap()
     };
     let calls = read(
