@@ -242,7 +242,13 @@ fn the_shell_works_in_a_terminal() {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     };
-    let keys = |keys: &[&str]| tmux(&[&["send-keys", "-t", "s"], keys].concat());
+    // tmux takes a semicolon at the end of a word for the end of its own command.
+    let keys = |keys: &[&str]| {
+        let keys: Vec<String> =
+            keys.iter().map(|key| key.strip_suffix(';').map_or((*key).into(), |key| format!("{key}\\;"))).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        tmux(&[&["send-keys", "-t", "s"], &keys[..]].concat())
+    };
     wait("sql>");
     keys(&["SELECT count(*) AS many", "Enter", "FROM verd", "Tab"]);
     wait("FROM verdicts");

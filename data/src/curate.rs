@@ -8,6 +8,7 @@
 //! the policy runs over the verdicts and yields row numbers. A part that is judged is kept on disk, so that a run that
 //! was killed judges only the rest.
 
+mod code;
 mod judge;
 mod select;
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use self::code::CodeJudge;
 pub use self::select::{RuleOutcome, rule_outcomes};
 
 use self::judge::{Judge, Judged};
@@ -24,6 +26,7 @@ use crate::contamination::{Index, Item, Preset};
 use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};
 use crate::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
 use crate::record::{CuratedTrace, Message, Prompt, Trace, Verdict};
+use crate::sandbox::Limits;
 use crate::{Error, Result};
 
 /// Traces in memory at once.
@@ -45,6 +48,9 @@ pub struct CurateConfig {
     pub near_traces: Near,
     /// Benchmarks that must not be trained on.
     pub contamination: Option<Contamination>,
+    /// Programs in answers are run on the tests of their prompts, in sandboxes, with these limits. Without this, nothing
+    /// that a model wrote is ever run.
+    pub code: Option<Limits>,
 }
 
 impl CurateConfig {
@@ -61,7 +67,7 @@ impl CurateConfig {
                 return Err(format!("curate.{name}.threshold is {threshold}; it must be from 0 to 1"));
             }
         }
-        Ok(())
+        self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
     }
 }
 
@@ -142,19 +148,22 @@ pub struct Inputs<'a> {
     pub key: &'a str,
     /// Folders of other runs in which traces may have been judged under that name.
     pub earlier: &'a [PathBuf],
+    /// The most programs that are run at a time.
+    pub sandboxes: usize,
 }
 
 /// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
 /// are selected, both under `out`. `rules-KEY/` holds what is known of single traces, for runs with another policy.
 pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curation> {
-    let Inputs { prompts, traces, items, key, earlier } = inputs;
+    let Inputs { prompts, traces, items, key, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
     }
     let prompt_clusters = prompt_clusters(prompts, config.near_prompts)?;
     let index = config.contamination.as_ref().map(|c| Index::new(c.preset, items));
-    let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces);
+    let code = config.code.map(|limits| CodeJudge::new(prompts, limits, sandboxes)).transpose()?;
+    let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces, code);
     let rules = Rules::new(key, out, earlier);
     let judged = judge_all(&judge, &parts, &rules)?;
     let load = |rows: &[u32]| shingle_sets(&parts, rows, config.near_traces);

@@ -39,7 +39,8 @@ pub struct TraceMapping {
 /// Reads a `.jsonl`, `.json` or `.parquet` file of traces, one a row, in the order of the file.
 pub fn import(path: &Path, mapping: &TraceMapping) -> Result<Vec<Trace>> {
     let reply = Reply::of(mapping)?;
-    let mut optional = OptionalColumns::new([&mapping.thinking, &mapping.finish_reason]);
+    let mut optional =
+        OptionalColumns::new([&mapping.thinking, &mapping.finish_reason].into_iter().filter_map(Option::as_deref));
     let mut samples: HashMap<String, u32> = HashMap::new();
     let mut traces = Vec::new();
     for row in read_rows(path)? {
@@ -290,6 +291,7 @@ mod tests {
             answer: Some("answer".into()),
             domain: None,
             kind: None,
+            tests: None,
         };
         let prompts = load_file(&path, &gold, "exam").unwrap();
         let answers: HashMap<&str, &str> =
@@ -297,7 +299,7 @@ mod tests {
         let verdicts: Vec<_> =
             traces.iter().map(|t| crate::verify::verify(answers[t.prompt_id.as_str()], &t.answer)).collect();
         let extracted = verdicts.iter().filter(|v| v.extracted.is_some()).count();
-        let correct = verdicts.iter().filter(|v| v.correct).count();
+        let correct = verdicts.iter().filter(|v| v.correct()).count();
         eprintln!("extracted {extracted}, correct {correct} of {}", traces.len());
         assert!(extracted >= 5900, "{extracted}");
     }

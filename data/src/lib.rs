@@ -4,6 +4,7 @@
 
 pub mod artifact;
 pub mod chat;
+pub mod code;
 pub mod contamination;
 pub mod curate;
 pub mod duplicates;
@@ -17,6 +18,7 @@ pub mod problems;
 pub mod prompts;
 pub mod record;
 mod rows;
+pub mod sandbox;
 pub mod signals;
 pub mod sql;
 pub mod template;

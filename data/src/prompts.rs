@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::{Cells, TestColumns, TestSpec};
 use crate::record::Prompt;
-use crate::rows::read_rows;
+use crate::rows::{Row, read_rows};
 use crate::{Error, Result};
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
@@ -22,13 +23,16 @@ pub struct FileMapping {
     pub domain: Option<String>,
     /// The column of the kind of problem.
     pub kind: Option<String>,
+    /// The columns of the tests of programs.
+    pub tests: Option<TestColumns>,
 }
 
 /// Reads a `.jsonl`, `.json` or `.parquet` file. Questions that come up again collapse into one prompt; rows without a
 /// domain get `default_domain`. The prompts' source is the file's name without its extension.
 pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Result<Vec<Prompt>> {
     let source = path.file_stem().unwrap_or_default().to_string_lossy();
-    let mut optional = OptionalColumns::new([&mapping.answer, &mapping.domain, &mapping.kind]);
+    let single = [&mapping.answer, &mapping.domain, &mapping.kind].into_iter().filter_map(Option::as_deref);
+    let mut optional = OptionalColumns::new(single.chain(mapping.tests.iter().flat_map(TestColumns::names)));
     let mut prompts: Vec<Prompt> = Vec::new();
     let mut places: HashMap<String, (usize, usize)> = HashMap::new();
     for row in read_rows(path)? {
@@ -39,7 +43,8 @@ pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Re
         let answer = text(&mapping.answer)?.and_then(|answer| gold_answer(&answer));
         let domain = text(&mapping.domain)?.unwrap_or_else(|| default_domain.to_owned());
         let kind = text(&mapping.kind)?.unwrap_or_default();
-        let prompt = Prompt::new(&domain, &kind, question.trim(), answer, &source);
+        let mut prompt = Prompt::new(&domain, &kind, question.trim(), answer, &source);
+        prompt.tests = mapping.tests.as_ref().map_or(Ok(None), |columns| tests(&row, columns, path))?;
         match places.entry(prompt.id.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert((prompts.len(), row.number));
@@ -48,9 +53,23 @@ pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Re
             Entry::Occupied(entry) => {
                 let (index, first_row) = *entry.get();
                 let kept = &mut prompts[index];
+                match (&kept.tests, prompt.tests) {
+                    (None, tests) => kept.tests = tests,
+                    (Some(first), Some(other)) if *first != other => {
+                        return Err(Error::malformed(
+                            path,
+                            format!(
+                                "rows {first_row} and {} ask the same question but have different tests",
+                                row.number
+                            ),
+                            "remove one of them, or map a question column that tells them apart",
+                        ));
+                    }
+                    (Some(_), _) => {}
+                }
                 match (&kept.answer, prompt.answer) {
                     (None, answer) => kept.answer = answer,
-                    (Some(gold), Some(other)) if !crate::verify::verify(gold, &other).correct && *gold != other => {
+                    (Some(gold), Some(other)) if !crate::verify::verify(gold, &other).correct() && *gold != other => {
                         return Err(Error::malformed(
                             path,
                             format!(
@@ -70,6 +89,24 @@ pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Re
     Ok(prompts)
 }
 
+/// The tests of a row, as JSON; `None` if it has none.
+fn tests(row: &Row, columns: &TestColumns, path: &Path) -> Result<Option<String>> {
+    let Some(value) = row.get(&columns.tests).filter(|value| !value.is_null() && value.as_str() != Some("")) else {
+        return Ok(None);
+    };
+    let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |c| row.text(c, path));
+    let cells = Cells {
+        tests: value,
+        setup: text(&columns.setup)?,
+        preamble: text(&columns.preamble)?,
+        entry_point: text(&columns.entry_point)?,
+    };
+    let remedy = "correct the row, or map another column as the tests";
+    let malformed = |problem: String| Error::malformed(path, format!("row {}: {problem}", row.number), remedy);
+    let spec = TestSpec::of_cells(&cells, columns).map_err(malformed)?;
+    serde_json::to_string(&spec).map(Some).map_err(|e| malformed(e.to_string()))
+}
+
 /// GSM8K ends its worked solutions with `#### 18`: what follows the last mark is the answer. Blank answers are none.
 fn gold_answer(answer: &str) -> Option<String> {
     let answer = answer.rsplit_once("####").map_or(answer, |(_, last)| last).trim();
@@ -79,15 +116,15 @@ fn gold_answer(answer: &str) -> Option<String> {
 /// Mapped columns that single rows may lack, but not all of them: such a column is a misspelt one.
 pub(crate) struct OptionalColumns<'a> {
     unseen: Vec<&'a str>,
-    first: Option<crate::rows::Row>,
+    first: Option<Row>,
 }
 
 impl<'a> OptionalColumns<'a> {
-    pub(crate) fn new(columns: impl IntoIterator<Item = &'a Option<String>>) -> Self {
-        Self { unseen: columns.into_iter().filter_map(Option::as_deref).collect(), first: None }
+    pub(crate) fn new(columns: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { unseen: columns.into_iter().collect(), first: None }
     }
 
-    pub(crate) fn note(&mut self, row: &crate::rows::Row) {
+    pub(crate) fn note(&mut self, row: &Row) {
         self.unseen.retain(|column| row.get(column).is_none());
         if !self.unseen.is_empty() && self.first.is_none() {
             self.first = Some(row.clone());
@@ -107,7 +144,7 @@ mod tests {
     use super::*;
 
     fn mapping(question: &str, answer: Option<&str>) -> FileMapping {
-        FileMapping { question: question.into(), answer: answer.map(Into::into), domain: None, kind: None }
+        FileMapping { question: question.into(), answer: answer.map(Into::into), domain: None, kind: None, tests: None }
     }
 
     fn load(content: &str, mapping: &FileMapping) -> Result<Vec<Prompt>> {
@@ -124,6 +161,7 @@ mod tests {
             answer: Some("gold".into()),
             domain: Some("area".into()),
             kind: Some("sort".into()),
+            tests: None,
         };
         let content = r#"{"meta":{"ask":" What? "},"gold":18.0,"area":"physics","sort":3}
             {"meta":{"ask":"Who?"},"gold":null}"#;
@@ -165,6 +203,28 @@ mod tests {
         }
         let message = load("{\"q\":\"1\"}\n{\"q\":\" \"}", &mapping("q", None)).unwrap_err().to_string();
         assert!(message.contains("row 2 is empty"), "{message}");
+    }
+
+    #[test]
+    fn tests_are_read_with_their_prompts() {
+        let tests = serde_json::json!({
+            "tests": "test_list", "setup": "setup", "preamble": null, "entry_point": null,
+            "environment": "plain", "language": "python",
+        });
+        let mapping = FileMapping { tests: Some(serde_json::from_value(tests).unwrap()), ..mapping("q", None) };
+        let row = |q: &str, tests: &str| format!("{{\"q\":\"{q}\",\"setup\":\"x = 1\",\"test_list\":{tests}}}\n");
+        let content = row("add", "[\"assert add(1, x) == 2\"]") + &row("none", "null") + &row("none", "\"\"");
+        let prompts = load(&content, &mapping).unwrap();
+        let spec: TestSpec = serde_json::from_str(prompts[0].tests.as_ref().unwrap()).unwrap();
+        let expected = "x = 1\nassert add(1, x) == 2";
+        assert!(matches!(&spec.tests, crate::code::CodeTests::Asserts { code, .. } if code == expected), "{spec:?}");
+        assert_eq!(prompts[1].tests, None);
+        for (second, says) in [("[\"assert add(1, 1) == 2\"]", "different tests"), ("[]", "row 2: there are no cases")]
+        {
+            let content = row("add", "[\"assert add(1, x) == 2\"]") + &row("add", second);
+            let message = load(&content, &mapping).unwrap_err().to_string();
+            assert!(message.contains(says), "{message}");
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Prompt {
     pub answer: Option<String>,
     /// Where the problem came from.
     pub source: String,
+    /// Tests of a program that answers it: a [`TestSpec`](crate::code::TestSpec) as JSON.
+    pub tests: Option<String>,
 }
 
 impl Prompt {
@@ -34,6 +36,7 @@ impl Prompt {
             question: question.to_owned(),
             answer,
             source: source.to_owned(),
+            tests: None,
         }
     }
 }
@@ -159,6 +162,14 @@ pub struct Verdict {
     pub extracted: Option<String>,
     /// Whether it equals the gold answer; `None` where there is no gold answer.
     pub correct: Option<bool>,
+    /// How they compare: `equal`, `different`, `undecided`, `no_answer` or `gold_unparsed`; `None` where there is no gold
+    /// answer.
+    pub answer_verdict: Option<String>,
+    /// The rule that decided; see [`verify`](crate::verify).
+    pub answer_rule: Option<String>,
+    /// What came of the answer's program: `AC`, `WA`, `TLE`, `MLE`, `RE`, `CE` or `SE` (see
+    /// [`CodeVerdict`](crate::code::CodeVerdict)); `None` where the prompt has no tests or the recipe runs none.
+    pub code_verdict: Option<String>,
     /// An earlier trace of the same prompt says the same, apart from case, spaces and markup.
     pub duplicate: bool,
     /// An earlier trace of the same prompt is nearly the same.

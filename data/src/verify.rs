@@ -2,14 +2,61 @@
 //!
 //! Rejection sampling in R1 keeps a trace only if its answer is right (arXiv 2501.12948, section 2.3.3). Finding the
 //! answer follows what all graders of this field agree on (MATH, arXiv 2103.03874; Math-Verify): the last `\boxed{}`,
-//! else what the text announces as its answer, else the last number. Comparing is exact: normalised text, fractions of
-//! 128-bit integers, choice letters; never a float, so that no two different answers are ever equal by rounding.
-//! All work is linear in the length of the text, whatever it holds.
+//! else what the text announces as its answer, else the last number. Comparing never rounds: exact fractions, else numbers
+//! with certified bounds. All work is bounded, linear in the length of the text and the same in every run.
+//!
+//! The rules, in the order in which they are asked; each names itself in [`Verification::rule`]:
+//!
+//! | rule | decides |
+//! |---|---|
+//! | `choice` | gold is a letter A to E: the letters |
+//! | `text` | the same text without markup; or two that are prose and differ |
+//! | `number` | plain integers, decimals, fractions and mixed numbers, as exact fractions |
+//! | `time` | times of day |
+//! | `identical` | the same expression |
+//! | `exact` | exact fractions of any size |
+//! | `numeric`, `separated` | irrational numbers, computed to 128, 512 or 2048 bits: agreement to 2^-100 of their size with more bits than their parts can hide in; or a proven gap, however small |
+//! | `separated-logs` | numbers too large to compute: their logarithms have a proven gap |
+//! | `identity`, `point` | expressions with variables at 8 random points (fractions, whole numbers) where both are defined, at least 4; or one point with a proven gap |
+//! | `ratio`, `ratio-sign` | ratios; equations up to a factor that is constant, inequalities up to a positive one |
+//! | `in-order`, `any-order`, `count`, `element`, `brackets` | tuples and vectors in order; sets and lists in any order |
+//! | `set` | intervals, unions, inequalities, conditions: as sorted intervals with open and closed ends |
+//! | `names`, `units`, `kinds`, `infinity`, `relation` | different variables, units, kinds of answers or relations |
+//! | `rounded` | see below |
+//!
+//! Units and percent signs may be missing on one side (45% is 45 or 0.45), and a variable too (`x = 3` is 3); a unit of the
+//! same quantity is converted; "2 hours and 30 minutes" is their sum, and "4 boxes, 0 left over" is 4.
+//!
+//! **Rounding.** A decimal gold answer with at least 3 places equals a number of which it is the correct rounding, but
+//! only a number that no decimal can write out (0.667 and 2/3, 3.142 and π; not 0.125 and 0.12512). An exact gold answer
+//! is met by no rounded one. Of two decimals, one with at least 10 places (cut off by a computer) equals its rounding to
+//! 4 or more.
+//!
+//! Undecided is what the rules have no answer for; it never counts as correct: an answer that cannot be read
+//! (`answer-unparsed`), digits without the base they are in (`base-omitted`), equations that are no multiples of each other
+//! (`equations`), sets that are no intervals (`sets`, `unordered-ends`), a `±` out of place (`plus-minus`), numbers or
+//! points without a value (`not-computed`, `few-points`), a clock time that may be a ratio (`time-or-ratio`), letters that
+//! are a product or a word (`letters`), too many parts (`too-many-parts`).
 
+mod ball;
 mod choice;
+mod compare;
+mod eval;
+mod expr;
 mod extract;
+mod functions;
+mod lex;
 mod number;
+mod parse;
 mod plain;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod time;
+mod unit;
+
+use lex::Commas;
+use probe::Outcome;
 
 /// What kind of answer a gold answer is: that decides what to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +69,50 @@ pub enum AnswerKind {
     Text,
 }
 
+/// What the comparison of an answer with the gold answer came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// They say the same.
+    Equal,
+    /// They do not.
+    Different,
+    /// No rule tells.
+    Undecided,
+    /// The text has no answer.
+    NoAnswer,
+    /// The gold answer is not the same text and cannot be read.
+    GoldUnparsed,
+}
+
+impl Verdict {
+    /// The name it has in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Different => "different",
+            Self::Undecided => "undecided",
+            Self::NoAnswer => "no_answer",
+            Self::GoldUnparsed => "gold_unparsed",
+        }
+    }
+}
+
 /// The outcome for one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
     /// The final answer as it stands in the text; `None` if there is none.
     pub extracted: Option<String>,
     /// Whether it equals the gold answer.
-    pub correct: bool,
+    pub verdict: Verdict,
+    /// The rule that decided; see the [module](self).
+    pub rule: &'static str,
+}
+
+impl Verification {
+    /// Whether the answer is right.
+    pub fn correct(&self) -> bool {
+        self.verdict == Verdict::Equal
+    }
 }
 
 impl AnswerKind {
@@ -48,11 +132,26 @@ impl AnswerKind {
 /// Compares the final answer of `answer_text`, which is the text after the thinking, with the gold answer. A gold answer
 /// may itself be a solution with its answer boxed.
 pub fn verify(gold: &str, answer_text: &str) -> Verification {
-    let gold = extract::last_boxed(gold).unwrap_or(gold).trim();
+    let (solution, gold) = (gold, extract::last_boxed(gold).unwrap_or(gold).trim());
     let kind = AnswerKind::of(gold);
-    let extracted = extract_answer(answer_text, kind);
-    let correct = extracted.as_deref().is_some_and(|answer| equal(gold, answer, kind));
-    Verification { extracted, correct }
+    let Some(answer) = extract_answer(answer_text, kind) else {
+        return Verification { extracted: None, verdict: Verdict::NoAnswer, rule: "no-answer" };
+    };
+    let (verdict, rule) = judge(gold, &answer, kind);
+    if verdict == Verdict::Equal || kind == AnswerKind::Choice {
+        return Verification { extracted: Some(answer), verdict, rule };
+    }
+    // One answer may be spread over several boxes, on either side.
+    let gold_boxes = extract::boxes_of_one_answer(solution);
+    let several = if kind == AnswerKind::Text { extract::boxes_of_one_answer(answer_text) } else { None };
+    if gold_boxes.is_none() && several.is_none() {
+        return Verification { extracted: Some(answer), verdict, rule };
+    }
+    let whole_gold = gold_boxes.as_deref().unwrap_or(gold);
+    match judge(whole_gold, several.as_deref().unwrap_or(&answer), AnswerKind::Text) {
+        (Verdict::Equal, rule) => Verification { extracted: several.or(Some(answer)), verdict: Verdict::Equal, rule },
+        _ => Verification { extracted: Some(answer), verdict, rule },
+    }
 }
 
 /// Finds the final answer of a text.
@@ -65,224 +164,64 @@ pub fn extract_answer(text: &str, kind: AnswerKind) -> Option<String> {
     found.map(str::trim).filter(|answer| !answer.is_empty()).map(str::to_owned)
 }
 
-fn equal(gold: &str, answer: &str, kind: AnswerKind) -> bool {
-    let (gold, answer) = (plain::plain(gold), plain::plain(answer));
+fn judge(gold: &str, answer: &str, kind: AnswerKind) -> (Verdict, &'static str) {
+    let of = |same| if same { Verdict::Equal } else { Verdict::Different };
+    let (plain_gold, plain_answer) = (plain::plain(gold), plain::plain(answer));
     if kind == AnswerKind::Choice {
-        return choice::letter(&gold).is_some_and(|letter| choice::letter(&answer) == Some(letter));
+        let same = choice::letter(&plain_gold) == choice::letter(&plain_answer);
+        return (of(same), "choice");
     }
-    match (number::quantity(&gold), number::quantity(&answer)) {
-        (Some(gold), Some(answer)) => gold.equals(&answer),
-        _ => plain::compact(&gold) == plain::compact(&answer),
+    if plain::same_text(&plain_gold, &plain_answer) {
+        return (if plain_gold.is_empty() { Verdict::GoldUnparsed } else { Verdict::Equal }, "text");
+    }
+    if let (Some(gold), Some(answer)) = (number::quantity(&plain_gold), number::quantity(&plain_answer)) {
+        if gold.equals(&answer) {
+            return (Verdict::Equal, "number");
+        }
+        if gold.is_integer() && answer.is_integer() {
+            return (Verdict::Different, "number");
+        }
+    }
+    if let (Some(gold), Some(answer)) = (time::time(&plain_gold), time::time(&plain_answer)) {
+        return match gold.is(answer) {
+            false if gold.is_ratio_of(answer) => (Verdict::Undecided, "time-or-ratio"),
+            same => (of(same), "time"),
+        };
+    }
+    match expressions(gold, answer) {
+        // `abc` is `cab`, but "cat" is not "act".
+        Ok(Outcome::Yes("identity")) if plain::is_prose(&plain_gold) && plain::is_prose(&plain_answer) => {
+            (Verdict::Undecided, "letters")
+        }
+        Ok(Outcome::Yes(rule)) => (Verdict::Equal, rule),
+        Ok(Outcome::No(rule)) => (Verdict::Different, rule),
+        Ok(Outcome::Unknown(rule)) => (Verdict::Undecided, rule),
+        Err(_) if plain::is_prose(&plain_gold) || plain::is_prose(&plain_answer) => (Verdict::Different, "text"),
+        Err(rule @ "gold-unparsed") => (Verdict::GoldUnparsed, rule),
+        Err(rule) => (Verdict::Undecided, rule),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn correct(gold: &str, text: &str) -> bool {
-        verify(gold, text).correct
+/// Compares as expressions; a comma between digits is read both ways.
+fn expressions(gold: &str, answer: &str) -> Result<Outcome, &'static str> {
+    let seed = seed(gold, answer);
+    let compared = |commas| {
+        let gold = parse::parse(gold, commas).ok_or("gold-unparsed")?;
+        let answer = parse::parse(answer, commas).ok_or("answer-unparsed")?;
+        Ok(compare::compare(&gold, &answer, seed))
+    };
+    let first = compared(Commas::Thousands);
+    if matches!(first, Ok(Outcome::Yes(_))) || !(parse::has_thousands(gold) || parse::has_thousands(answer)) {
+        return first;
     }
-
-    #[test]
-    fn equal_numbers_are_equal_however_they_are_written() {
-        for (gold, answer) in [
-            ("18", "\\boxed{18}"),
-            ("18", "\\boxed{18.0}"),
-            ("18", "\\boxed{18 \\text{ dollars}}"),
-            ("18", "\\boxed{\\$18}"),
-            ("18", "\\boxed{x = 18}"),
-            ("18", "\\boxed{\\text{18 apples}}"),
-            ("1234", "\\boxed{1,234}"),
-            ("1,234", "\\boxed{1{,}234}"),
-            ("1234567", "The total is 1,234,567."),
-            ("-3.5", "So the answer is -3.5."),
-            ("-7/2", "So we get $-3.50$"),
-            ("\\frac{1}{2}", "\\boxed{0.5}"),
-            ("\\frac12", "\\boxed{\\dfrac{1}{2}}"),
-            ("0.5", "\\boxed{\\tfrac{2}{4}}"),
-            ("-\\frac{1}{2}", "\\boxed{\\frac{-1}{2}}"),
-            ("45%", "\\boxed{45\\%}"),
-            ("45", "\\boxed{45\\%}"),
-            ("0.45", "It is 45%."),
-            ("90", "\\boxed{90^\\circ}"),
-            ("-3", "\\boxed{−3}"),
-            ("+3", "\\boxed{3}"),
-            (".5", "\\boxed{0.5}"),
-            ("007", "\\boxed{7}"),
-            ("100000000000000000000000000000000000000000", "\\boxed{100000000000000000000000000000000000000000}"),
-            ("The side is 3, so \\boxed{9}.", "\\boxed{9}"),
-        ] {
-            assert!(correct(gold, answer), "{gold} and {answer}: {:?}", verify(gold, answer));
-        }
+    match (first, compared(Commas::Lists)) {
+        (Ok(first), Ok(second)) => Ok(first.or_else(|| second)),
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one),
+        (Err(rule), Err(_)) => Err(rule),
     }
+}
 
-    #[test]
-    fn different_answers_are_different() {
-        for (gold, answer) in [
-            ("18", "\\boxed{19}"),
-            ("18", "\\boxed{-18}"),
-            ("18", "\\boxed{18.0000000000000000000000001}"),
-            ("1/3", "\\boxed{0.333333333}"),
-            ("18", "\\boxed{1/18}"),
-            ("5", "\\boxed{5 \\text{ million}}"),
-            ("5 cm", "\\boxed{5 \\text{ m}}"),
-            ("45%", "\\boxed{0.0045}"),
-            ("18", "\\boxed{}"),
-            ("18", "I do not know."),
-            ("18", ""),
-            ("12", "\\boxed{1,2}"),
-            ("100000000000000000000000000000000000000000", "\\boxed{100000000000000000000000000000000000000001}"),
-            ("(1,2)", "\\boxed{(2,1)}"),
-            ("Paris", "\\boxed{London}"),
-            ("0", "\\boxed{1/0}"),
-        ] {
-            assert!(!correct(gold, answer), "{gold} and {answer}");
-        }
-    }
-
-    #[test]
-    fn text_answers_are_compared_without_markup() {
-        for (gold, answer) in [
-            ("Paris", "The answer is **Paris**."),
-            ("Paris", "\\boxed{\\text{paris}}"),
-            ("\\frac{\\sqrt{3}}{2}", "\\boxed{\\dfrac{\\sqrt{3}}{2}}"),
-            ("(3, \\frac{\\pi}{2})", "\\boxed{\\left( 3, \\frac{\\pi}{2} \\right)}"),
-            ("\\text{Evelyn}", "\\boxed{Evelyn}"),
-            ("x^{2}-3x", "\\boxed{x^2 - 3x}"),
-            ("4210_{5}", "\\boxed{4210_5}"),
-            ("x \\le 0", "\\boxed{x \\leq 0}"),
-            ("x \\in [-2,7]", "$\\boxed{x\\in[-2, 7]}$"),
-        ] {
-            assert!(correct(gold, answer), "{gold} and {answer}: {:?}", verify(gold, answer));
-        }
-        assert!(!correct("x^2", "\\boxed{x^{-2}}"));
-        assert!(!correct("\\frac{\\sqrt{3}}{2}", "\\boxed{\\frac{\\sqrt{2}}{3}}"));
-    }
-
-    #[test]
-    fn a_gold_answer_has_a_kind() {
-        for letter in ["A", "E", "(C)", "B.", "\\text{D}", " C "] {
-            assert_eq!(AnswerKind::of(letter), AnswerKind::Choice, "{letter}");
-        }
-        for number in ["1", "-2.5", "3/4", "\\frac{3}{4}", "$12", "45%", "1,000", "12 apples"] {
-            assert_eq!(AnswerKind::of(number), AnswerKind::Number, "{number}");
-        }
-        for text in ["F", "a", "AB", "x^2", "(1, 2)", "\\sqrt{2}", "3x", "", "x", "2\\pi"] {
-            assert_eq!(AnswerKind::of(text), AnswerKind::Text, "{text}");
-        }
-    }
-
-    /// Answers of Qwen2.5-3B-Instruct with the verdicts of Qwen's own grader, which rounds (1e-4) and uses SymPy.
-    #[test]
-    fn published_verdicts_are_met() {
-        let Ok(shared) = std::env::var("R1D_SHARED") else {
-            eprintln!("skipped: set R1D_SHARED to a folder with data/equivalence to compare with published verdicts");
-            return;
-        };
-        let folder = std::path::Path::new(&shared).join("data/equivalence/qwen2.5_3b_instruct_math_evals");
-        // How many right answers may be missed, for want of algebra or rounding; wrong ones must not be accepted.
-        for (set, most_missed) in
-            [("gsm8k", 0), ("amc23", 0), ("aime24", 0), ("sat_math", 0), ("svamp", 1), ("carp_en", 8), ("mawps", 67)]
-        {
-            let lines = std::fs::read_to_string(folder.join(format!("{set}.jsonl"))).unwrap();
-            let (mut accepted, mut missed) = (Vec::new(), Vec::new());
-            for line in lines.lines() {
-                let row: serde_json::Value = serde_json::from_str(line).unwrap();
-                let gold = row["gt"].as_str().map_or_else(|| row["gt"].to_string(), str::to_owned);
-                let ours = verify(&gold, row["code"][0].as_str().unwrap());
-                match (ours.correct, row["score"][0].as_bool().unwrap()) {
-                    (true, false) => accepted.push((gold, ours.extracted)),
-                    (false, true) => missed.push((gold, ours.extracted)),
-                    _ => {}
-                }
-            }
-            assert!(accepted.is_empty(), "{set}: {accepted:?}");
-            assert!(missed.len() <= most_missed, "{set}: {missed:?}");
-        }
-    }
-
-    #[test]
-    fn hostile_text_takes_linear_time() {
-        let n = 1 << 20;
-        let started = std::time::Instant::now();
-        let pieces = [
-            "{",
-            "}",
-            "{}",
-            "\\boxed{",
-            "\\boxed{}",
-            "\\",
-            "\\frac{",
-            "\\frac{1}{",
-            "1",
-            "1,",
-            "1.",
-            "1/",
-            "-",
-            "answer",
-            "answer: ",
-            "answer is ",
-            "answer:\n",
-            "(A",
-            "**",
-            "A ",
-            "A\n",
-            "\u{1f600}",
-            "\\text{",
-            "option ",
-            "####",
-            "$",
-            "é\u{301}",
-            "\\boxed ",
-            " ",
-        ];
-        for piece in pieces {
-            let text = piece.repeat(n / piece.len());
-            for gold in ["7", "C", "x^2"] {
-                verify(gold, &text);
-                verify(&text, gold);
-            }
-        }
-        // Quadratic work on one of them alone would take minutes.
-        assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn nothing_panics(gold in "\\PC{0,20}", text in "\\PC{0,200}") {
-            verify(&gold, &text);
-        }
-
-        #[test]
-        fn no_mix_of_markup_panics(parts in prop::collection::vec(prop::sample::select(vec![
-            "\\boxed{", "\\frac", "{", "}", "1", "-", "/", ",", ".", "%", "$", "answer", ":", " is ", "A", "(", ")", "**",
-            "\\text{", "\\", "\n", " ", "é", "−", "####", "option",
-        ]), 0..60)) {
-            let text = parts.concat();
-            for gold in ["7", "C", "x", text.as_str()] {
-                verify(gold, &text);
-            }
-        }
-
-        #[test]
-        fn a_fraction_equals_its_multiples_and_nothing_else(n in -10_000i64..10_000, d in 1i64..500, k in 1i64..50) {
-            let gold = format!("{n}/{d}");
-            let equal = format!("\\boxed{{\\frac{{{}}}{{{}}}}}", n * k, d * k);
-            let different = format!("\\boxed{{{}/{}}}", n * k + 1, d * k);
-            let sentence = format!("It comes to {n}.");
-            prop_assert!(correct(&gold, &equal), "{} and {}", gold, equal);
-            prop_assert!(!correct(&gold, &different), "{} and {}", gold, different);
-            prop_assert!(correct(&n.to_string(), &sentence), "{}", sentence);
-        }
-
-        #[test]
-        fn the_last_box_wins(a in 0u32..1000, b in 0u32..1000) {
-            let text = format!("\\boxed{{{a}}} no, \\boxed{{{b}}} and {a} was wrong \\boxed{{");
-            prop_assert_eq!(verify(&b.to_string(), &text).extracted, Some(b.to_string()));
-        }
-    }
+/// The same pair is always probed at the same points.
+fn seed(gold: &str, answer: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(answer.as_bytes(), xxhash_rust::xxh3::xxh3_64(gold.as_bytes()))
 }

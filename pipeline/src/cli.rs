@@ -104,6 +104,9 @@ pub(crate) struct RunArgs {
     /// How often a request is tried
     #[arg(long, default_value_t = 8, value_name = "N")]
     max_attempts: u32,
+    /// Programs of [curate.code] that are run at a time; default: as many as there are processors
+    #[arg(long, value_name = "N")]
+    sandboxes: Option<usize>,
     /// A checkpoint is written at least this often
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     checkpoint_seconds: f64,
@@ -139,6 +142,11 @@ impl RunArgs {
             concurrency: self.concurrency.max(1),
             timeout: Duration::from_secs(self.timeout.max(1)),
             max_attempts: self.max_attempts.max(1),
+            sandboxes: self
+                .sandboxes
+                .or_else(|| Some(std::thread::available_parallelism().ok()?.get()))
+                .unwrap_or(1)
+                .max(1),
             checkpoint_seconds: self.checkpoint_seconds,
             keep_checkpoints: self.keep_checkpoints.max(1),
             recompute: self.recompute,

@@ -29,6 +29,8 @@ pub(crate) struct RunOptions {
     pub timeout: Duration,
     /// How often a request is tried.
     pub max_attempts: u32,
+    /// Programs that are run at a time, each in a sandbox.
+    pub sandboxes: usize,
     /// A checkpoint is written at least this often.
     pub checkpoint_seconds: f64,
     /// So many of the newest checkpoints are kept, beside the best one.

@@ -74,7 +74,7 @@ impl Plan {
         });
         let prompts = stage(
             "prompts",
-            1,
+            2,
             json!({"prompts": json_of(&recipe.prompts)?, "problems": json_of(&problems)?}),
             files.collect(),
         );
@@ -90,7 +90,7 @@ impl Plan {
         let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
         let mut inputs = vec![from(&prompts), from(&collect)];
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
-        let curate = stage("curate", 2, json_of(&recipe.curate)?, inputs);
+        let curate = stage("curate", 3, json_of(&recipe.curate)?, inputs);
 
         let mut inputs = vec![from(&curate)];
         if let Base::Folder { input, .. } = &recipe.student.base {

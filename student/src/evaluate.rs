@@ -118,8 +118,8 @@ pub fn evaluate(
                 question: prompt.question.clone(),
                 gold: gold.clone(),
                 completion: text,
+                correct: verdict.correct(),
                 extracted: verdict.extracted,
-                correct: verdict.correct,
                 finish_reason: completion.finish_reason,
                 tokens: completion.token_ids.len() as u32,
             })

@@ -3,22 +3,31 @@
 //! Several conversations lie one after another in one flat list of rows; none sees another. Positions restart in each.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{ModelConfig, RopeScaling};
 
 /// Inverse frequencies of the rotary embedding (Su et al. 2021, arXiv 2104.09864), one for each pair of a head.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Rope {
     inverse_frequencies: Vec<f64>,
+    /// Of as many positions as were asked for so far.
+    table: Mutex<Arc<Table>>,
 }
 
-/// cos and sin of each row's rotation, `[rows, head_dim / 2]`.
+/// cos and sin of each position's rotation, `[positions, head_dim / 2]`.
 #[derive(Debug, Default)]
+struct Table {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+/// Each row's rotation.
+#[derive(Debug)]
 pub(crate) struct Rotation {
     pub(crate) half: usize,
-    pub(crate) cos: Vec<f32>,
-    pub(crate) sin: Vec<f32>,
+    positions: Vec<u32>,
+    table: Arc<Table>,
 }
 
 /// Rows of packed conversations, for training and scoring.
@@ -58,20 +67,29 @@ impl Rope {
                 config.rope_scaling.as_ref().map_or(frequency, |scaling| llama3(frequency, scaling))
             })
             .collect();
-        Self { inverse_frequencies }
+        Self { inverse_frequencies, table: Mutex::default() }
     }
 
     pub(crate) fn rotation(&self, positions: impl Iterator<Item = usize>) -> Rotation {
+        let positions: Vec<u32> = positions.map(|position| position as u32).collect();
+        let count = positions.iter().max().map_or(0, |largest| *largest as usize + 1);
+        Rotation { half: self.inverse_frequencies.len(), positions, table: self.table(count) }
+    }
+
+    /// A table of at least `count` positions.
+    fn table(&self, count: usize) -> Arc<Table> {
         let half = self.inverse_frequencies.len();
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in positions {
-            for frequency in &self.inverse_frequencies {
-                let angle = f64::from(position as f32 * *frequency as f32);
-                cos.push(angle.cos() as f32);
-                sin.push(angle.sin() as f32);
-            }
+        let mut known = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.cos.len() < count * half {
+            // Twice as many as before, so that a conversation that grows word by word does not make a table for each.
+            let count = count.max(2 * known.cos.len() / half);
+            let angles = (0..count).flat_map(|position| {
+                self.inverse_frequencies.iter().map(move |frequency| f64::from(position as f32 * *frequency as f32))
+            });
+            let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+            *known = Arc::new(Table { cos, sin });
         }
-        Rotation { half, cos, sin }
+        known.clone()
     }
 }
 
@@ -118,7 +136,18 @@ impl Rotation {
     /// cos and sin of one row.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> (&[f32], &[f32]) {
-        let at = row * self.half..(row + 1) * self.half;
-        (&self.cos[at.clone()], &self.sin[at])
+        let position = self.positions[row] as usize;
+        let at = position * self.half..(position + 1) * self.half;
+        (&self.table.cos[at.clone()], &self.table.sin[at])
+    }
+
+    /// cos and sin of all rows, `[rows, head_dim / 2]`.
+    pub(crate) fn rows(&self) -> (Vec<f32>, Vec<f32>) {
+        let rows = (0..self.positions.len()).map(|row| self.row(row));
+        rows.fold((Vec::new(), Vec::new()), |(mut cos, mut sin), row| {
+            cos.extend_from_slice(row.0);
+            sin.extend_from_slice(row.1);
+            (cos, sin)
+        })
     }
 }

@@ -275,6 +275,11 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).clone()
     }
 
+    /// The name of the output projection's weight.
+    pub(crate) fn head_name(&self) -> &'static str {
+        if self.lm_head.is_some() { LM_HEAD } else { EMBED_TOKENS }
+    }
+
     /// ids `[N]` → their embeddings `[N, D]`.
     pub(crate) fn embed(&self, ids: &[u32]) -> Tensor<2> {
         ops::embedding(self.embed_tokens.clone(), integers(ids.iter().map(|id| *id as i32), &self.device()))
@@ -286,7 +291,7 @@ impl Model {
         let mut x = self.embed(ids);
         for (layer, block) in self.layers.iter().enumerate() {
             x = block.forward(x, config, self.precision, None, |q, k, v, heads| match &mut attending {
-                Attending::Packed(layout) => ops::attention(q, k, v, heads, layout),
+                Attending::Packed(layout) => ops::attention(q, k, v, heads, self.precision, layout),
                 Attending::Cached(cache, layout) => cache.attend(layer, q, k, v, heads, layout),
             });
         }
@@ -308,7 +313,7 @@ impl Model {
     /// Summed cross-entropy of the counted rows times the targets' scale, `[1]`.
     pub(crate) fn loss(&self, ids: &[u32], layout: &Arc<Packed>, targets: &Arc<Targets>) -> Tensor<1> {
         let hidden = self.hidden(ids, Attending::Packed(layout));
-        ops::linear_cross_entropy(hidden, self.head(), targets, self.precision)
+        ops::cross_entropy(hidden, self.head(), targets, self.precision)
     }
 
     /// Extends cached sequences by `ids`; logits `[rows.len(), V]` of the given rows.

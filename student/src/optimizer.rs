@@ -65,15 +65,20 @@ impl Accumulated {
         }
     }
 
-    /// Adds the gradients of another pass, wherever they were computed; the sum stays where this model is.
-    pub(crate) fn add(&mut self, model: &Model, other: Self) {
+    /// Adds the gradients of another pass, wherever they were computed; the sum stays where this model is. The memory of
+    /// the output projection's, which is the largest, becomes `spare` when it was added.
+    pub(crate) fn add(&mut self, model: &Model, other: Self, spare: &mut Option<Tensor<2>>) {
         let device = model.device().inner();
         for (name, gradient) in other.0 {
-            self.insert(name, gradient.to_device(&device));
+            let gradient = gradient.to_device(&device);
+            if name == model.head_name() && self.0.contains_key(&name) {
+                *spare = Some(gradient.clone());
+            }
+            self.insert(name, gradient);
         }
     }
 
-    fn insert(&mut self, name: String, gradient: Tensor<2>) {
+    pub(crate) fn insert(&mut self, name: String, gradient: Tensor<2>) {
         let sum = match self.0.remove(&name) {
             Some(sum) => sum + gradient,
             None => gradient,
@@ -104,11 +109,26 @@ impl Accumulated {
 pub(crate) struct AdamW {
     pub(crate) config: OptimizerConfig,
     pub(crate) moments: HashMap<String, (Tensor<2>, Tensor<2>)>,
+    /// A gradient of the output projection that was used: memory for the next one.
+    pub(crate) spare: Option<Tensor<2>>,
 }
 
 impl AdamW {
     pub(crate) fn new(config: OptimizerConfig) -> Self {
-        Self { config, moments: HashMap::new() }
+        Self { config, moments: HashMap::new(), spare: None }
+    }
+
+    /// Takes the memory that steps will need. Taken later it would lie beside what the first step has freed in pieces that
+    /// are too small for it.
+    pub(crate) fn reserve(&mut self, model: &mut Model) {
+        let head = model.head_name();
+        for (name, tensor) in model.trainable_mut() {
+            let zeros = || tensor.clone().inner().zeros_like();
+            if name == head {
+                self.spare = Some(zeros());
+            }
+            self.moments.entry(name).or_insert_with(|| (zeros(), zeros()));
+        }
     }
 
     /// Updates all that is trained in place. `norm` is the gradients' global norm.
@@ -126,6 +146,7 @@ impl AdamW {
             grad_scale: if norm > config.max_grad_norm { (config.max_grad_norm / norm) as f32 } else { 1.0 },
         };
         let mut gradients = gradients.0;
+        self.spare = gradients.get(model.head_name()).cloned();
         for (name, tensor) in model.trainable_mut() {
             let Some(gradient) = gradients.remove(&name) else { continue };
             let weight = take(tensor).inner();

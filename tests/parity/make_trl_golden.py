@@ -24,7 +24,7 @@ from trl import SFTConfig, SFTTrainer
 GOLDEN = Path(__file__).parent / "golden"
 STEPS, ACCUMULATION, CONVERSATIONS, VOCABULARY = 50, 4, 40, 101
 OPTIMIZER = {"learning_rate": 3e-3, "warmup_ratio": 0.1, "final_ratio": 0.0, "weight_decay": 0.1, "beta1": 0.9,
-             "beta2": 0.999, "epsilon": 1e-8, "max_grad_norm": 2.0}
+             "beta2": 0.999, "epsilon": 1e-8, "max_grad_norm": 2.75}
 
 
 class Trainer(SFTTrainer):

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::code::CodeJudge;
 use crate::contamination::{Hit, Index};
 use crate::duplicates::{Near, Sketcher};
 use crate::record::{FinishReason, Prompt, Trace, Verdict};
 use crate::signals::signals;
-use crate::verify::verify;
+use crate::verify::{Verification, verify};
 use crate::{Error, Result};
 
 /// Longer "answers" are no answers; verdicts are narrow.
@@ -37,13 +38,20 @@ pub(super) struct Judge<'a> {
     prompts: HashMap<&'a str, (&'a Prompt, u32)>,
     index: Option<Index>,
     near: Near,
+    code: Option<CodeJudge<'a>>,
 }
 
 impl<'a> Judge<'a> {
     /// `clusters` says for each prompt which one stands for it.
-    pub(super) fn new(prompts: &'a [Prompt], clusters: &[u32], index: Option<Index>, near: Near) -> Self {
+    pub(super) fn new(
+        prompts: &'a [Prompt],
+        clusters: &[u32],
+        index: Option<Index>,
+        near: Near,
+        code: Option<CodeJudge<'a>>,
+    ) -> Self {
         let prompts = prompts.iter().zip(clusters).map(|(prompt, cluster)| (prompt.id.as_str(), (prompt, *cluster)));
-        Self { prompts: prompts.collect(), index, near }
+        Self { prompts: prompts.collect(), index, near, code }
     }
 
     pub(super) fn near(&self) -> Near {
@@ -63,6 +71,7 @@ impl<'a> Judge<'a> {
 
     /// Judges traces, of which the first is the `first` of all.
     pub(super) fn judge(&self, traces: &[Trace], first: usize) -> Result<Vec<Judged>> {
+        self.code.as_ref().map_or(Ok(()), CodeJudge::open)?;
         traces
             .par_iter()
             .enumerate()
@@ -76,8 +85,9 @@ impl<'a> Judge<'a> {
                     });
                     let mut bands = Vec::with_capacity(self.near.bands);
                     let (digest, shingles) = sketcher.sketch(&compared(trace), &mut bands);
+                    let code = self.code.as_ref().and_then(|code| code.verdict(&prompt.id, &trace.answer));
                     Ok(Judged {
-                        verdict: verdict(prompt, trace, first + i, hit),
+                        verdict: Verdict { code_verdict: code, ..verdict(prompt, trace, first + i, hit) },
                         digest_high: (digest >> 64) as u64,
                         digest_low: digest as u64,
                         bands,
@@ -100,10 +110,10 @@ pub(super) fn compared(trace: &Trace) -> Cow<'_, str> {
 fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verdict {
     let well_formed = is_well_formed(trace);
     let verification = prompt.answer.as_deref().map(|gold| verify(gold, &trace.answer));
-    let (extracted, correct) = match verification {
-        Some(verification) => (verification.extracted, Some(verification.correct)),
-        None => (None, None),
-    };
+    let correct = verification.as_ref().map(Verification::correct);
+    let answer_verdict = verification.as_ref().map(|v| v.verdict.name().to_owned());
+    let answer_rule = verification.as_ref().map(|v| v.rule.to_owned());
+    let extracted = verification.and_then(|v| v.extracted);
     let signals = signals(trace);
     let (benchmark, item, rule, evidence) =
         hit.map_or((None, None, None, None), |h| (Some(h.benchmark), Some(h.item), Some(h.rule), Some(h.evidence)));
@@ -128,6 +138,9 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
         at_limit: signals.at_limit,
         extracted: extracted.map(|answer| answer.chars().take(MOST_EXTRACTED_CHARS).collect()),
         correct,
+        answer_verdict,
+        answer_rule,
+        code_verdict: None,
         // These six need the other traces.
         duplicate: false,
         near_duplicate: false,

@@ -23,11 +23,12 @@ use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 14] = [
+const COMMON: [&str; 15] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
     "correct",
+    "code_verdict IS NULL OR code_verdict = 'AC'",
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",

@@ -46,6 +46,7 @@ fn config(policy: &str) -> CurateConfig {
         near_prompts: near(0.8),
         near_traces: near(0.9),
         contamination: None,
+        code: None,
     }
 }
 
@@ -65,9 +66,18 @@ impl Folder {
     }
 
     async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
+        self.curate_with("k", config, out, items).await
+    }
+
+    /// Judges again under another key.
+    async fn curate_as(&self, key: &str, config: &CurateConfig) -> Result<Curation> {
+        self.curate_with(key, config, "out", Vec::new()).await
+    }
+
+    async fn curate_with(&self, key: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
         let traces = self.dir.path().join("traces");
         let earlier = [self.dir.path().join("out")];
-        let inputs = Inputs { prompts: &self.prompts, traces: &traces, items, key: "k", earlier: &earlier };
+        let inputs = Inputs { prompts: &self.prompts, traces: &traces, items, key, earlier: &earlier, sandboxes: 2 };
         curate(inputs, config, &self.dir.path().join(out)).await
     }
 
@@ -88,6 +98,45 @@ async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<Curate
 }
 
 #[tokio::test]
+async fn programs_are_run_only_if_the_recipe_says_so() {
+    use crate::code::{Case, CodeTests, TestSpec};
+    use crate::sandbox::Language;
+    let (mut prompts, _) = run();
+    let cases = vec![Case { input: "2 2".into(), output: "4".into() }];
+    let tests = CodeTests::Stdio { cases };
+    let spec = TestSpec { language: Language::Python, tests, time_limit_seconds: None, memory_mb: None };
+    prompts[1].tests = Some(serde_json::to_string(&spec).unwrap());
+    let answer = |sum: &str| format!("So:\n```python\na, b = map(int, input().split())\nprint({sum})\n```");
+    let of = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some("hm"), text, FinishReason::Stop);
+    let traces = [
+        of(&prompts[0], 0, &answer("a + b")),
+        of(&prompts[1], 0, &answer("a + b")),
+        of(&prompts[1], 1, &answer("a - b")),
+        of(&prompts[1], 2, "4"),
+    ];
+    let folder = Folder::new(prompts, &traces);
+    folder.curate(&config("finished"), "out", Vec::new()).await.unwrap();
+    assert!(folder.verdicts().iter().all(|v| v.code_verdict.is_none()));
+
+    let limits = Limits { time_limit_seconds: 5.0, memory_mb: 256 };
+    let with_code = CurateConfig { code: Some(limits), ..config("code_verdict = 'AC'") };
+    let bare = std::process::Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
+    if !bare.is_ok_and(|output| output.status.success()) {
+        let refused = folder.curate_as("code", &with_code).await.unwrap_err().to_string();
+        assert!(refused.contains("no program is run"), "{refused}");
+        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
+        return;
+    }
+    let curation = folder.curate_as("code", &with_code).await.unwrap();
+    assert_eq!((curation.total, curation.selected), (4, 1));
+    let verdicts: Vec<_> = folder.verdicts().into_iter().map(|v| v.code_verdict).collect();
+    assert_eq!(verdicts, [None, Some("AC".into()), Some("WA".into()), Some("CE".into())]);
+    let no_tests = Folder::new(run().0, &run().1);
+    let refused = no_tests.curate_as("code", &with_code).await.unwrap_err().to_string();
+    assert!(refused.contains("no prompt has tests"), "{refused}");
+}
+
+#[tokio::test]
 async fn rules_annotate_and_the_policy_selects() {
     let policy = "well_formed AND finished AND correct IS NOT FALSE AND NOT duplicate";
     let (curation, verdicts, curated) = curate_run(policy).await;
@@ -101,7 +150,6 @@ async fn rules_annotate_and_the_policy_selects() {
     assert_eq!(verdicts[2].extracted.as_deref(), Some("5"));
     assert_eq!((verdicts[0].thinking_chars, verdicts[3].thinking_chars), (11, 0));
 
-    let step = |rule: &str, dropped, remaining| FunnelStep { rule: rule.into(), dropped, remaining };
     let curation = curation.unwrap();
     assert_eq!((curation.total, curation.selected), (8, 3));
     let steps: Vec<_> = curation.funnel.iter().map(|s| (s.rule.as_str(), s.dropped, s.remaining)).collect();

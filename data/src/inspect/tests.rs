@@ -35,10 +35,11 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
         near_prompts: Near::OURS,
         near_traces: Near::OURS,
         contamination: None,
+        code: None,
     };
     let traces = at("traces");
     let prompts = [prompt.clone()];
-    let inputs = Inputs { prompts: &prompts, traces: &traces, items: Vec::new(), key: "k", earlier: &[] };
+    let inputs = Inputs { prompts: &prompts, traces: &traces, items: Vec::new(), key: "k", earlier: &[], sandboxes: 1 };
     curate(inputs, &config, dir.path()).await.unwrap();
     let places = Places {
         traces,

@@ -122,7 +122,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
             "verify('The answer is \\boxed{0.50}.', '\\frac{1}{2}')",
             "true",
         ),
-        Body::Holds(|text, gold| verify(gold, &split(None, text).1).correct),
+        Body::Holds(|text, gold| verify(gold, &split(None, text).1).correct()),
     ),
     (
         help(

@@ -4,15 +4,28 @@ use std::ops::Range;
 
 use super::number;
 
+/// Bytes between two boxes of one answer.
+const MOST_BETWEEN_BOXES: usize = 70;
+/// Boxes of one answer.
+const MOST_BOXES: usize = 32;
+/// Bytes of a text that may be an answer and nothing else.
+const LONGEST_BARE_ANSWER: usize = 500;
+/// What formulas stand between.
+const DELIMITERS: [(&str, &str); 4] = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")];
 const BOX: &[u8] = b"\\boxed";
 
 /// The content of the last complete and non-empty `\boxed{...}`, the innermost of nested ones. One pass with a stack:
 /// braces without a partner do no harm.
 pub(super) fn last_boxed(text: &str) -> Option<&str> {
+    boxes(text).pop().map(|found| &text[found])
+}
+
+/// The contents of all boxes, from left to right, without those around others.
+fn boxes(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     // For each open brace, where its box begins, if it is one.
     let mut open: Vec<Option<usize>> = Vec::new();
-    let mut last: Option<Range<usize>> = None;
+    let mut found: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -29,22 +42,39 @@ pub(super) fn last_boxed(text: &str) -> Option<&str> {
             b'{' => open.push(None),
             b'}' => {
                 if let Some(Some(start)) = open.pop()
-                    && last.as_ref().is_none_or(|found| start > found.start)
+                    && found.last().is_none_or(|last| start > last.start)
                     && !text[start..at].trim_ascii().is_empty()
                 {
-                    last = Some(start..at);
+                    found.push(start..at);
                 }
             }
             _ => {}
         }
         at += 1;
     }
-    last.map(|found| &text[found])
+    found
+}
+
+/// The boxes at the end of a text that together are one answer: several, of which each follows the one before within a
+/// few words. Joined by commas.
+pub(super) fn boxes_of_one_answer(text: &str) -> Option<String> {
+    let boxes = boxes(text);
+    let mut first = boxes.len().checked_sub(1)?;
+    while first > 0
+        && boxes[first].start - boxes[first - 1].end <= MOST_BETWEEN_BOXES
+        && boxes.len() - first < MOST_BOXES
+        && !text[boxes[first - 1].end..boxes[first].start].contains("\n\n")
+    {
+        first -= 1;
+    }
+    let several: Vec<&str> = boxes[first..].iter().map(|place| text[place.clone()].trim()).collect();
+    (several.len() > 1).then(|| several.join(", "))
 }
 
 /// A number: the last box, else the first number after the last announcement, else the last number.
 pub(super) fn number(text: &str) -> Option<&str> {
     last_boxed(text)
+        .or_else(|| sole_formula(text))
         .or_else(|| announced(text).find_map(|said| number::first(said).map(|place| with_percent(said, place))))
         .or_else(|| number::last(text).map(|place| with_percent(text, place)))
 }
@@ -54,9 +84,50 @@ fn with_percent(text: &str, place: Range<usize>) -> &str {
     &text[place.start..place.end + percent.map_or(0, |sign| sign.len())]
 }
 
-/// Any other answer: the last box, else what the last announcement says, else the last number.
+/// Any other answer: the last box, else what the last announcement says, else a text that is nothing but a formula, else
+/// the last formula, else the last number, else a text of one line as it stands.
 pub(super) fn text(text: &str) -> Option<&str> {
-    last_boxed(text).or_else(|| announced(text).next()).or_else(|| number::last(text).map(|place| &text[place]))
+    last_boxed(text)
+        .or_else(|| announced(text).next().map(|said| leading_formula(said).unwrap_or(said)))
+        .or_else(|| {
+            let line = text.trim();
+            let bare = !line.contains(['\n', '$']) && line.len() <= LONGEST_BARE_ANSWER && !line.is_empty();
+            (bare && !super::plain::is_prose(line)).then_some(line)
+        })
+        .or_else(|| last_formula(text))
+        .or_else(|| number::last(text).map(|place| &text[place]))
+        .or_else(|| Some(text.trim()).filter(|line| !line.contains('\n') && line.len() <= LONGEST_BARE_ANSWER))
+}
+
+/// The whole text if it is one formula.
+pub(super) fn sole_formula(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let inner = text.strip_prefix('$')?.strip_suffix('$')?;
+    let inner = inner.strip_prefix('$').and_then(|inner| inner.strip_suffix('$')).unwrap_or(inner);
+    (!inner.contains('$')).then_some(inner)
+}
+
+/// The formula with which a text begins.
+fn leading_formula(said: &str) -> Option<&str> {
+    DELIMITERS.iter().find_map(|(open, close)| {
+        let inner = said.strip_prefix(open)?;
+        let end = inner.find(close)?;
+        Some(&inner[..end]).filter(|formula| !formula.trim().is_empty())
+    })
+}
+
+/// The last formula between delimiters.
+fn last_formula(text: &str) -> Option<&str> {
+    DELIMITERS
+        .iter()
+        .filter_map(|(open, close)| {
+            let end = text.rfind(close)?;
+            let start = text[..end].rfind(open)? + open.len();
+            let formula = &text[start..end];
+            (!formula.trim().is_empty() && formula.len() <= LONGEST_BARE_ANSWER).then_some((end, formula))
+        })
+        .max_by_key(|(end, _)| *end)
+        .map(|(_, formula)| formula)
 }
 
 /// What follows "answer is", "answer:" and the like, or GSM8K's "####", to the end of the line; from the last one to the

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 /// Words that make a number another one; they are no units.
 const SCALES: [&str; 8] = ["dozen", "hundred", "thousand", "million", "billion", "trillion", "or", "and"];
+/// What stands between groups of three digits.
+const THOUSANDS: [&str; 4] = [",", "{,}", ",\\!", "\\,"];
 /// More words than that after a number are a sentence, not a unit.
 const MOST_UNIT_WORDS: usize = 4;
 
@@ -62,6 +64,11 @@ impl Quantity {
         units && names && (self.value == other.value || self.is_percentage_of(other) || other.is_percentage_of(self))
     }
 
+    /// Whether it is nothing but a whole number, so that no rule but equality applies to it.
+    pub(super) fn is_integer(&self) -> bool {
+        self.value.denominator == 1 && !self.percent && self.unit.is_empty() && self.name.is_none()
+    }
+
     fn is_percentage_of(&self, other: &Self) -> bool {
         let hundred = Fraction { numerator: 100, denominator: 1 };
         self.percent && !other.percent && self.value.divided_by(hundred) == Some(other.value)
@@ -110,7 +117,9 @@ fn named(text: &str) -> (Option<char>, &str) {
 /// Words like `apples`, `kg/year` and `inches^2`.
 fn is_unit(word: &str) -> bool {
     let base = word.strip_suffix("^2").or_else(|| word.strip_suffix("^3")).unwrap_or(word);
-    base.chars().all(|c| c.is_alphabetic() || c == '/') && !SCALES.contains(&base)
+    // One or two letters are variables unless they are a unit.
+    let long = base.len() > 2 || super::unit::is_symbol(base);
+    long && base.chars().all(|c| c.is_alphabetic() || c == '/') && !SCALES.contains(&base)
 }
 
 /// The value of a number that [`scan`] found.
@@ -139,7 +148,7 @@ fn decimal(text: &str) -> Option<Fraction> {
     let decimals = decimals.trim_end_matches('0');
     let mut numerator: i128 = 0;
     let mut denominator: i128 = 1;
-    for byte in whole.bytes().filter(|b| !matches!(b, b',' | b'-' | b'+')) {
+    for byte in whole.bytes().filter(|b| !matches!(b, b',' | b'-' | b'+' | b'{' | b'}' | b'\\' | b'!')) {
         numerator = numerator.checked_mul(10)?.checked_add(digit(byte)?)?;
     }
     for byte in decimals.bytes() {
@@ -228,8 +237,11 @@ fn unsigned_decimal(bytes: &[u8], start: usize) -> Option<usize> {
     let digits = |at: usize| at + bytes[at.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut end = digits(start);
     if (1..=3).contains(&(end - start)) {
-        while bytes.get(end) == Some(&b',') && digits(end + 1) == end + 4 {
-            end += 4;
+        while let Some(group) = THOUSANDS.iter().find_map(|separator| {
+            let group = end + separator.len();
+            (bytes[end..].starts_with(separator.as_bytes()) && digits(group) == group + 3).then_some(group)
+        }) {
+            end = group + 3;
         }
     }
     let decimals = if bytes.get(end) == Some(&b'.') { digits(end + 1) } else { end };

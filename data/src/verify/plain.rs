@@ -129,9 +129,15 @@ fn brace_digit<'a>(rest: &'a str, out: &mut String) -> &'a str {
     }
 }
 
-/// The form in which text is compared: no spaces, no braces around a single sign (`x^{2}`), and without regard to case
-/// if it has no commands.
-pub(super) fn compact(plain: &str) -> String {
+/// Whether two plain answers are the same text: without regard to case if they are words.
+pub(super) fn same_text(a: &str, b: &str) -> bool {
+    let (a_compact, b_compact) = (compact(a), compact(b));
+    let words = |plain: &str| is_prose(plain) || plain.eq_ignore_ascii_case("no");
+    a_compact == b_compact || (words(a) && words(b) && a_compact.to_lowercase() == b_compact.to_lowercase())
+}
+
+/// The form in which text is compared: no spaces, no braces around a single sign (`x^{2}`).
+fn compact(plain: &str) -> String {
     let spaceless: Vec<char> = plain.chars().filter(|c| !c.is_whitespace()).collect();
     let mut out = String::with_capacity(plain.len());
     let mut at = 0;
@@ -147,7 +153,14 @@ pub(super) fn compact(plain: &str) -> String {
             }
         }
     }
-    if out.contains('\\') { out } else { out.to_lowercase() }
+    out
+}
+
+/// Whether a plain answer is words rather than mathematics.
+pub(super) fn is_prose(plain: &str) -> bool {
+    let letters = plain.chars().filter(|c| c.is_alphabetic()).count();
+    let signs = plain.chars().filter(|c| !c.is_alphanumeric() && !c.is_whitespace() && !".,'-".contains(*c)).count();
+    letters > 2 && signs * 8 <= letters && !plain.contains('\\') && plain.split_whitespace().any(|w| w.len() > 2)
 }
 
 #[cfg(test)]
@@ -182,7 +195,8 @@ mod tests {
         ] {
             assert_eq!(plain(answer), expected, "{answer}");
         }
-        assert_eq!(compact("New  York"), "newyork");
+        assert!(same_text("New  York", "new york"));
+        assert!(!same_text("2n", "2N"));
         assert_eq!(compact("3 ( x + 4 ) ^ { 2 }"), compact("3(x+4)^2"));
         assert_ne!(compact("x^{12}"), compact("x^12"));
         assert_ne!(compact("\\Delta"), compact("\\delta"));

@@ -34,8 +34,11 @@ pub(crate) fn stage(
         }
         let config = &run.recipe.curate;
         // Another policy judges nothing again.
-        let spec =
-            json!({"near_traces": summary(&config.near_traces)?, "contamination": summary(&config.contamination)?});
+        let spec = json!({
+            "near_traces": summary(&config.near_traces)?,
+            "contamination": summary(&config.contamination)?,
+            "code": summary(&config.code)?,
+        });
         let stage = &run.plan.curate;
         let key = fingerprint("rules", stage.version, &spec, &stage.inputs);
         let inputs = Inputs {
@@ -44,6 +47,7 @@ pub(crate) fn stage(
             items,
             key: &key,
             earlier: &earlier(run, dir, ""),
+            sandboxes: run.options.sandboxes,
         };
         let curation = run.runtime.block_on(curate(inputs, config, dir))?;
         print_funnel(&curation);

@@ -8,12 +8,13 @@ use crate::layout::{Extension, Packed, Rotation};
 
 /// Products in bf16 where asked for; the result is f32 in any case.
 pub(super) fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
+    product(x, weight.transpose(), precision)
+}
+
+fn product<const D: usize>(a: Tensor<D>, b: Tensor<D>, precision: Precision) -> Tensor<D> {
     match precision {
-        Precision::F32 => x.matmul(weight.transpose()),
-        Precision::Bf16 => {
-            let (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
-            x.matmul(weight.transpose()).cast(FloatDType::F32)
-        }
+        Precision::F32 => a.matmul(b),
+        Precision::Bf16 => a.cast(FloatDType::BF16).matmul(b.cast(FloatDType::BF16)).cast(FloatDType::F32),
     }
 }
 
@@ -30,8 +31,9 @@ pub(super) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 fn rotate(x: Tensor<2>, heads: usize, rotation: &Rotation) -> Tensor<2> {
     let [rows, width] = x.dims();
     let half = rotation.half;
-    let table = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [rows, 1, half]), &x.device());
-    let (cos, sin) = (table(&rotation.cos), table(&rotation.sin));
+    let table = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [rows, 1, half]), &x.device());
+    let (cos, sin) = rotation.rows();
+    let (cos, sin) = (table(cos), table(sin));
     let x = x.reshape([rows, heads, width / heads]);
     let (first, second) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
     let turned_first = first.clone() * cos.clone() - second.clone() * sin.clone();
@@ -40,7 +42,7 @@ fn rotate(x: Tensor<2>, heads: usize, rotation: &Rotation) -> Tensor<2> {
 }
 
 /// q `[M, query·dim]` over k, v `[T, key·dim]`, all rotated already. Row r sees the first `past + r + 1` of them.
-fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, past: usize) -> Tensor<2> {
+fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, precision: Precision, past: usize) -> Tensor<2> {
     let Heads { query, key, dim } = heads;
     let ([m, _], [t, _]) = (q.dims(), k.dims());
     let group = query / key;
@@ -49,13 +51,20 @@ fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, past: usize) -
     let v = v.reshape([t, key, dim]).permute([1, 0, 2]);
     let hidden: Vec<bool> = (0..group * m).flat_map(|i| (0..t).map(move |c| c > past + i % m)).collect();
     let hidden = Tensor::<3, Bool>::from_data(TensorData::new(hidden, [1, group * m, t]), &q.device());
-    let scores = q.matmul(k) * (1.0 / (dim as f64).sqrt());
+    let scores = product(q, k, precision) * (1.0 / (dim as f64).sqrt());
     let scores = scores.mask_fill(hidden.expand([key, group * m, t]), f32::NEG_INFINITY);
-    let o = softmax(scores, 2).matmul(v);
+    let o = product(softmax(scores, 2), v, precision);
     o.reshape([key, group, m, dim]).permute([2, 0, 1, 3]).reshape([m, query * dim])
 }
 
-pub(super) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, layout: &Packed) -> Tensor<2> {
+pub(super) fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: Heads,
+    precision: Precision,
+    layout: &Packed,
+) -> Tensor<2> {
     let q = rotate(q, heads.query, &layout.rotation);
     let k = rotate(k, heads.key, &layout.rotation);
     let parts = layout
@@ -63,7 +72,7 @@ pub(super) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, 
         .iter()
         .map(|segment| {
             let rows = |x: &Tensor<2>| x.clone().narrow(0, segment.start, segment.len());
-            attend(rows(&q), rows(&k), rows(&v), heads, 0)
+            attend(rows(&q), rows(&k), rows(&v), heads, precision, 0)
         })
         .collect();
     Tensor::cat(parts, 0)
@@ -89,12 +98,30 @@ pub(super) fn cached_attention(
         k_cache = k_cache.slice_assign([new..end, 0..width], rows(&k));
         v_cache = v_cache.slice_assign([new..end, 0..width], rows(&v));
         let seen = |cache: &Tensor<2>| cache.clone().narrow(0, start, end - start);
-        parts.push(attend(rows(&q), seen(&k_cache), seen(&v_cache), heads, group.past));
+        parts.push(attend(rows(&q), seen(&k_cache), seen(&v_cache), heads, Precision::F32, group.past));
     }
     (Tensor::cat(parts, 0), k_cache, v_cache)
 }
 
-pub(super) fn linear_cross_entropy(
+pub(super) fn cross_entropy_gradients(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Targets,
+    precision: Precision,
+    of_weight: bool,
+) -> (f64, Tensor<2>, Option<Tensor<2>>) {
+    let hidden = Tensor::from_inner(hidden).require_grad();
+    let weight = Tensor::from_inner(weight);
+    let weight = if of_weight { weight.require_grad() } else { weight };
+    let loss = cross_entropy(hidden.clone(), weight.clone(), targets, precision);
+    let mut found = loss.backward();
+    // Without a counted row nothing depends on them.
+    let dh = hidden.grad_remove(&mut found).unwrap_or_else(|| hidden.clone().inner().zeros_like());
+    let dw = of_weight.then(|| weight.grad_remove(&mut found).unwrap_or_else(|| weight.clone().inner().zeros_like()));
+    (f64::from(loss.into_scalar::<f32>()), dh, dw)
+}
+
+pub(super) fn cross_entropy(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: &Targets,

@@ -13,7 +13,7 @@ use burn_flex::{FlexTensor, Layout};
 use super::kernels::attention::{self, Heads, Saved};
 use super::kernels::elementwise::{self, AdamStep};
 use super::kernels::gemm::{Mat, Precision, product_in};
-use super::kernels::loss::{self, Targets, Wanted};
+use super::kernels::loss::{self, Targets};
 use crate::layout::{Extension, Packed};
 
 /// Fused operations; shapes as in the functions of [`super`].
@@ -34,14 +34,11 @@ pub(crate) trait FusedOps: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
+        precision: Precision,
         layout: Arc<Packed>,
     ) -> FloatTensor<Self>;
-    fn linear_cross_entropy(
-        h: FloatTensor<Self>,
-        w: FloatTensor<Self>,
-        targets: Arc<Targets>,
-        precision: Precision,
-    ) -> FloatTensor<Self>;
+    /// A scalar without a value of its own, of which y's gradient is dy.
+    fn seed(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Operations without a backward pass.
@@ -64,6 +61,20 @@ pub(crate) trait PlainOps: Backend {
         step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn add_rows(table: FloatTensor<Self>, ids: Arc<[u32]>, rows: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn cross_entropy(
+        h: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        targets: Arc<Targets>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
+    /// Loss, dh and dw; dw is written into the last argument where it has the weight's shape.
+    fn cross_entropy_gradients(
+        h: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        targets: Arc<Targets>,
+        precision: Precision,
+        dw: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// A contiguous tensor and its numbers.
@@ -112,11 +123,12 @@ fn attention_forward(
     k: FlexTensor,
     v: FlexTensor,
     heads: Heads,
+    precision: Precision,
     layout: &Packed,
 ) -> (FlexTensor, Saved) {
     let shape = dims(&q);
     let (q, k, v) = (Data::new(q), Data::new(k), Data::new(v));
-    let (o, saved) = attention::forward(q.as_slice(), k.as_slice(), v.as_slice(), heads, layout);
+    let (o, saved) = attention::forward(q.as_slice(), k.as_slice(), v.as_slice(), heads, precision, layout);
     (tensor(o, shape), saved)
 }
 
@@ -148,15 +160,19 @@ impl FusedOps for Flex {
         <Self as FusedOps>::linear(<Self as FusedOps>::swiglu(gate, up), w, precision)
     }
 
-    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, layout: Arc<Packed>) -> FlexTensor {
-        attention_forward(q, k, v, heads, &layout).0
+    fn attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        heads: Heads,
+        precision: Precision,
+        layout: Arc<Packed>,
+    ) -> FlexTensor {
+        attention_forward(q, k, v, heads, precision, &layout).0
     }
 
-    fn linear_cross_entropy(h: FlexTensor, w: FlexTensor, targets: Arc<Targets>, precision: Precision) -> FlexTensor {
-        let width = dims(&h)[1];
-        let (h, w) = (Data::new(h), Data::new(w));
-        let wanted = Wanted { dh: false, dw: false };
-        scalar(loss::linear_cross_entropy(h.as_slice(), w.as_slice(), width, &targets, wanted, precision).loss)
+    fn seed(_: FlexTensor, _: FlexTensor) -> FlexTensor {
+        scalar(0.0)
     }
 }
 
@@ -202,6 +218,28 @@ impl PlainOps for Flex {
         let (mut table, rows) = (owned(table), Data::new(rows));
         elementwise::add_rows(table.storage_mut(), &ids, rows.as_slice());
         table
+    }
+
+    fn cross_entropy(h: FlexTensor, w: FlexTensor, targets: Arc<Targets>, precision: Precision) -> FlexTensor {
+        let width = dims(&h)[1];
+        let (h, w) = (Data::new(h), Data::new(w));
+        scalar(loss::linear_cross_entropy(h.as_slice(), w.as_slice(), width, &targets, precision, None, None))
+    }
+
+    fn cross_entropy_gradients(
+        h: FlexTensor,
+        w: FlexTensor,
+        targets: Arc<Targets>,
+        precision: Precision,
+        dw: FlexTensor,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (h_shape, w_shape) = (dims(&h), dims(&w));
+        let (h, w, mut dw) = (Data::new(h), Data::new(w), owned(dw));
+        let mut dh = vec![0.0; h_shape[0] * h_shape[1]];
+        let into = if dims(&dw) == w_shape { Some(dw.storage_mut()) } else { None };
+        let (h, w) = (h.as_slice(), w.as_slice());
+        let loss = loss::linear_cross_entropy(h, w, h_shape[1], &targets, precision, Some(&mut dh), into);
+        (scalar(loss), tensor(dh, h_shape), dw)
     }
 }
 
@@ -313,13 +351,13 @@ impl Backward<Flex, 3> for SwigluLinearBackward {
 #[derive(Debug)]
 struct AttentionBackward;
 impl Backward<Flex, 3> for AttentionBackward {
-    type State = (Saved, FlexTensor, Heads, Arc<Packed>);
+    type State = (Saved, FlexTensor, Heads, Precision, Arc<Packed>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dout = Data::new(grads.consume::<Flex>(&ops.node));
-        let (saved, o, heads, layout) = ops.state;
+        let (saved, o, heads, precision, layout) = ops.state;
         let (rows, o) = (dims(&dout.0)[0], Data::new(o));
-        let (dq, dk, dv) = attention::backward(&saved, o.as_slice(), dout.as_slice(), heads, &layout);
+        let (dq, dk, dv) = attention::backward(&saved, o.as_slice(), dout.as_slice(), heads, precision, &layout);
         let [q_parent, k_parent, v_parent] = ops.parents;
         register!(grads, q_parent, tensor(dq, [rows, heads.query * heads.dim]));
         register!(grads, k_parent, tensor(dk, [rows, heads.key * heads.dim]));
@@ -328,21 +366,14 @@ impl Backward<Flex, 3> for AttentionBackward {
 }
 
 #[derive(Debug)]
-struct CrossEntropyBackward;
-impl Backward<Flex, 2> for CrossEntropyBackward {
-    /// Gradients for an incoming gradient of 1, computed with the loss.
-    type State = (Option<FlexTensor>, Option<FlexTensor>);
+struct SeedBackward;
+impl Backward<Flex, 1> for SeedBackward {
+    type State = FlexTensor;
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dloss = Data::new(grads.consume::<Flex>(&ops.node)).as_slice()[0];
-        let (dh, dw) = ops.state;
-        for (parent, gradient) in ops.parents.into_iter().zip([dh, dw]) {
-            let (Some(parent), Some(mut gradient)) = (parent, gradient) else { continue };
-            if dloss.to_bits() != 1f32.to_bits() {
-                gradient.storage_mut::<f32>().iter_mut().for_each(|x| *x *= dloss);
-            }
-            grads.register::<Flex>(parent.id, gradient);
-        }
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        grads.consume::<Flex>(&ops.node);
+        let [parent] = ops.parents;
+        register!(grads, parent, ops.state);
     }
 }
 
@@ -414,38 +445,23 @@ impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
+        precision: Precision,
         layout: Arc<Packed>,
     ) -> FloatTensor<Self> {
         let prepared = AttentionBackward.prepare::<S>([q.node(), k.node(), v.node()]).compute_bound().stateful();
         let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
-        let (o, saved) = attention_forward(q, k, v, heads, &layout);
+        let (o, saved) = attention_forward(q, k, v, heads, precision, &layout);
         match prepared {
-            OpsKind::Tracked(p) => p.finish((saved, o.clone(), heads, layout), o),
+            OpsKind::Tracked(p) => p.finish((saved, o.clone(), heads, precision, layout), o),
             OpsKind::UnTracked(p) => p.finish(o),
         }
     }
 
-    fn linear_cross_entropy(
-        h: FloatTensor<Self>,
-        w: FloatTensor<Self>,
-        targets: Arc<Targets>,
-        precision: Precision,
-    ) -> FloatTensor<Self> {
-        let tracked = |x: &FloatTensor<Self>| x.is_tracked();
-        let wanted = Wanted { dh: tracked(&h), dw: tracked(&w) };
-        let prepared = CrossEntropyBackward.prepare::<S>([h.node(), w.node()]).compute_bound().stateful();
-        let (h, w) = (h.into_primitive(), w.into_primitive());
+    fn seed(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = SeedBackward.prepare::<S>([y.node()]).compute_bound().stateful();
         match prepared {
-            OpsKind::Tracked(p) => {
-                let (h_shape, w_shape) = (dims(&h), dims(&w));
-                let (h, w) = (Data::new(h), Data::new(w));
-                let (h, w) = (h.as_slice(), w.as_slice());
-                let result = loss::linear_cross_entropy(h, w, h_shape[1], &targets, wanted, precision);
-                let dh = wanted.dh.then(|| tensor(result.dh, h_shape));
-                let dw = wanted.dw.then(|| tensor(result.dw, w_shape));
-                p.finish((dh, dw), scalar(result.loss))
-            }
-            OpsKind::UnTracked(p) => p.finish(<Flex as FusedOps>::linear_cross_entropy(h, w, targets, precision)),
+            OpsKind::Tracked(p) => p.finish(dy.into_primitive(), scalar(0.0)),
+            OpsKind::UnTracked(p) => p.finish(scalar(0.0)),
         }
     }
 }

@@ -75,17 +75,24 @@ pub(crate) fn swiglu_linear(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>, p
 
 /// Rotary embedding and causal attention within each conversation.
 /// q `[N, query·dim]`, k and v `[N, key·dim]` → `[N, query·dim]`.
-pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, layout: &Arc<Packed>) -> Tensor<2> {
+pub(crate) fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: Heads,
+    precision: Precision,
+    layout: &Arc<Packed>,
+) -> Tensor<2> {
     if fused(&q) {
         let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::attention(q, k, v, heads, layout.clone()));
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::attention(q, k, v, heads, precision, layout.clone()));
     }
-    composed::attention(q, k, v, heads, layout)
+    composed::attention(q, k, v, heads, precision, layout)
 }
 
 /// Projection of the counted rows of hidden `[N, D]` onto weight `[V, D]` and their summed cross-entropy times
 /// `targets.scale`, `[1]`.
-pub(crate) fn linear_cross_entropy(
+pub(crate) fn cross_entropy(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: &Arc<Targets>,
@@ -93,9 +100,43 @@ pub(crate) fn linear_cross_entropy(
 ) -> Tensor<1> {
     if fused(&hidden) {
         let (h, w) = (hidden.into_dispatch(), weight.into_dispatch());
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::linear_cross_entropy(h, w, targets.clone(), precision));
+        return Tensor::from_dispatch(<Dispatch as PlainOps>::cross_entropy(h, w, targets.clone(), precision));
     }
-    composed::linear_cross_entropy(hidden, weight, targets, precision)
+    composed::cross_entropy(hidden, weight, targets, precision)
+}
+
+/// [`cross_entropy`] of untracked tensors, its gradient with respect to hidden, and, where there is `memory` for it, that
+/// with respect to weight. The memory is a tensor of the weight's shape that nothing else holds; what is in it is lost.
+pub(crate) fn cross_entropy_gradients(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Arc<Targets>,
+    precision: Precision,
+    memory: Option<Tensor<2>>,
+) -> (f64, Tensor<2>, Option<Tensor<2>>) {
+    if !fused(&hidden) {
+        return composed::cross_entropy_gradients(hidden, weight, targets, precision, memory.is_some());
+    }
+    let wanted = memory.is_some();
+    let memory = memory.unwrap_or_else(|| Tensor::zeros([1, 1], &hidden.device()));
+    let (loss, dh, dw) = <Dispatch as PlainOps>::cross_entropy_gradients(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.clone(),
+        precision,
+        memory.into_dispatch(),
+    );
+    let loss = f64::from(Tensor::<1>::from_dispatch(loss).into_scalar::<f32>());
+    (loss, Tensor::from_dispatch(dh), wanted.then(|| Tensor::from_dispatch(dw)))
+}
+
+/// A scalar to begin a backward pass at: with respect to it, the gradient of y is dy, which is untracked and of y's shape.
+pub(crate) fn seed(y: Tensor<2>, dy: Tensor<2>) -> Tensor<1> {
+    let dy = Tensor::from_inner(dy);
+    if fused(&y) {
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::seed(y.into_dispatch(), dy.into_dispatch()));
+    }
+    (y * dy).sum()
 }
 
 /// Adds each of rows `[N, D]` to the row of table `[V, D]` that its id names: the gradient of an embedding, in place.

@@ -102,9 +102,18 @@ fn attention_over_conversations_of_many_lengths() {
         let n = lengths.iter().sum();
         let layout = Packed::new(&lengths, &rope(dim));
         let inputs = [random([n, query * dim], 1), random([n, key * dim], 2), random([n, key * dim], 3)];
-        let fused = |x: &[Tensor<2>]| attention(x[0].clone(), x[1].clone(), x[2].clone(), heads, &layout);
-        let composed = |x: &[Tensor<2>]| composed::attention(x[0].clone(), x[1].clone(), x[2].clone(), heads, &layout);
-        agree(&format!("attention {query}/{key}·{dim}"), &inputs, &fused, &composed, [2e-6, 5e-6]);
+        for (precision, most) in [(Precision::F32, [2e-6, 5e-6]), (Precision::Bf16, [1e-2, 2e-2])] {
+            let parts = |x: &[Tensor<2>]| (x[0].clone(), x[1].clone(), x[2].clone());
+            let fused = |x: &[Tensor<2>]| {
+                let (q, k, v) = parts(x);
+                attention(q, k, v, heads, precision, &layout)
+            };
+            let composed = |x: &[Tensor<2>]| {
+                let (q, k, v) = parts(x);
+                composed::attention(q, k, v, heads, precision, &layout)
+            };
+            agree(&format!("attention {query}/{key}·{dim} {precision:?}"), &inputs, &fused, &composed, most);
+        }
     }
 }
 
@@ -117,14 +126,22 @@ fn cross_entropy_in_several_chunks() {
         let ids = rows.iter().map(|row| (row * 31 % v) as u32).collect();
         let targets = Arc::new(Targets { rows, ids, scale: 1.0 / 37.0 });
         let inputs = [random([n, d], 1), random([v, d], 2)];
-        // Times two, so that the incoming gradient is not 1.
-        let fused = |x: &[Tensor<2>]| {
-            linear_cross_entropy(x[0].clone(), x[1].clone(), &targets, Precision::F32).reshape([1, 1]) * 2.0
-        };
-        let composed = |x: &[Tensor<2>]| {
-            composed::linear_cross_entropy(x[0].clone(), x[1].clone(), &targets, Precision::F32).reshape([1, 1]) * 2.0
-        };
-        agree(&format!("cross-entropy of {counted} rows"), &inputs, &fused, &composed, [1e-6, 2e-6]);
+        let [h, w] = inputs;
+        // What is in the memory must not matter.
+        let memory = Some(plain(&vec![7.0; v * d], [v, d]));
+        let (loss, dh, dw) = cross_entropy_gradients(h.clone(), w.clone(), &targets, Precision::F32, memory);
+        let (expected, expected_dh, expected_dw) =
+            composed::cross_entropy_gradients(h.clone(), w.clone(), &targets, Precision::F32, true);
+        assert!((loss / expected - 1.0).abs() < 1e-6, "{counted} rows: loss {loss}, not {expected}");
+        for (ours, theirs) in [(dh.clone(), expected_dh), (dw.unwrap(), expected_dw.unwrap())] {
+            let difference = relative_difference(&numbers(ours), &numbers(theirs));
+            println!("cross-entropy of {counted} rows: a gradient differs by {difference:.1e}");
+            assert!(difference < 2e-6, "{counted} rows: a gradient differs by {difference:.1e}");
+        }
+        let (alone, dh_alone, none) = cross_entropy_gradients(h.clone(), w.clone(), &targets, Precision::F32, None);
+        assert!(none.is_none() && alone == loss && numbers(dh_alone) == numbers(dh));
+        let plain: f32 = cross_entropy(h, w, &targets, Precision::F32).into_scalar();
+        assert!(f64::from(plain) == loss);
     }
 }
 

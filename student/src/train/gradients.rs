@@ -9,34 +9,42 @@ use burn::tensor::Tensor;
 
 use super::batch::Pass;
 use crate::lora::Noise;
-use crate::model::{EMBED_TOKENS, LM_HEAD, Model, NORM};
+use crate::model::{EMBED_TOKENS, Model, NORM};
 use crate::ops;
 use crate::optimizer::Accumulated;
 
 /// Adds the gradients of a pass to `gradients` and returns its loss: the summed cross-entropy times the targets' scale.
-/// A loss that is not finite is returned before anything is added.
-pub(super) fn add_gradients(model: &mut Model, pass: &Pass, gradients: &mut Accumulated) -> f64 {
+/// A loss that is not finite is returned before anything is added. `spare` is memory for the gradient of the output
+/// projection, which is the largest.
+pub(super) fn add_gradients(
+    model: &mut Model,
+    pass: &Pass,
+    gradients: &mut Accumulated,
+    spare: &mut Option<Tensor<2>>,
+) -> f64 {
     let (mut blocks, x) = forward(model, pass);
     let x = Tensor::from_inner(x).require_grad();
     let hidden = ops::rms_norm(x.clone(), model.norm.clone(), model.config.rms_norm_eps);
-    let loss = ops::linear_cross_entropy(hidden, model.head(), &pass.targets, model.precision);
-    let value = f64::from(loss.clone().into_scalar::<f32>());
+    let head = model.head();
+    let trained = head.is_require_grad();
+    let head = head.inner();
+    let memory = trained.then(|| spare.take().unwrap_or_else(|| head.zeros_like()));
+    let inner = hidden.clone().inner();
+    let (value, dhidden, dhead) = ops::cross_entropy_gradients(inner, head, &pass.targets, model.precision, memory);
     if !value.is_finite() {
         return value;
     }
-    let mut found = loss.backward();
+    let mut found = ops::seed(hidden, dhidden).backward();
     gradients.take([(NORM.to_owned(), &mut model.norm)], &mut found);
-    match &mut model.lm_head {
-        Some(head) => gradients.take([(LM_HEAD.to_owned(), head)], &mut found),
-        None => gradients.take([(EMBED_TOKENS.to_owned(), &mut model.embed_tokens)], &mut found),
+    if let Some(dhead) = dhead {
+        gradients.insert(model.head_name().to_owned(), dhead);
     }
     let Some(mut dx) = x.grad_remove(&mut found) else { return value };
     drop(found);
     for layer in (0..model.layers.len()).rev() {
         let Some(Kept { input, output }) = blocks.pop() else { break };
         let output = output.unwrap_or_else(|| block(model, layer, input.clone(), pass));
-        // The gradient of Σ output · dx with respect to the output is dx.
-        let mut found = (output * Tensor::from_inner(dx)).sum().backward();
+        let mut found = ops::seed(output, dx).backward();
         gradients.take(model.layers[layer].trainable_mut(layer), &mut found);
         let Some(next) = input.grad_remove(&mut found) else { return value };
         dx = next;
@@ -80,6 +88,6 @@ fn forward(model: &Model, pass: &Pass) -> (Vec<Kept>, Tensor<2>) {
 fn block(model: &Model, layer: usize, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
     let noise = Noise { layer: layer as u32, ..pass.noise };
     model.layers[layer].forward(x, &model.config, model.precision, Some(noise), |q, k, v, heads| {
-        ops::attention(q, k, v, heads, &pass.layout)
+        ops::attention(q, k, v, heads, model.precision, &pass.layout)
     })
 }

@@ -179,6 +179,7 @@ impl<'a> Training<'a> {
         let log = Log::open(options.dir, &progress)?;
         let (begun, saved) = (Instant::now(), Instant::now());
         let mut models = vec![model.tracked(true)];
+        optimizer.reserve(&mut models[0]);
         models.extend(options.further_devices.iter().map(|device| replica_on(&models[0], device)).collect::<Vec<_>>());
         Ok(Self {
             models,

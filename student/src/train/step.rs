@@ -1,6 +1,6 @@
 //! One optimizer step, and the loss alone.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use data::pack::PackedRow;
 
 use super::TrainConfig;
@@ -23,7 +23,7 @@ pub(super) fn one_step(
 ) -> Result<(f64, f64)> {
     let total = supervised(batch);
     let noise = Noise { seed: config.seed, step, ..Noise::default() };
-    let (loss, gradients) = gradients_of(models, batch, config.rows_per_pass, total, noise)
+    let (loss, gradients) = gradients_of(models, batch, config.rows_per_pass, total, noise, &mut optimizer.spare)
         .map_err(|pass| not_finite(step, pass.name, pass.loss, &pass.rows))?;
     let Some((model, replicas)) = models.split_first_mut() else { return Ok((loss, 0.0)) };
     let norm = gradients.norm(model);
@@ -63,7 +63,7 @@ fn not_finite(step: u32, what: String, value: f64, rows: &[&PackedRow]) -> Error
 }
 
 /// Mean loss over `total` supervised tokens and its gradients, in passes of `rows_per_pass` rows. Stops at the first pass
-/// whose loss is not finite.
+/// whose loss is not finite. `spare` is memory for the gradient of the output projection, before and after.
 ///
 /// Passes are dealt out to the models, one at a time to each, and their gradients added up in the order of the passes:
 /// the sum has the same bits on any number of equal devices.
@@ -73,6 +73,7 @@ pub(super) fn gradients_of<'a>(
     rows_per_pass: usize,
     total: u64,
     noise: Noise,
+    spare: &mut Option<Tensor<2>>,
 ) -> std::result::Result<(f64, Accumulated), BadPass<'a>> {
     let mut gradients = Accumulated::default();
     let mut sum = 0.0;
@@ -80,14 +81,14 @@ pub(super) fn gradients_of<'a>(
     for (round, dealt) in passes.chunks(models.len().max(1)).enumerate() {
         let first = (round * models.len() + 1) as u32;
         for (i, (loss, found)) in
-            each_on_its_own(models, dealt, total, Noise { pass: first, ..noise }).into_iter().enumerate()
+            each_on_its_own(models, dealt, total, Noise { pass: first, ..noise }, spare).into_iter().enumerate()
         {
             if !loss.is_finite() {
                 let name = format!("the loss of pass {} of {}", first as usize + i, passes.len());
                 return Err(BadPass { name, loss, rows: dealt[i].to_vec() });
             }
             sum += loss;
-            gradients.add(&models[0], found);
+            gradients.add(&models[0], found, spare);
         }
     }
     Ok((sum, gradients))
@@ -99,30 +100,37 @@ fn each_on_its_own(
     passes: &[&[&PackedRow]],
     total: u64,
     first: Noise,
+    spare: &mut Option<Tensor<2>>,
 ) -> Vec<(f64, Accumulated)> {
     let noises = (first.pass..).map(|pass| Noise { pass, ..first });
     if let [model] = models {
-        return passes.iter().zip(noises).map(|(rows, noise)| one_pass(model, rows, total, noise)).collect();
+        return passes.iter().zip(noises).map(|(rows, noise)| one_pass(model, rows, total, noise, spare)).collect();
     }
     std::thread::scope(|scope| {
         let started: Vec<_> = models
             .iter_mut()
             .zip(passes)
             .zip(noises)
-            .map(|((model, rows), noise)| scope.spawn(move || one_pass(model, rows, total, noise)))
+            .map(|((model, rows), noise)| scope.spawn(move || one_pass(model, rows, total, noise, &mut None)))
             .collect();
         let ended = started.into_iter().map(std::thread::ScopedJoinHandle::join);
         ended.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
 
-fn one_pass(model: &mut Model, rows: &[&PackedRow], total: u64, noise: Noise) -> (f64, Accumulated) {
+fn one_pass(
+    model: &mut Model,
+    rows: &[&PackedRow],
+    total: u64,
+    noise: Noise,
+    spare: &mut Option<Tensor<2>>,
+) -> (f64, Accumulated) {
     let pass = Pass::new(rows, model, total, noise);
     if pass.targets.rows.is_empty() {
         return (0.0, Accumulated::default());
     }
     let mut gradients = Accumulated::default();
-    let loss = add_gradients(model, &pass, &mut gradients);
+    let loss = add_gradients(model, &pass, &mut gradients, spare);
     (loss, gradients)
 }
 

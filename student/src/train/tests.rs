@@ -65,7 +65,8 @@ fn config(rows_per_step: usize, rows_per_pass: usize) -> TrainConfig {
 /// Loss and gradients by name of rows, as a training step computes them.
 fn gradients(name: &str, rows: &[&PackedRow], rows_per_pass: usize, total: u64) -> (f64, BTreeMap<String, Vec<f32>>) {
     let mut model = golden::model(name).tracked(true);
-    let (loss, gradients) = gradients_of(from_mut(&mut model), rows, rows_per_pass, total, Noise::default()).unwrap();
+    let (loss, gradients) =
+        gradients_of(from_mut(&mut model), rows, rows_per_pass, total, Noise::default(), &mut None).unwrap();
     let named = model.parameters().into_iter().map(|(name, _)| {
         let gradient = gradients.get(&name).unwrap_or_else(|| panic!("{name} has no gradient")).clone();
         (name, numbers(gradient))

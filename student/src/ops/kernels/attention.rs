@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
-use super::gemm::{Mat, Store, matmul};
+use super::gemm::{Mat, Precision, Store, matmul};
 use super::widest;
 use crate::layout::{Extension, Group, Packed, Rotation};
 
@@ -137,7 +137,14 @@ fn causal_softmax(scores: &mut [f32], width: usize, first: usize, log_sums: &mut
 }
 
 /// Forward: q `[N, query·dim]`, k and v `[N, key·dim]` → o `[N, query·dim]` and what backward needs.
-pub(crate) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: Heads, layout: &Packed) -> (Vec<f32>, Saved) {
+pub(crate) fn forward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    heads: Heads,
+    precision: Precision,
+    layout: &Packed,
+) -> (Vec<f32>, Saved) {
     let Heads { query, key, dim } = heads;
     let rows = q.len() / (query * dim);
     let q = head_major(q, query, dim, Some(&layout.rotation));
@@ -154,7 +161,7 @@ pub(crate) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: Heads, layout: &Pa
         let blocks = piece.values.chunks_mut(block * dim).zip(sums.values.chunks_mut(block));
         for (i, (o, sums)) in blocks.enumerate() {
             let first = piece.first + i * block;
-            forward_block(&q[first * dim..first * dim + o.len()], k, v, first, heads, o, sums);
+            forward_block(&q[first * dim..first * dim + o.len()], (k, v), first, heads, precision, o, sums);
         }
     });
     (token_major(&o, query, dim, None), Saved { q, k, v, log_sum })
@@ -167,7 +174,15 @@ fn segment_of<'a>(x: &'a [f32], head: usize, rows: usize, dim: usize, segment: &
 
 /// Rows `first..` of one head, over all keys they see, a tile at a time: what is summed so far is scaled down whenever a
 /// larger score turns up. `sums` gets log Σ exp of each row.
-fn forward_block(q: &[f32], k: &[f32], v: &[f32], first: usize, heads: Heads, o: &mut [f32], sums: &mut [f32]) {
+fn forward_block(
+    q: &[f32],
+    (k, v): (&[f32], &[f32]),
+    first: usize,
+    heads: Heads,
+    precision: Precision,
+    o: &mut [f32],
+    sums: &mut [f32],
+) {
     let dim = heads.dim;
     let m = sums.len();
     let mut shifts = [f32::NEG_INFINITY; BLOCK];
@@ -178,7 +193,7 @@ fn forward_block(q: &[f32], k: &[f32], v: &[f32], first: usize, heads: Heads, o:
         let scores = &mut scores[..m * n];
         let (keys, values) = (&k[tile * dim..(tile + n) * dim], &v[tile * dim..(tile + n) * dim]);
         let keys = Mat::new(keys, n, dim).t();
-        matmul(scores, n, Store::Overwrite, heads.scale(), Mat::new(q, m, dim), keys, false);
+        matmul(precision, scores, n, Store::Overwrite, heads.scale(), Mat::new(q, m, dim), keys);
         widest(
             #[inline(always)]
             || {
@@ -195,7 +210,7 @@ fn forward_block(q: &[f32], k: &[f32], v: &[f32], first: usize, heads: Heads, o:
                 }
             },
         );
-        matmul(o, dim, Store::Add, 1.0, Mat::new(scores, m, n), Mat::new(values, n, dim), false);
+        matmul(precision, o, dim, Store::Add, 1.0, Mat::new(scores, m, n), Mat::new(values, n, dim));
     }
     widest(
         #[inline(always)]
@@ -235,6 +250,7 @@ pub(crate) fn backward(
     o: &[f32],
     dout: &[f32],
     heads: Heads,
+    precision: Precision,
     layout: &Packed,
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let Heads { query, key, dim } = heads;
@@ -256,7 +272,7 @@ pub(crate) fn backward(
             along: segment_of(&along, head, rows, 1, segment),
             log_sum: segment_of(&saved.log_sum, head, rows, 1, segment),
         };
-        backward_head(&inputs, heads, dq.values, dk.values, dv.values);
+        backward_head(&inputs, heads, precision, dq.values, dk.values, dv.values);
     });
     let (dk, dv) = (sum_groups(dk, heads.group(), rows * dim), sum_groups(dv, heads.group(), rows * dim));
     (
@@ -292,7 +308,7 @@ struct Head<'a> {
     log_sum: &'a [f32],
 }
 
-fn backward_head(head: &Head<'_>, heads: Heads, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
+fn backward_head(head: &Head<'_>, heads: Heads, precision: Precision, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
     let dim = heads.dim;
     let length = head.log_sum.len();
     let rows = block_rows(length);
@@ -307,8 +323,8 @@ fn backward_head(head: &Head<'_>, heads: Heads, dq: &mut [f32], dk: &mut [f32], 
             let at = tile * dim..(tile + n) * dim;
             let (p, ds) = (&mut p_buffer[..m * n], &mut ds_buffer[..m * n]);
             let (keys, values) = (Mat::new(&head.k[at.clone()], n, dim), Mat::new(&head.v[at.clone()], n, dim));
-            matmul(p, n, Store::Overwrite, heads.scale(), q, keys.t(), false);
-            matmul(ds, n, Store::Overwrite, 1.0, dout, values.t(), false);
+            matmul(precision, p, n, Store::Overwrite, heads.scale(), q, keys.t());
+            matmul(precision, ds, n, Store::Overwrite, 1.0, dout, values.t());
             widest(
                 #[inline(always)]
                 || {
@@ -323,9 +339,9 @@ fn backward_head(head: &Head<'_>, heads: Heads, dq: &mut [f32], dk: &mut [f32], 
                 },
             );
             let (p, ds) = (Mat::new(p, m, n), Mat::new(ds, m, n));
-            matmul(&mut dv[at.clone()], dim, Store::Add, 1.0, p.t(), dout, false);
-            matmul(&mut dk[at], dim, Store::Add, 1.0, ds.t(), q, false);
-            matmul(&mut dq[block.clone()], dim, Store::Add, 1.0, ds, keys, false);
+            matmul(precision, &mut dv[at.clone()], dim, Store::Add, 1.0, p.t(), dout);
+            matmul(precision, &mut dk[at], dim, Store::Add, 1.0, ds.t(), q);
+            matmul(precision, &mut dq[block.clone()], dim, Store::Add, 1.0, ds, keys);
         }
     }
 }
@@ -411,18 +427,18 @@ fn extend_group(q: &[f32], k: &[f32], v: &[f32], o: &mut [f32], heads: Heads, gr
             let (m, row_stride) = if rows == 1 { (shared, dim) } else { (m, stride) };
             let scores = &mut scores[..m * n];
             matmul(
+                Precision::F32,
                 scores,
                 n,
                 Store::Overwrite,
                 heads.scale(),
                 Mat::strided(&q[from..], m, dim, row_stride),
                 keys.t(),
-                false,
             );
             // A single new token sees all of the cache, whatever head it is.
             let seen = if rows == 1 { n - 1 } else { group.past + first };
             causal_softmax(scores, n, seen, &mut log_sums[..m]);
-            matmul(&mut o[from..], row_stride, Store::Overwrite, 1.0, Mat::new(scores, m, n), values, false);
+            matmul(Precision::F32, &mut o[from..], row_stride, Store::Overwrite, 1.0, Mat::new(scores, m, n), values);
         }
     }
 }

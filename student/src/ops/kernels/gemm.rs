@@ -6,7 +6,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::bf16;
+use super::{bf16, tiles};
 
 /// A read-only matrix: element (r, c) is `data[r * row_stride + c * col_stride]`.
 #[derive(Clone, Copy)]
@@ -114,8 +114,10 @@ pub enum Precision {
 }
 
 /// `out (+)= a · b` on all threads, rows of `out` one after another.
+///
+/// With two rows of `a` or more, a row of `out` has the same bits however many there are.
 pub(crate) fn matmul_in(precision: Precision, out: &mut [f32], mode: Store, a: Mat<'_>, b: Mat<'_>) {
-    whole(precision, check(out, b.cols, mode, 1.0, a, b), a, b);
+    whole(precision, check(out, b.cols, mode, 1.0, a, b), a, b, true);
 }
 
 /// `a · b` on all threads, rows one after another. Memory is not cleared first: the product writes all of it.
@@ -124,7 +126,7 @@ pub(crate) fn product_in(precision: Precision, a: Mat<'_>, b: Mat<'_>) -> Vec<f3
     assert!(a.cols > 0, "a matrix product sums over nothing");
     let len = a.rows * b.cols;
     let mut out = Vec::with_capacity(len);
-    whole(precision, Output { data: out.as_mut_ptr(), stride: b.cols, add: false, alpha: 1.0 }, a, b);
+    whole(precision, Output { data: out.as_mut_ptr(), stride: b.cols, add: false, alpha: 1.0 }, a, b, true);
     #[expect(unsafe_code, reason = "the product wrote every element, and reads none where it does not add")]
     unsafe {
         out.set_len(len);
@@ -132,10 +134,14 @@ pub(crate) fn product_in(precision: Precision, a: Mat<'_>, b: Mat<'_>) -> Vec<f3
     out
 }
 
-fn whole(precision: Precision, out: Output, a: Mat<'_>, b: Mat<'_>) {
+/// A checked product. A single row is left to the gemm crate, which does not copy the other matrix for it.
+fn whole(precision: Precision, out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
     match precision {
-        Precision::F32 => product(out, a, b, true),
-        Precision::Bf16 => bf16::matmul(out, a, b),
+        Precision::F32 => match tiles::f32() {
+            Some(kernel) if parallel && a.rows > 1 => tiles::multiply(kernel, out, a, b, true),
+            _ => product(out, a, b, parallel),
+        },
+        Precision::Bf16 => bf16::product(out, a, b, parallel),
     }
 }
 
@@ -152,22 +158,20 @@ fn check(out: &mut [f32], stride: usize, mode: Store, alpha: f32, a: Mat<'_>, b:
     Output { data: out.as_mut_ptr(), stride, add: mode == Store::Add, alpha }
 }
 
-/// `out (+)= alpha · a · b`, rows of `out` being `out_stride` apart. `parallel` uses all threads.
-///
-/// With two rows of `a` or more, a row of `out` has the same bits however many there are.
+/// `out (+)= alpha · a · b` on this thread, rows of `out` being `out_stride` apart.
 pub(crate) fn matmul(
+    precision: Precision,
     out: &mut [f32],
     out_stride: usize,
     mode: Store,
     alpha: f32,
     a: Mat<'_>,
     b: Mat<'_>,
-    parallel: bool,
 ) {
-    product(check(out, out_stride, mode, alpha, a, b), a, b, parallel);
+    whole(precision, check(out, out_stride, mode, alpha, a, b), a, b, false);
 }
 
-/// A checked product, on all threads if it is `parallel` and worth it: cut into more parts than there are threads, so
+/// A checked product of f32, on all threads if it is `parallel` and worth it: cut into more parts than there are threads, so
 /// that one that is held up does not hold up the others.
 pub(super) fn product(out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
     let (m, n) = (a.rows, b.cols);
@@ -252,6 +256,7 @@ fn multiply(out: Output, a: Mat<'_>, b: Mat<'_>) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::Precision::F32;
     use super::*;
 
     pub(in super::super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -270,7 +275,7 @@ pub(super) mod tests {
         let a = numbers(k * 13, 1);
         let b = numbers(n * k, 2);
         let mut out = vec![1.0; m * 9];
-        matmul(&mut out, 9, Store::Add, 0.5, Mat::strided(&a, k, m, 13).t(), Mat::new(&b, n, k).t(), false);
+        matmul(F32, &mut out, 9, Store::Add, 0.5, Mat::strided(&a, k, m, 13).t(), Mat::new(&b, n, k).t());
         for r in 0..m {
             for c in 0..9 {
                 let sum: f32 = if c < n { (0..k).map(|i| a[i * 13 + r] * b[c * k + i]).sum() } else { 0.0 };
@@ -287,12 +292,10 @@ pub(super) mod tests {
         {
             let x = numbers(100 * k, 3);
             let w = numbers(n * k, 4);
-            let mut all = vec![0.0; 100 * n];
-            matmul(&mut all, n, Store::Overwrite, 1.0, Mat::new(&x, 100, k), Mat::new(&w, n, k).t(), true);
+            let all = product_in(F32, Mat::new(&x, 100, k), Mat::new(&w, n, k).t());
             for (start, rows) in [(0, 2), (3, 2), (97, 3), (10, 5), (1, 8), (33, 17), (36, 64)] {
-                let mut some = vec![0.0; rows * n];
                 let part = &x[start * k..(start + rows) * k];
-                matmul(&mut some, n, Store::Overwrite, 1.0, Mat::new(part, rows, k), Mat::new(&w, n, k).t(), true);
+                let some = product_in(F32, Mat::new(part, rows, k), Mat::new(&w, n, k).t());
                 assert_eq!(some, all[start * n..(start + rows) * n], "{rows} rows from {start}, k {k}, n {n}");
             }
         }
@@ -301,6 +304,6 @@ pub(super) mod tests {
     #[test]
     #[should_panic(expected = "past its data")]
     fn a_view_that_is_too_small_is_caught() {
-        matmul(&mut [0.0; 4], 2, Store::Overwrite, 1.0, Mat::new(&[0.0; 3], 2, 2), Mat::new(&[0.0; 4], 2, 2), false);
+        matmul(F32, &mut [0.0; 4], 2, Store::Overwrite, 1.0, Mat::new(&[0.0; 3], 2, 2), Mat::new(&[0.0; 4], 2, 2));
     }
 }

@@ -3,16 +3,22 @@
 //! The `[tokens, vocabulary]` logits never exist as a whole: each chunk's gradient is computed while its logits are
 //! there (the idea of Liger-Kernel's fused linear cross-entropy, arXiv 2410.10989).
 
+use std::cell::Cell;
+
 use rayon::prelude::*;
 
 use super::elementwise::{exp_and_sum, largest};
 use super::gemm::{Mat, Precision, Store, matmul_in};
 use super::widest;
 
-/// Rows whose logits are in memory at once: at most 192 MiB of them. Each chunk reads the whole weight three times,
-/// which more rows make up for.
-fn chunk_rows(vocab: usize) -> usize {
-    (48 * 1024 * 1024 / vocab).clamp(16, 1024)
+/// Rows whose logits are in memory at once. Each chunk reads the whole weight twice and its gradient once, which more rows
+/// make up for: at most 128 MiB of logits, and 320 where the products themselves are so fast that this would show.
+fn chunk_rows(vocab: usize, precision: Precision) -> usize {
+    let most = match precision {
+        Precision::F32 => 128 << 20,
+        Precision::Bf16 => 320 << 20,
+    };
+    (most / size_of::<f32>() / vocab).clamp(16, 1024)
 }
 
 /// Which rows are counted, and the token each should predict.
@@ -26,38 +32,32 @@ pub(crate) struct Targets {
     pub(crate) scale: f32,
 }
 
-/// The scaled loss and its gradients.
-pub(crate) struct LossAndGradients {
-    pub(crate) loss: f64,
-    /// d loss / d hidden, `[rows, width]`.
-    pub(crate) dh: Vec<f32>,
-    /// d loss / d weight, `[vocab, width]`.
-    pub(crate) dw: Vec<f32>,
-}
-
-/// Which gradients are wanted, of hidden states and of weights.
-#[derive(Clone, Copy)]
-pub(crate) struct Wanted {
-    pub(crate) dh: bool,
-    pub(crate) dw: bool,
-}
-
-/// hidden `[rows, width]`, weight `[vocab, width]`. Gradients that are not wanted are left empty.
+/// hidden `[rows, width]`, weight `[vocab, width]` → the loss times `targets.scale`. Gradients are written, over what is
+/// there, where there is room for them: `dh` like hidden, `dw` like weight.
 pub(crate) fn linear_cross_entropy(
     hidden: &[f32],
     weight: &[f32],
     width: usize,
     targets: &Targets,
-    wanted: Wanted,
     precision: Precision,
-) -> LossAndGradients {
+    mut dh: Option<&mut [f32]>,
+    mut dw: Option<&mut [f32]>,
+) -> f64 {
     let vocab = weight.len() / width;
-    let chunk = chunk_rows(vocab).min(targets.rows.len().max(1));
-    let mut dh = vec![0.0; if wanted.dh { hidden.len() } else { 0 }];
-    let mut dw = vec![0.0; if wanted.dw { weight.len() } else { 0 }];
+    let chunk = chunk_rows(vocab, precision).min(targets.rows.len().max(1));
+    if let Some(dh) = &mut dh {
+        dh.fill(0.0);
+    }
+    if let Some(dw) = &mut dw
+        && targets.rows.is_empty()
+    {
+        dw.fill(0.0);
+    }
     let mut gathered = vec![0.0; chunk * width];
-    let mut logits = vec![0.0; chunk * vocab];
-    let mut dgathered = vec![0.0; if wanted.dh { chunk * width } else { 0 }];
+    let mut dgathered = vec![0.0; if dh.is_some() { chunk * width } else { 0 }];
+    let mut logits = LOGITS.take();
+    logits.resize(chunk * vocab, 0.0);
+    let mut mode = Store::Overwrite;
     let mut loss = 0.0;
     for (rows, ids) in targets.rows.chunks(chunk).zip(targets.ids.chunks(chunk)) {
         let m = rows.len();
@@ -74,17 +74,24 @@ pub(crate) fn linear_cross_entropy(
             .collect();
         loss += losses.iter().sum::<f64>();
         let g = Mat::new(&logits, m, vocab);
-        if wanted.dh {
+        if let Some(dh) = &mut dh {
             matmul_in(precision, &mut dgathered, Store::Overwrite, g, w);
             for (row, from) in rows.iter().zip(dgathered.chunks_exact(width)) {
                 dh[row * width..(row + 1) * width].copy_from_slice(from);
             }
         }
-        if wanted.dw {
-            matmul_in(precision, &mut dw, Store::Add, g.t(), x);
+        if let Some(dw) = &mut dw {
+            matmul_in(precision, dw, mode, g.t(), x);
         }
+        mode = Store::Add;
     }
-    LossAndGradients { loss: loss * f64::from(targets.scale), dh, dw }
+    LOGITS.set(logits);
+    loss * f64::from(targets.scale)
+}
+
+thread_local! {
+    /// Kept from one pass to the next: it is large, and the kernel would clear it every time.
+    static LOGITS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Turns a row of logits into its gradient in place and returns its cross-entropy.

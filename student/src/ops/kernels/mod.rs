@@ -8,6 +8,7 @@ mod bf16;
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod loss;
+mod tiles;
 
 /// Runs a loop that is compiled for the widest vector unit this processor has. Mark the closure `#[inline(always)]`: what
 /// is not inlined is compiled for the oldest processor.

@@ -34,7 +34,8 @@ fn gradients_of_an_adapter_equal_those_of_torch() {
     let (expected, mut model) = golden_lora();
     let row = golden::row(&golden::conversations("qwen2").conversations.iter().collect::<Vec<_>>());
     let noise = Noise::default();
-    let (loss, gradients) = gradients_of(from_mut(&mut model), &[&row], 1, row.supervised_tokens(), noise).unwrap();
+    let (loss, gradients) =
+        gradients_of(from_mut(&mut model), &[&row], 1, row.supervised_tokens(), noise, &mut None).unwrap();
     assert!((loss - expected.loss).abs() < 2e-6, "{loss}, not {}", expected.loss);
     let tensors = golden::tensors(&golden::folder("lora").join("expected.safetensors"));
     let theirs = tensors.into_iter().filter_map(|(name, x)| Some((name.strip_prefix("gradient.")?.to_owned(), x)));
@@ -85,7 +86,7 @@ fn dropped(recompute: bool, dropout: f64, step: u32) -> (u64, HashMap<String, Ve
     let mut model = model.tracked(true);
     model.recompute = recompute;
     let noise = Noise { seed: 5, step, ..Noise::default() };
-    let (loss, gradients) = gradients_of(from_mut(&mut model), &rows, 2, supervised(&rows), noise).unwrap();
+    let (loss, gradients) = gradients_of(from_mut(&mut model), &rows, 2, supervised(&rows), noise, &mut None).unwrap();
     let of = |name: &String| numbers(gradients.get(name).unwrap().clone()).into_iter().map(f32::to_bits).collect();
     (loss.to_bits(), adapters(&model).into_keys().map(|name| (name.clone(), of(&name))).collect())
 }

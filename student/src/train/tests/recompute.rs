@@ -10,7 +10,8 @@ fn recomputed_blocks_give_the_same_bits() {
             let measure = |recompute| {
                 let mut model = golden::model(name).tracked(true);
                 (model.precision, model.recompute) = (precision, recompute);
-                let (loss, gradients) = gradients_of(from_mut(&mut model), &rows, 3, total, Noise::default()).unwrap();
+                let (loss, gradients) =
+                    gradients_of(from_mut(&mut model), &rows, 3, total, Noise::default(), &mut None).unwrap();
                 let bits = model.parameters().into_iter().map(|(name, _)| {
                     let gradient = gradients.get(&name).unwrap_or_else(|| panic!("{name} has no gradient"));
                     (name, numbers(gradient.clone()).into_iter().map(f32::to_bits).collect::<Vec<_>>())

@@ -1,0 +1,368 @@
+//! The tests of problems as datasets hold them.
+//!
+//! Known shapes of the column of tests: Python code (HumanEval's `test`, LeetCode sets); a list of assertions (MBPP's
+//! `test_list`); `{inputs, outputs, fn_name?}` (APPS, TACO); `{language, test_cases: [{input, output, fn_name?}]}`
+//! (`verification_info` of open-r1's sets) or such cases alone; and a [`TestSpec`] as this crate writes it. Each may also
+//! be JSON in a string. With a function's name, inputs are arguments and outputs what it must return; without one, they
+//! are standard input and output.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Case, CodeTests, TestSpec};
+use crate::sandbox::Language;
+
+/// Which columns of a file hold tests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestColumns {
+    /// The column of the tests.
+    pub tests: String,
+    /// The column of Python code that comes before the tests (MBPP: `test_setup_code`).
+    pub setup: Option<String>,
+    /// The column of Python code that comes before the program (HumanEval: `prompt`).
+    pub preamble: Option<String>,
+    /// The column of the name of the function under test (HumanEval: `entry_point`).
+    pub entry_point: Option<String>,
+    /// What a program may rely on beside its language.
+    pub environment: Environment,
+    /// The programs' language, where the tests do not say.
+    pub language: Language,
+}
+
+impl TestColumns {
+    /// All columns that are mapped.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let others = [&self.setup, &self.preamble, &self.entry_point];
+        std::iter::once(self.tests.as_str()).chain(others.into_iter().filter_map(Option::as_deref))
+    }
+}
+
+/// What a program may rely on beside its language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// Nothing.
+    Plain,
+    /// What LeetCode has ready: common modules are imported, `ListNode` and `TreeNode` are there.
+    Leetcode,
+}
+
+const LEETCODE: &str = "\
+import bisect, collections, functools, heapq, itertools, math, operator, random, re, string
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from typing import *
+
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val = val
+        self.next = next
+
+class TreeNode:
+    def __init__(self, val=0, left=None, right=None):
+        self.val = val
+        self.left = left
+        self.right = right
+";
+
+/// What the columns hold, as text where they hold text.
+#[derive(Debug, Clone)]
+pub(crate) struct Cells<'a> {
+    pub(crate) tests: &'a Value,
+    pub(crate) setup: Option<String>,
+    pub(crate) preamble: Option<String>,
+    pub(crate) entry_point: Option<String>,
+}
+
+impl TestSpec {
+    /// Reads the tests of a problem; the error says what is wrong with them.
+    pub(crate) fn of_cells(cells: &Cells<'_>, columns: &TestColumns) -> Result<Self, String> {
+        let parsed;
+        let value = match cells.tests {
+            // Only objects and lists: Python code such as `1` is JSON too.
+            Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+                parsed = serde_json::from_str(text).unwrap_or_else(|_| cells.tests.clone());
+                &parsed
+            }
+            other => other,
+        };
+        let asserts = |code: &str, known: Option<String>| {
+            let setup = cells.setup.as_deref().map_or(String::new(), |setup| [setup.trim_end(), "\n"].concat());
+            CodeTests::Asserts {
+                code: [&setup, code].concat(),
+                entry_point: cells.entry_point.clone().or(known),
+                preamble: preamble(columns.environment, cells.preamble.as_deref()),
+            }
+        };
+        let of = |language, tests| Self { language, tests, time_limit_seconds: None, memory_mb: None };
+        match value {
+            Value::String(code) => {
+                Ok(of(Language::Python, asserts(&with_check(code, cells.entry_point.as_deref()), None)))
+            }
+            Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
+                let lines: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+                Ok(of(Language::Python, asserts(&lines.join("\n"), called(&lines))))
+            }
+            Value::Array(items) => Ok(of(columns.language, of_cases(items, None, columns.environment)?)),
+            Value::Object(fields) if fields.contains_key("tests") => {
+                serde_json::from_value(value.clone()).map_err(|e| format!("the tests cannot be read: {e}"))
+            }
+            Value::Object(fields) => of_object(fields, columns),
+            _ => Err("the tests are neither code, nor cases, nor a list of assertions".into()),
+        }
+    }
+}
+
+fn preamble(environment: Environment, own: Option<&str>) -> String {
+    let ready = match environment {
+        Environment::Plain => "",
+        Environment::Leetcode => LEETCODE,
+    };
+    [ready, own.unwrap_or_default()].concat()
+}
+
+/// HumanEval's tests define a function `check` and leave it to others to call it.
+fn with_check(code: &str, entry_point: Option<&str>) -> String {
+    match entry_point {
+        Some(name) if code.lines().any(|line| line.starts_with("def check(")) => format!("{code}\n\ncheck({name})\n"),
+        _ => code.to_owned(),
+    }
+}
+
+fn of_object(fields: &Map<String, Value>, columns: &TestColumns) -> Result<TestSpec, String> {
+    let language = match fields.get("language").and_then(Value::as_str) {
+        None => columns.language,
+        Some(name) if name.to_lowercase().starts_with("python") => Language::Python,
+        Some(name) if ["cpp", "c++"].contains(&name.to_lowercase().as_str()) => Language::Cpp,
+        Some(name) => return Err(format!("programs in {name} cannot be run here; give python or cpp")),
+    };
+    let name = fields.get("fn_name").and_then(Value::as_str);
+    let tests = match (fields.get("test_cases"), fields.get("inputs"), fields.get("outputs")) {
+        (Some(Value::Array(cases)), ..) => of_cases(cases, name, columns.environment)?,
+        (_, Some(Value::Array(inputs)), Some(Value::Array(outputs))) => {
+            if inputs.len() != outputs.len() {
+                return Err(format!("{} inputs but {} outputs", inputs.len(), outputs.len()));
+            }
+            of_pairs(&inputs.iter().zip(outputs).collect::<Vec<_>>(), name, columns.environment)?
+        }
+        _ => return Err("the tests have neither `test_cases` nor `inputs` and `outputs`".into()),
+    };
+    Ok(TestSpec { language, tests, time_limit_seconds: None, memory_mb: None })
+}
+
+fn of_cases(cases: &[Value], name: Option<&str>, environment: Environment) -> Result<CodeTests, String> {
+    let name = name.or_else(|| cases.first()?.get("fn_name")?.as_str());
+    let mut pairs = Vec::with_capacity(cases.len());
+    for (case, number) in cases.iter().zip(0..) {
+        match (case.get("input"), case.get("output")) {
+            (Some(input), Some(output)) => pairs.push((input, output)),
+            _ => return Err(format!("case {number} has no `input` or no `output`")),
+        }
+    }
+    of_pairs(&pairs, name, environment)
+}
+
+fn of_pairs(pairs: &[(&Value, &Value)], name: Option<&str>, environment: Environment) -> Result<CodeTests, String> {
+    if pairs.is_empty() {
+        return Err("there are no cases: every program would pass".into());
+    }
+    if let Some(name) = name {
+        return calls(name, pairs, environment);
+    }
+    let cases = pairs.iter().map(|(input, output)| Ok(Case { input: stream(input)?, output: stream(output)? }));
+    Ok(CodeTests::Stdio { cases: cases.collect::<Result<_, String>>()? })
+}
+
+/// Text of a stream: a string, or its lines.
+fn stream(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Array(lines) => lines.iter().map(|line| Ok([&stream(line)?, "\n"].concat())).collect(),
+        _ => Err(format!("{} is no text", value.to_string().chars().take(40).collect::<String>())),
+    }
+}
+
+/// How a function is called and what it must return. As APPS has it, arguments may be JSON lines, an expected value may
+/// stand alone in a list, a tuple is as good as a list, and the function may be a method of `Solution`.
+const CALLS: &str = "\
+def _plain(value):
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {(str(key) if type(key) is int else key): _plain(item) for key, item in value.items()}
+    return value
+
+def _right(found, expected):
+    found = _plain(found)
+    return found == expected or (isinstance(expected, list) and len(expected) == 1 and found == expected[0])
+
+try:
+    _function = FUNCTION
+except NameError:
+    _function = Solution().FUNCTION
+";
+
+fn calls(name: &str, pairs: &[(&Value, &Value)], environment: Environment) -> Result<CodeTests, String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(is_name) {
+        return Err(format!("{name:?} is not the name of a function"));
+    }
+    let mut code = ["import json\n", &CALLS.replace("FUNCTION", name)].concat();
+    for (number, (input, output)) in pairs.iter().enumerate() {
+        let arguments = match input {
+            Value::Array(_) => (*input).clone(),
+            Value::String(lines) => lines
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .map(serde_json::from_str)
+                .collect::<Result<Vec<Value>, _>>()
+                .map(Value::from)
+                .map_err(|e| format!("the input of case {number} is not one JSON value a line: {e}"))?,
+            _ => return Err(format!("the input of case {number} is no list of arguments")),
+        };
+        let expected = match output {
+            Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| (*output).clone()),
+            _ => (*output).clone(),
+        };
+        let quoted = |value: &Value| python_string(&value.to_string());
+        code += &format!(
+            "assert _right(_function(*json.loads({})), json.loads({}))\n",
+            quoted(&arguments),
+            quoted(&expected)
+        );
+    }
+    Ok(CodeTests::Asserts { code, entry_point: None, preamble: preamble(environment, None) })
+}
+
+/// A Python string literal: JSON's escapes are Python's too, but for pairs of surrogates, which are not used.
+fn python_string(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// The function that assertions are about: the first one called in all of them that is no builtin; or else the first
+/// that is called in all.
+fn called(lines: &[&str]) -> Option<String> {
+    let names: Vec<Vec<&str>> = lines.iter().map(|line| calls_in(line)).collect();
+    let in_all = |name: &&&str| names.iter().all(|line| line.contains(name));
+    let first = names.first()?;
+    let own = first.iter().find(|name| in_all(name) && !BUILTINS.contains(name));
+    own.or_else(|| first.iter().find(in_all)).map(|name| (*name).to_owned())
+}
+
+/// Names before an opening parenthesis, without those of methods.
+fn calls_in(line: &str) -> Vec<&str> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (at, _) in line.match_indices('(') {
+        let before = line[..at].trim_end();
+        let start =
+            before.rfind(|c| !is_name(c)).map_or(0, |i| i + before[i..].chars().next().map_or(0, char::len_utf8));
+        let name = &before[start..];
+        let is_method = before[..start].ends_with('.');
+        if !name.is_empty() && !is_method && !["assert", "in", "not", "and", "or", "is", "if", "else"].contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[rustfmt::skip]
+const BUILTINS: &[&str] = &[
+    "abs", "all", "any", "bool", "bytes", "chr", "complex", "dict", "divmod", "enumerate", "filter", "float",
+    "format", "frozenset", "hash", "hex", "int", "isinstance", "iter", "len", "list", "map", "max", "min", "next",
+    "oct", "ord", "pow", "print", "range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum",
+    "tuple", "type", "zip",
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(tests: &Value, entry_point: Option<&str>) -> Result<TestSpec, String> {
+        let columns = TestColumns {
+            tests: "tests".into(),
+            setup: None,
+            preamble: None,
+            entry_point: None,
+            environment: Environment::Plain,
+            language: Language::Cpp,
+        };
+        let cells = Cells { tests, setup: None, preamble: None, entry_point: entry_point.map(Into::into) };
+        TestSpec::of_cells(&cells, &columns)
+    }
+
+    fn code_of(spec: &TestSpec) -> (&str, Option<&str>) {
+        match &spec.tests {
+            CodeTests::Asserts { code, entry_point, .. } => (code, entry_point.as_deref()),
+            CodeTests::Stdio { .. } => panic!("{spec:?}"),
+        }
+    }
+
+    #[test]
+    fn streams() {
+        let want = CodeTests::Stdio { cases: vec![Case { input: "1\n2\n".into(), output: "3\n".into() }] };
+        for tests in [
+            json!({"inputs": ["1\n2\n"], "outputs": ["3\n"]}),
+            json!("{\"inputs\": [[1, \"2\"]], \"outputs\": [[\"3\"]]}"),
+            json!([{"input": "1\n2\n", "output": "3\n"}]),
+            json!({"test_cases": [{"input": "1\n2\n", "output": "3\n", "type": "stdin_stdout"}]}),
+        ] {
+            let spec = read(&tests, None).unwrap();
+            assert_eq!((&spec.tests, spec.language), (&want, Language::Cpp), "{tests}");
+            // As this crate writes it, it is read again.
+            assert_eq!(read(&serde_json::to_value(&spec).unwrap(), None).unwrap(), spec);
+        }
+        let python = json!({"language": "python", "test_cases": [{"input": "", "output": ""}]});
+        assert_eq!(read(&python, None).unwrap().language, Language::Python);
+    }
+
+    #[test]
+    fn assertions() {
+        let spec = read(&json!("def check(candidate):\n    assert candidate(1) == 2\n"), Some("f")).unwrap();
+        assert!(code_of(&spec).0.ends_with("check(f)\n"));
+        for (lines, name) in [
+            (json!(["assert f(1) == 2", "assert f(g(1)) == 2"]), Some("f")),
+            (json!(["assert set(near(1)) == set([2])"]), Some("near")),
+            (json!(["assert sum(10, 15) == 25", "assert sum (1, 2) == 3"]), Some("sum")),
+            (json!(["assert math.isclose(area(1), 2)"]), Some("area")),
+            (json!(["assert (Diff([1])) == [1]"]), Some("Diff")),
+            (json!(["assert x == 1"]), None),
+        ] {
+            assert_eq!(code_of(&read(&lines, None).unwrap()).1, name, "{lines}");
+        }
+    }
+
+    #[test]
+    fn calls_become_assertions() {
+        let spec = read(&json!({"fn_name": "f", "inputs": [[1, "a\"\n"]], "outputs": [[true]]}), None).unwrap();
+        let (code, _) = code_of(&spec);
+        assert!(code.contains("_function = f\n"), "{code}");
+        let last = code.lines().last().unwrap();
+        assert_eq!(last, r#"assert _right(_function(*json.loads("[1,\"a\\\"\\n\"]")), json.loads("[true]"))"#);
+    }
+
+    #[test]
+    fn what_is_no_test_is_refused() {
+        for (tests, says) in [
+            (json!({"inputs": [], "outputs": []}), "no cases"),
+            (json!([]), "no cases"),
+            (json!({"inputs": ["1"], "outputs": []}), "1 inputs but 0 outputs"),
+            (json!([{"input": "1"}]), "case 0"),
+            (json!({"language": "rust", "test_cases": []}), "rust"),
+            (json!(3), "neither"),
+            (json!({"fn_name": "f()", "inputs": [[1]], "outputs": [1]}), "not the name"),
+            (json!({"fn_name": "f", "inputs": ["{"], "outputs": [1]}), "case 0"),
+        ] {
+            let problem = read(&tests, None).unwrap_err();
+            assert!(problem.contains(says), "{tests}: {problem}");
+        }
+    }
+}

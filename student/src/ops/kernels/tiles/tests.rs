@@ -1,0 +1,80 @@
+use super::super::gemm::tests::numbers;
+use super::*;
+
+/// The kernels that this processor has, and what each makes of a number.
+fn kernels() -> Vec<(&'static str, Kernel, fn(f32) -> f32)> {
+    let exact: fn(f32) -> f32 = |x| x;
+    let rounded: fn(f32) -> f32 = |x| half::bf16::from_f32(x).to_f32();
+    let mut kernels = Vec::new();
+    kernels.extend(f32().map(|kernel| ("f32", kernel, exact)));
+    kernels.extend(bf16().map(|kernel| ("bf16", kernel, rounded)));
+    if kernels.len() < 2 {
+        println!("skipped: this processor has {} of the two kernels for AVX-512", kernels.len());
+    }
+    kernels
+}
+
+fn multiply_new(kernel: Kernel, a: Mat<'_>, b: Mat<'_>, parallel: bool) -> Vec<f32> {
+    let mut out = vec![f32::NAN; a.rows * b.cols];
+    multiply(kernel, Output { data: out.as_mut_ptr(), stride: b.cols, add: false, alpha: 1.0 }, a, b, parallel);
+    out
+}
+
+/// Against products summed in f64, in units of Σ |a·b|; with rows further apart than they are long, a factor, and what
+/// is there already.
+#[test]
+fn products_are_those_of_the_definition() {
+    for (name, kernel, round) in kernels() {
+        for (m, n, k) in
+            [(1, 1, 1), (12, 32, 2), (13, 33, 7), (30, 500, 33), (300, 70, 1030), (5, 3500, 64), (2060, 40, 5)]
+        {
+            for (turned_a, turned_b) in [(false, false), (false, true), (true, false), (true, true)] {
+                let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+                let a = if turned_a { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
+                let b = if turned_b { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
+                let stride = n + 3;
+                let mut out = vec![1.0; m * stride];
+                multiply(kernel, Output { data: out.as_mut_ptr(), stride, add: true, alpha: 0.5 }, a, b, true);
+                let at = |mat: &Mat<'_>, r, c| f64::from(round(mat.data[r * mat.row_stride + c * mat.col_stride]));
+                // Every row and column is covered by one of these.
+                for (r, c) in (0..m.max(n)).map(|i| (i % m, i % n)) {
+                    let terms = (0..k).map(|i| at(&a, r, i) * at(&b, i, c));
+                    let (sum, size) = terms.fold((0.0, 1.0), |(sum, size), term| (sum + term, size + term.abs()));
+                    let error = (f64::from(out[r * stride + c]) - 1.0 - 0.5 * sum).abs() / size;
+                    assert!(error < 1e-6, "{name} {m}×{n}×{k}, row {r}, column {c} is off by {error:.1e}");
+                }
+                assert!(out.chunks(stride).all(|row| row[n..].iter().all(|x| x.to_bits() == 1f32.to_bits())));
+            }
+        }
+    }
+}
+
+/// What makes training reproducible on any number of threads, and sampling in any batch.
+#[test]
+fn bits_do_not_depend_on_the_other_rows_or_on_threads() {
+    for (name, kernel, _) in kernels() {
+        for (k, n) in [(5, 3), (192, 512), (576, 1536), (1100, 64)] {
+            let (x, w) = (numbers(300 * k, 3), numbers(n * k, 4));
+            let w = Mat::new(&w, n, k).t();
+            let all = multiply_new(kernel, Mat::new(&x, 300, k), w, true);
+            assert_eq!(all, multiply_new(kernel, Mat::new(&x, 300, k), w, false), "{name}");
+            for (start, rows) in [(0, 1), (3, 2), (97, 3), (100, 17), (36, 264)] {
+                let some = multiply_new(kernel, Mat::new(&x[start * k..(start + rows) * k], rows, k), w, true);
+                assert_eq!(some, all[start * n..(start + rows) * n], "{name}: {rows} rows from {start}, k {k}, n {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    for (name, kernel, _) in kernels() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let (mut a, b) = (numbers(40 * 70, 1), numbers(70 * 50, 2));
+            a[33 * 70 + 69] = bad;
+            let out = multiply_new(kernel, Mat::new(&a, 40, 70), Mat::new(&b, 70, 50), true);
+            assert!(out[33 * 50..34 * 50].iter().all(|x| !x.is_finite()), "{name}");
+            assert!(out[..33 * 50].iter().chain(&out[34 * 50..]).all(|x| x.is_finite()), "{name}");
+        }
+    }
+}
