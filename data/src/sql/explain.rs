@@ -66,7 +66,6 @@ impl Session {
             return format!("beside SQL's own there are: {}", names.join(", "));
         }
         if let Some(name) = message.strip_prefix("table '").and_then(|rest| rest.split('\'').next()) {
-            let name = name.rsplit('.').next().unwrap_or(name);
             return meant(name, self.tables.iter().map(|table| table.name.as_str())) + &tables();
         }
         tables()

@@ -26,7 +26,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
     ("rows", "[N|all]", "most rows shown"),
     ("timing", "[on|off]", "say how long a query took"),
     ("help", "", "this"),
-    ("q", "", "leave; so does Ctrl-D. Ctrl-C stops a query"),
+    ("q", "", "leave; so does Ctrl-D. Ctrl-C stops a query, twice leaves at once"),
 ];
 
 /// What is left of the recipes that need more than one function.
