@@ -26,7 +26,8 @@ impl Session {
         if let Some(ours) = of_ours(root) {
             return ours;
         }
-        let message = root.strip_backtrace().replace('\n', " ");
+        let message = root.strip_backtrace().replace('\n', " ").replace("datafusion.public.", "");
+        let message = message.strip_prefix("Error during planning: ").unwrap_or(&message);
         if let DataFusionError::SchemaError(schema_error, _) = root
             && let SchemaError::FieldNotFound { field, valid_fields } = schema_error.as_ref()
         {
@@ -36,7 +37,7 @@ impl Session {
             let meant = meant(&field.name, columns.iter().copied());
             return Error::invalid("the query", problem, format!("{meant}the columns are: {}", columns.join(", ")));
         }
-        let remedy = self.remedy(root, &message);
+        let remedy = self.remedy(root, message);
         Error::invalid("the query", message.trim_end_matches(['.', ' ']), remedy)
     }
 
@@ -64,10 +65,7 @@ impl Session {
             let names: Vec<&str> = functions().iter().map(|function| function.name).collect();
             return format!("beside SQL's own there are: {}", names.join(", "));
         }
-        if let Some(name) =
-            message.strip_prefix("Error during planning: table '").and_then(|rest| rest.split('\'').next())
-        {
-            let name = name.rsplit('.').next().unwrap_or(name);
+        if let Some(name) = message.strip_prefix("table '").and_then(|rest| rest.split('\'').next()) {
             return meant(name, self.tables.iter().map(|table| table.name.as_str())) + &tables();
         }
         tables()

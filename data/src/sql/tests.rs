@@ -129,10 +129,7 @@ async fn what_is_not_there_is_answered_with_what_is() {
     let (_dir, session) = run().await;
     let error = async |sql: &str| session.query(sql, 1).await.err().unwrap().to_string();
     let message = error("SELECT * FROM trace").await;
-    assert!(
-        message.contains("'datafusion.public.trace' not found") && message.contains("curated, metrics, one"),
-        "{message}"
-    );
+    assert!(message.contains("table 'trace' not found") && message.contains("curated, metrics, one"), "{message}");
     let message = error("SELECT los FROM metrics").await;
     assert!(message.contains("\"los\"") && message.contains("step, loss"), "{message}");
     let message = error("SELEC 1").await;

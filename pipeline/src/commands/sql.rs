@@ -7,6 +7,7 @@ mod statement;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
@@ -17,6 +18,7 @@ use self::shell::Shell;
 use crate::cli::name_and_path;
 use crate::console::say;
 use crate::error::{Exit, Failure, Result};
+use crate::run::Stop;
 use crate::store::Store;
 
 /// Rows that are read on a screen.
@@ -118,7 +120,8 @@ fn ask(args: &SqlArgs) -> Result<()> {
     }
     let tokenizer = args.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // A join may keep all cores busy without ever waiting; somebody must still hear Ctrl-C.
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from) + 2)
         .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
@@ -126,13 +129,16 @@ fn ask(args: &SqlArgs) -> Result<()> {
     // Tables are named on the command line: whatever is wrong with them is wrong there.
     let session =
         runtime.block_on(data::sql::session(&tables, tokenizer)).map_err(|e| Failure::usage(e.to_string()))?;
-    let asker = Asker { runtime, session };
-    let mut shell = Shell::new(&asker, args)?;
-    match &args.query {
+    let interactive = args.query.is_none() && std::io::stdin().is_terminal();
+    let asker = Asker::new(runtime, session, interactive);
+    let answered = Shell::new(&asker, args).and_then(|mut shell| match &args.query {
         Some(query) => shell.answer(query),
-        None if std::io::stdin().is_terminal() => shell.interactive(run.as_deref()),
+        None if interactive => shell.interactive(run.as_deref()),
         None => shell.script(),
-    }
+    });
+    // What was stopped may not have noticed yet; nobody waits for it.
+    asker.runtime.shutdown_background();
+    answered
 }
 
 /// The tables of a run folder.
@@ -167,21 +173,45 @@ pub(crate) fn last_used(runs: &Path) -> Option<PathBuf> {
     used.max().map(|(_, path)| path)
 }
 
-/// Asks, and stops asking at Ctrl-C.
+/// Asks, and stops asking at Ctrl-C. A second Ctrl-C ends the process: a join that is computed without a pause does not
+/// notice the first.
 struct Asker {
     runtime: tokio::runtime::Runtime,
     session: Session,
+    /// The query that is being answered.
+    current: Arc<Mutex<Option<Stop>>>,
 }
 
 impl Asker {
+    fn new(runtime: tokio::runtime::Runtime, session: Session, interactive: bool) -> Self {
+        let current: Arc<Mutex<Option<Stop>>> = Arc::default();
+        let watched = Arc::clone(&current);
+        runtime.spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                interrupt(&watched, interactive);
+            }
+        });
+        Self { runtime, session, current }
+    }
+
     /// Waits for an answer or for Ctrl-C, whichever comes first.
     fn wait<T>(&self, answer: impl Future<Output = data::Result<T>>) -> Result<T> {
-        self.runtime.block_on(async {
+        let stop = Stop::new();
+        let mut asked = stop.watch();
+        let answering = |stop| {
+            if let Ok(mut current) = self.current.lock() {
+                *current = stop;
+            }
+        };
+        answering(Some(stop));
+        let answer = self.runtime.block_on(async {
             tokio::select! {
                 answer = answer => answer.map_err(Failure::from),
-                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("the query was stopped")),
+                _ = asked.wait_for(|asked| *asked) => Err(Failure::interrupted("the query was stopped")),
             }
-        })
+        });
+        answering(None);
+        answer
     }
 
     /// Writes the rows to a file, all of them unless told otherwise.
@@ -194,6 +224,23 @@ impl Asker {
         let mut out = Stdout { gone: false };
         let written = self.wait(self.session.write(query, shown, &mut out));
         if out.gone { Ok(None) } else { written.map(Some) }
+    }
+}
+
+/// What Ctrl-C does.
+fn interrupt(current: &Mutex<Option<Stop>>, interactive: bool) {
+    let Ok(current) = current.lock() else { return };
+    match current.as_ref() {
+        Some(stop) if !stop.asked() => {
+            say("stopping the query (Ctrl-C again leaves at once)");
+            stop.ask();
+        }
+        // It was meant for the pager.
+        None if interactive => {}
+        _ => {
+            #[expect(clippy::exit, reason = "the user asked a second time, or there is nothing to stop")]
+            std::process::exit(Exit::Interrupted as i32);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
     ("rows", "[N|all]", "most rows shown"),
     ("timing", "[on|off]", "say how long a query took"),
     ("help", "", "this"),
-    ("q", "", "leave; so does Ctrl-D. Ctrl-C stops a query"),
+    ("q", "", "leave; so does Ctrl-D. Ctrl-C stops a query, twice leaves at once"),
 ];
 
 /// What is left of the recipes that need more than one function.
@@ -154,8 +154,6 @@ impl<'a> Shell<'a> {
     pub(super) fn interactive(&mut self, run: Option<&Path>) -> Result<()> {
         let failed = |e: ReadlineError| Failure::failed(format!("cannot read from the terminal: {e}"));
         self.attended = true;
-        // From now on Ctrl-C ends a query, never the shell.
-        self.asker.runtime.spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
         let config = Config::builder().completion_type(CompletionType::List).max_history_size(5000).map_err(failed)?;
         let mut editor: Editor<Assistant, _> = Editor::with_config(config.build()).map_err(failed)?;
         editor.set_helper(Some(Assistant::new(&self.asker.session)));
@@ -168,6 +166,8 @@ impl<'a> Shell<'a> {
                 Ok(text) if text.trim().is_empty() => {}
                 Ok(text) => {
                     let _ = editor.add_history_entry(text.trim());
+                    // At once: a second Ctrl-C, or a closed window, ends the shell without a farewell.
+                    let _ = history.as_ref().map(|history| editor.append_history(history));
                     if self.take_all(&text) == Next::Leave {
                         break;
                     }
@@ -177,7 +177,6 @@ impl<'a> Shell<'a> {
                 Err(e) => return Err(failed(e)),
             }
         }
-        let _ = history.as_ref().map(|history| editor.save_history(history));
         Ok(())
     }
 
