@@ -109,7 +109,7 @@ pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) ->
 #[derive(Debug)]
 pub(crate) struct Aside {
     file: File,
-    aside: PathBuf,
+    partial: PathBuf,
     path: PathBuf,
     published: bool,
 }
@@ -120,9 +120,9 @@ impl Aside {
         let folder = folder_of(path);
         fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));
-        let file = File::create(&aside).map_err(|e| Error::io("create", &aside, e))?;
-        Ok(Self { file, aside, path: path.to_owned(), published: false })
+        let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
+        let file = File::create(&partial).map_err(|e| Error::io("create", &partial, e))?;
+        Ok(Self { file, partial, path: path.to_owned(), published: false })
     }
 
     /// What is written to.
@@ -132,8 +132,8 @@ impl Aside {
 
     /// Syncs it, renames it into place and syncs the folder.
     pub(crate) fn publish(mut self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io("sync", &self.aside, e))?;
-        fs::rename(&self.aside, &self.path).map_err(|e| Error::io("publish", &self.path, e))?;
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.partial, e))?;
+        fs::rename(&self.partial, &self.path).map_err(|e| Error::io("publish", &self.path, e))?;
         self.published = true;
         sync_folder(folder_of(&self.path))
     }
@@ -143,7 +143,7 @@ impl Drop for Aside {
     fn drop(&mut self) {
         if !self.published {
             // The error that matters came before; a leftover is harmless, since no reader looks at dot files.
-            let _ = fs::remove_file(&self.aside);
+            let _ = fs::remove_file(&self.partial);
         }
     }
 }

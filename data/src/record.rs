@@ -130,6 +130,7 @@ pub fn trace_id(prompt_id: &str, teacher: &str, instruction: &str, sampling: Sam
 
 /// What the rules found out about one trace: one narrow column a rule. A rule annotates, it never deletes. Shares are
 /// between 0 and 1; the text signals are described at [`Signals`](crate::signals::Signals).
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Which of all traces, from 0.

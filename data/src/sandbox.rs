@@ -143,7 +143,7 @@ impl Sandbox {
         let request = json!({
             "do": "program", "language": language, "source": source, "compiler": compiler, "limits": limits.as_request(),
         });
-        let reply = running.session.ask(&request, Duration::from_secs(60) + SLACK)?;
+        let reply = running.session.ask(&request, Duration::from_mins(1) + SLACK)?;
         Ok((running, reply))
     }
 

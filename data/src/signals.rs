@@ -18,6 +18,7 @@ use crate::record::Trace;
 pub use self::structure::Ending;
 
 /// The columns. Shares are between 0 and 1; counts and lengths are of the thinking unless said otherwise.
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signals {
     /// How the answer ends: `complete`, `empty`, or in the middle of a `sentence`, a code `fence`, `maths` or a `box`.

@@ -195,10 +195,9 @@ fn judge(gold: &str, answer: &str, kind: AnswerKind) -> (Verdict, &'static str) 
         }
         Ok(Outcome::Yes(rule)) => (Verdict::Equal, rule),
         Ok(Outcome::No(rule)) => (Verdict::Different, rule),
-        Ok(Outcome::Unknown(rule)) => (Verdict::Undecided, rule),
         Err(_) if plain::is_prose(&plain_gold) || plain::is_prose(&plain_answer) => (Verdict::Different, "text"),
         Err(rule @ "gold-unparsed") => (Verdict::GoldUnparsed, rule),
-        Err(rule) => (Verdict::Undecided, rule),
+        Ok(Outcome::Unknown(rule)) | Err(rule) => (Verdict::Undecided, rule),
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) enum ProblemSource {
     /// Arithmetic word problems, generated.
     Procedural(ProblemSpec),
     /// A JSONL or Parquet file.
-    File(ProblemFile),
+    File(Box<ProblemFile>),
 }
 
 /// A problem file and its columns.

@@ -6,6 +6,8 @@
 //! be JSON in a string. With a function's name, inputs are arguments and outputs what it must return; without one, they
 //! are standard input and output.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -231,11 +233,8 @@ fn calls(name: &str, pairs: &[(&Value, &Value)], environment: Environment) -> Re
             _ => (*output).clone(),
         };
         let quoted = |value: &Value| python_string(&value.to_string());
-        code += &format!(
-            "assert _right(_function(*json.loads({})), json.loads({}))\n",
-            quoted(&arguments),
-            quoted(&expected)
-        );
+        let (arguments, expected) = (quoted(&arguments), quoted(&expected));
+        let _ = writeln!(code, "assert _right(_function(*json.loads({arguments})), json.loads({expected}))");
     }
     Ok(CodeTests::Asserts { code, entry_point: None, preamble: preamble(environment, None) })
 }

@@ -274,7 +274,8 @@ async fn the_first_traces_of_a_prompt_are_kept() {
 
 #[tokio::test]
 async fn near_duplicates_and_contamination_are_columns() {
-    let long: String = (0..120).map(|i| format!("step {i} adds {} to the sum, ", i * 37 % 101)).collect();
+    let long: String =
+        (0..120).map(|i| format!("step {i} adds {} to the sum, ", i * 37 % 101)).collect::<Vec<_>>().concat();
     let sum = Prompt::new("maths", "sum", "What is the sum of all the numbers that the clerk wrote down?", None, "s");
     let other = Prompt::new("maths", "sum", "Name a prime.", None, "s");
     let one = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some(text), "Done.", FinishReason::Stop);

@@ -20,14 +20,14 @@ fn found(settings: Near, memory: usize, texts: &[(&str, u32)]) -> Clusters {
 }
 
 fn words(n: usize, salt: usize) -> String {
-    (0..n).map(|i| format!("w{} ", (i * 7919 + salt * 104_729) % 100_003)).collect()
+    (0..n).map(|i| format!("w{} ", (i * 7919 + salt * 104_729) % 100_003)).collect::<Vec<_>>().concat()
 }
 
 #[test]
 fn equal_and_nearly_equal_texts_are_clusters_and_others_are_not() {
     let (a, b) = (words(200, 1), words(200, 2));
     // One word of 200 changed: 5 of 196 shingles, J = 191/201.
-    let near = a.replacen("w", "v", 1);
+    let near = a.replacen('w', "v", 1);
     let upper = a.to_uppercase();
     let texts =
         [(a.as_str(), 0), (b.as_str(), 0), (near.as_str(), 0), (upper.as_str(), 0), (a.as_str(), 1), ("", 0), ("", 0)];

@@ -82,8 +82,8 @@ impl Programs {
         // The same run after run: string hashes order sets.
         for (name, value) in [
             ("PATH", PATH),
-            ("HOME", "/work"),
-            ("TMPDIR", "/work"),
+            ("HOME", "/box"),
+            ("TMPDIR", "/box"),
             ("LANG", "C.UTF-8"),
             ("PYTHONUTF8", "1"),
             ("PYTHONHASHSEED", "0"),
@@ -105,8 +105,8 @@ impl Programs {
         for device in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"] {
             add(&["--dev-bind", device, device]);
         }
-        add(&["--perms", "0700", "--size", &WORK_BYTES.to_string(), "--tmpfs", "/work"]);
-        add(&["--symlink", "/work", "/tmp", "--remount-ro", "/", "--chdir", "/work"]);
+        add(&["--perms", "0700", "--size", &WORK_BYTES.to_string(), "--tmpfs", "/box"]);
+        add(&["--symlink", "/box", "/tmp", "--remount-ro", "/", "--chdir", "/box"]);
         arguments
     }
 }

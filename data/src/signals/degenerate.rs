@@ -72,6 +72,9 @@ pub(crate) fn tail_loop(text: &str) -> u32 {
     repeated.iter().filter(|b| **b & 0xc0 != 0x80).count() as u32
 }
 
+/// What the hashes of words are multiplied with.
+const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Counts the sequences of 20 words.
 pub(crate) fn repetition(text: &str) -> Repetition {
     let words: Vec<u64> = text.split_whitespace().map(|word| xxh3_64(word.as_bytes())).collect();
@@ -79,7 +82,6 @@ pub(crate) fn repetition(text: &str) -> Repetition {
     if total == 0 {
         return Repetition { most_repeated: u32::from(!words.is_empty()), distinct: 1.0 };
     }
-    const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
     let leading = (1..WORDS).fold(1u64, |power, _| power.wrapping_mul(BASE));
     let mut counts = Counts::with_capacity_and_hasher(total, BuildHasherDefault::default());
     let mut rolling = 0u64;

@@ -180,14 +180,14 @@ fn as_text(
 
 /// Writes batch after batch as lines.
 pub(super) enum RowWriter<W: Write> {
-    Csv(csv::Writer<W>, SchemaRef),
+    Csv(Box<csv::Writer<W>>, SchemaRef),
     Json(datafusion::arrow::json::Writer<W, LineDelimited>),
 }
 
 impl<W: Write> RowWriter<W> {
     pub(super) fn new(format: Format, schema: &SchemaRef, out: W) -> Result<Self> {
         let mut writer = if format == Format::Csv {
-            Self::Csv(csv::WriterBuilder::new().with_header(true).build(out), Arc::clone(schema))
+            Self::Csv(Box::new(csv::WriterBuilder::new().with_header(true).build(out)), Arc::clone(schema))
         } else {
             Self::Json(WriterBuilder::new().with_explicit_nulls(true).build(out))
         };

@@ -309,7 +309,7 @@ impl ScalarUDFImpl for TextFunction {
 impl TextFunction {
     fn of_one(&self, texts: &[Option<&str>]) -> Result<ArrayRef> {
         Ok(match self.body {
-            Body::Text(f) => Arc::new(each(texts, |text| f(text)).into_iter().collect::<StringArray>()),
+            Body::Text(f) => Arc::new(each(texts, f).into_iter().collect::<StringArray>()),
             Body::Count(f) => Arc::new(each(texts, |text| Some(f(text))).into_iter().collect::<Int64Array>()),
             Body::Ratio(f) => Arc::new(each(texts, |text| Some(f(text))).into_iter().collect::<Float32Array>()),
             Body::Minhash => minhash(texts),
@@ -373,13 +373,13 @@ fn each<T: Send>(texts: &[Option<&str>], of: impl Fn(&str) -> Option<T> + Sync) 
 }
 
 fn minhash(texts: &[Option<&str>]) -> ArrayRef {
-    let bands = |sketcher: &mut Sketcher, text: &Option<&str>| {
+    let bands = |sketcher: &mut Sketcher, text: Option<&str>| {
         let mut bands = Vec::with_capacity(Near::OURS.bands);
-        let (_, shingles) = sketcher.sketch((*text)?, &mut bands);
+        let (_, shingles) = sketcher.sketch(text?, &mut bands);
         // Texts without words are not near duplicates of each other.
         (shingles > 0).then_some(bands)
     };
-    let all: Vec<Option<Vec<u64>>> = texts.par_iter().map_init(|| Sketcher::new(Near::OURS), bands).collect();
+    let all: Vec<Option<Vec<u64>>> = texts.par_iter().copied().map_init(|| Sketcher::new(Near::OURS), bands).collect();
     let mut lists = ListBuilder::new(UInt64Builder::new());
     for bands in all {
         lists.append_option(bands.map(|bands| bands.into_iter().map(Some)));
@@ -400,7 +400,7 @@ fn repetition(texts: &[Option<&str>]) -> ArrayRef {
     let most = found.iter().map(|row| row.as_ref().map(|(r, _)| i64::from(r.most_repeated))).collect::<Int64Array>();
     let distinct = found.iter().map(|row| row.as_ref().map(|(r, _)| r.distinct)).collect::<Float32Array>();
     let lines = found.iter().map(|row| row.as_ref().map(|(_, lines)| *lines)).collect::<Float32Array>();
-    let valid = NullBuffer::from_iter(found.iter().map(Option::is_some));
+    let valid = found.iter().map(Option::is_some).collect::<NullBuffer>();
     Arc::new(StructArray::new(
         repetition_fields(),
         vec![Arc::new(most), Arc::new(distinct), Arc::new(lines)],

@@ -185,7 +185,7 @@ fn json_lines(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>> {
         }
     }
     if schemas.is_empty() {
-        let first = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+        let first = files.first().map_or(Path::new(""), PathBuf::as_path);
         return Err(Error::malformed(first, "the file has no rows", "give a file with at least one row"));
     }
     let failed = |e: &dyn std::fmt::Display| Error::engine("joining the columns of JSON Lines files", e);

@@ -108,21 +108,17 @@ impl Comparer {
     /// The rule for decimals; see [`verify`](super::verify).
     fn is_rounded(&self, gold: &Expr, answer: &Expr) -> bool {
         let Some((value, places)) = decimal(gold) else { return false };
-        match decimal(answer) {
-            Some((other, other_places)) => {
-                let ((coarse, fewer), (fine, more)) = if places <= other_places {
-                    ((value, places), (other, other_places))
-                } else {
-                    ((other, other_places), (value, places))
-                };
-                let rounds = (FEWEST_PLACES_OF_BOTH..1000).contains(&fewer) && more >= PLACES_OF_A_COMPUTER;
-                rounds && is_near(&coarse, fewer, &Value::Exact(fine), &mut Evaluator::new(PRECISIONS[0], false))
-            }
-            None => {
-                let few = (FEWEST_ROUNDED_PLACES..1000).contains(&places);
-                few && !answer.has_symbols() && is_rounding(&value, places, answer, self.reading)
-            }
-        }
+        let Some((other, other_places)) = decimal(answer) else {
+            let few = (FEWEST_ROUNDED_PLACES..1000).contains(&places);
+            return few && !answer.has_symbols() && is_rounding(&value, places, answer, self.reading);
+        };
+        let ((coarse, fewer), (fine, more)) = if places <= other_places {
+            ((value, places), (other, other_places))
+        } else {
+            ((other, other_places), (value, places))
+        };
+        let rounds = (FEWEST_PLACES_OF_BOTH..1000).contains(&fewer) && more >= PLACES_OF_A_COMPUTER;
+        rounds && is_near(&coarse, fewer, &Value::Exact(fine), &mut Evaluator::new(PRECISIONS[0], false))
     }
 
     /// Percent signs, degrees and units.

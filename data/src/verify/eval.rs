@@ -63,7 +63,7 @@ fn bits(value: &RBig) -> usize {
     value.numerator().bit_len().max(value.denominator().bit_len())
 }
 
-impl<'a> Evaluator<'a> {
+impl Evaluator<'_> {
     pub(super) fn new(prec: usize, complex: bool) -> Self {
         Self { prec, point: HashMap::new(), log_base_10: false, complex, work: 0, largest: 0, smallest: 0 }
     }

@@ -315,7 +315,7 @@ impl Lexer<'_> {
                     && !digits.is_empty()
                     && digits.bytes().all(|b| b.is_ascii_digit())
                 {
-                    number.repeating = digits.to_owned();
+                    digits.clone_into(&mut number.repeating);
                     self.rest = rest;
                 }
             }

@@ -54,7 +54,7 @@ print('nothing' if count < 64 else count, flush=True)
 os._exit(0)";
     fill_disk: [Accepted] "
 total = 0
-for folder in ('/work', '/dev/shm', '/var/tmp', '/run', '/', '/dev', '/etc', '/usr'):
+for folder in ('/box', '/dev/shm', '/var/tmp', '/run', '/', '/dev', '/etc', '/usr'):
     number = 0
     while number < 200:
         try:
@@ -68,7 +68,7 @@ for folder in ('/work', '/dev/shm', '/var/tmp', '/run', '/', '/dev', '/etc', '/u
 print('nothing' if total <= 64 << 20 else total)";
     one_large_file: [Accepted, RuntimeError] "
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-f = open('/work/x', 'wb')
+f = open('/box/x', 'wb')
 print(works(os.ftruncate, f.fileno(), 1 << 40) or works(os.posix_fallocate, f.fileno(), 0, 1 << 30) or 'nothing')";
     read_secrets: [Accepted] "
 found = [p for p in ('/etc/passwd', '/etc/shadow', '/etc/hostname', '/etc/ssl', '/root', '/home', '/proc', '/proc/self',
@@ -98,10 +98,10 @@ if os.uname().machine == 'x86_64':
     libc = ctypes.CDLL(None, use_errno=True)
     calls = dict(unshare=(272, 0x10000000), unshare_net=(272, 0x40000000), setns=(308, 0, 0), bpf=(321, 0, 0, 0),
         keyctl=(250, 0, -3, 1), add_key=(248, b'user', b'x', b'y', 1, -3), perf=(298, 0, 0, -1, -1, 0), userfaultfd=(323, 1),
-        io_uring=(425, 1, 0), mount=(165, b'x', b'/work', b'tmpfs', 0, 0), chroot=(161, b'/work'), pivot=(155, b'/', b'/'),
+        io_uring=(425, 1, 0), mount=(165, b'x', b'/box', b'tmpfs', 0, 0), chroot=(161, b'/box'), pivot=(155, b'/', b'/'),
         clone_user=(56, 0x10000011, 0, 0, 0, 0), clone_net=(56, 0x40000011, 0, 0, 0, 0), clone3=(435, 0, 0), memfd=(319, b'x', 0), shm=(29, 0, 1 << 30, 0o1600),
-        swapon=(167, b'/work/x', 0), reboot=(169, 0, 0, 0), settime=(227, 0, 0), iopl=(172, 3), modules=(175, 0, 0, b''),
-        x32_mount=(0x40000000 | 165, b'x', b'/work', b'tmpfs', 0, 0), x32_ptrace=(0x40000000 | 521, 0, 0, 0, 0), open_tree=(428, -100, b'/', 1),
+        swapon=(167, b'/box/x', 0), reboot=(169, 0, 0, 0), settime=(227, 0, 0), iopl=(172, 3), modules=(175, 0, 0, b''),
+        x32_mount=(0x40000000 | 165, b'x', b'/box', b'tmpfs', 0, 0), x32_ptrace=(0x40000000 | 521, 0, 0, 0, 0), open_tree=(428, -100, b'/', 1),
         handle=(304, -100, 0, 0), prlimit=(302, 1, 7, 0, 0))
     found = []
     for name, (number, *args) in calls.items():
@@ -112,25 +112,25 @@ if os.uname().machine == 'x86_64':
 else: print('nothing')";
     symlinks: [Accepted] "
 found = []
-for target in ('/etc/passwd', '/etc/shadow', '/root', '/proc/1/root/etc/passwd', '/work/../../etc/passwd'):
-    os.symlink(target, '/work/link')
-    if works(open, '/work/link'): found.append(target)
-    if works(open, '/work/link', 'w'): found.append('write ' + target)
-    os.unlink('/work/link')
+for target in ('/etc/passwd', '/etc/shadow', '/root', '/proc/1/root/etc/passwd', '/box/../../etc/passwd'):
+    os.symlink(target, '/box/link')
+    if works(open, '/box/link'): found.append(target)
+    if works(open, '/box/link', 'w'): found.append('write ' + target)
+    os.unlink('/box/link')
 for target in ('/usr/x', '/x', '/etc/x', '/dev/x', '/etc/ld.so.cache', '/usr/bin/python3'):
-    os.symlink(target, '/work/link')
-    if works(open, '/work/link', 'a'): found.append('write ' + target)
-    os.unlink('/work/link')
-    if works(os.link, target, '/work/hard'): found.append('link ' + target)
-os.symlink('/usr', '/work/usr')
-if works(os.rename, '/work/usr/bin', '/work/bin'): found.append('rename')
+    os.symlink(target, '/box/link')
+    if works(open, '/box/link', 'a'): found.append('write ' + target)
+    os.unlink('/box/link')
+    if works(os.link, target, '/box/hard'): found.append('link ' + target)
+os.symlink('/usr', '/box/usr')
+if works(os.rename, '/box/usr/bin', '/box/bin'): found.append('rename')
 print(found or 'nothing')";
     setuid: [Accepted] "
 found = []
 for path in ('/usr/bin/su', '/usr/bin/mount', '/usr/bin/passwd', '/usr/bin/newgrp', '/usr/bin/chsh', '/usr/bin/sudo', '/usr/bin/bwrap'):
     if os.path.exists(path) and os.stat(path).st_uid == 0 and os.getuid() == 0: found.append(path)
 run = lambda *c: subprocess.run(c, capture_output=True, stdin=subprocess.DEVNULL, timeout=3).returncode == 0
-for command in (['su', '-c', 'id'], ['mount', '-t', 'tmpfs', 'x', '/work'], ['unshare', '-Ur', 'id'], ['newgrp', 'root'],
+for command in (['su', '-c', 'id'], ['mount', '-t', 'tmpfs', 'x', '/box'], ['unshare', '-Ur', 'id'], ['newgrp', 'root'],
         ['bwrap', '--unshare-user', '--ro-bind', '/', '/', 'id']):
     if works(run, *command) and run(*command): found.append(command)
 for change in (os.setuid, os.setgid):
@@ -185,7 +185,7 @@ for _ in range(10 ** 6): x = [x]
 print(repr(x))";
     writing_outside: [Accepted] "
 found = []
-for folder in ('/', '/usr', '/usr/bin', '/usr/lib', '/etc', '/dev', '/lib', '/var', '/root', '/..', '/work/..'):
+for folder in ('/', '/usr', '/usr/bin', '/usr/lib', '/etc', '/dev', '/lib', '/var', '/root', '/..', '/box/..'):
     if works(open, folder + '/x', 'w') or works(os.mkdir, folder + '/y'): found.append(folder)
 for change in ((os.remove, '/usr/bin/python3'), (os.chmod, '/', 0o777), (os.chmod, '/usr', 0o777), (os.utime, '/etc'), (os.rmdir, '/dev')):
     if works(*change): found.append(change)
@@ -200,12 +200,12 @@ except OSError: pass
 print('nothing' if len(ends) < 64 else len(ends))";
     many_files: [RuntimeError] "
 for number in range(10 ** 7):
-    open(f'/work/{number}', 'w').close()
+    open(f'/box/{number}', 'w').close()
 print('nothing')";
     deep_folders: [Accepted] "
 for _ in range(3000):
     os.mkdir('x'); os.chdir('x')
-os.chmod('/work', 0)
+os.chmod('/box', 0)
 print('nothing')";
     daemon: [Accepted] "
 if os.fork() == 0:
@@ -213,7 +213,7 @@ if os.fork() == 0:
     if os.fork() == 0:
         for fd in range(3): os.close(fd)
         while True:
-            works(open, '/work/alive', 'w')
+            works(open, '/box/alive', 'w')
     os._exit(0)
 os.wait()
 print('nothing')";
@@ -225,9 +225,9 @@ fn nothing_stays() {
     let program = r#"
 import os, sys, time
 if input() == "leave":
-    open("/work/file", "w").write("x")
-    os.makedirs("/work/a/b")
-    os.symlink("/usr", "/work/usr")
+    open("/box/file", "w").write("x")
+    os.makedirs("/box/a/b")
+    os.symlink("/usr", "/box/usr")
     for _ in range(3):
         if os.fork() == 0:
             os.setsid()
@@ -239,7 +239,7 @@ else:
         others = True
     except ProcessLookupError:
         others = False
-    print(sorted(os.listdir("/work")), others)
+    print(sorted(os.listdir("/box")), others)
 "#;
     let spec = stdio_spec(Language::Python, &[("leave", "left"), ("look", "[] False")]);
     if let Some(outcome) = judge(program, &spec) {

@@ -15,7 +15,7 @@ import time
 import traceback
 import types
 
-WORK = "/work"
+WORK = "/box"
 MAIN = WORK + "/main.py"
 BINARY = WORK + "/.program"
 STACK_BYTES = 64 << 20

@@ -27,9 +27,8 @@ impl Parser {
                 // `2 3` is no product, `x2` neither.
                 matches!(self.at.checked_sub(1).map(|i| &self.tokens[i].kind), Some(Kind::Sign(')' | '}' | ']')))
             }
-            Some(Kind::Letter(_) | Kind::SetOpen | Kind::Begin) => true,
+            Some(Kind::Letter(_) | Kind::SetOpen | Kind::Begin | Kind::Sign('(' | '{' | '[')) => true,
             Some(Kind::Command(name)) => !matches!(name.as_str(), "rfloor" | "rceil" | "to" | "rightarrow"),
-            Some(Kind::Sign('(' | '{' | '[')) => true,
             Some(Kind::Sign('|')) => self.bars == 0,
             _ => false,
         }

@@ -50,7 +50,7 @@ impl Parser {
     fn plain_fraction(&mut self) -> Option<RBig> {
         let token = self.tokens.get(self.at)?;
         let latex = matches!(&token.kind, Kind::Command(name) if matches!(name.as_str(), "frac" | "dfrac" | "tfrac"));
-        if !latex && !(token.spaced && matches!(token.kind, Kind::Number(_))) {
+        if !(latex || token.spaced && matches!(token.kind, Kind::Number(_))) {
             return None;
         }
         let (numerator, denominator) = if latex {

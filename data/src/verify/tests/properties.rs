@@ -66,7 +66,7 @@ proptest! {
         let written = [
             format!("\\frac{{{}}}{{{}}}", n * k, d * k),
             format!("{n}/{d}"),
-            format!("{} \\cdot \\frac{{1}}{{{d}}}", n),
+            format!("{n} \\cdot \\frac{{1}}{{{d}}}"),
             format!("\\frac{{{n} \\cdot 2^{{70}}}}{{{d} \\cdot 2^{{70}}}}"),
         ];
         let near = format!("{n}/{d} + 10^{{-{places}}}");
@@ -84,7 +84,8 @@ proptest! {
         let coefficient = |k: u32| (0..k).fold(1i64, |c, i| c * i64::from(n - i) / i64::from(i + 1)) * a.pow(n - k);
         let expanded = |change: i64| (0..=n)
             .map(|k| format!("{:+}x^{{{k}}}", coefficient(k) + if k == at.min(n) { change } else { 0 }))
-            .collect::<String>();
+            .collect::<Vec<_>>()
+            .concat();
         let power = format!("(x{a:+})^{n}");
         prop_assert!(correct(&power, &format!("\\boxed{{{}}}", expanded(0))), "{} and {}", power, expanded(0));
         let changed = verify(&power, &format!("\\boxed{{{}}}", expanded(1)));

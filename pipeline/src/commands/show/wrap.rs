@@ -30,16 +30,13 @@ fn wrap_line(line: &str, width: usize, lines: &mut Vec<String>) {
                 (columns, space) = (0, None);
                 continue;
             }
-            match space.take() {
-                Some(at) => {
-                    let rest = current.split_off(at);
-                    lines.push(std::mem::replace(&mut current, rest.trim_start_matches(' ').to_owned()));
-                    columns = current.chars().map(|c| c.width().unwrap_or(0)).sum();
-                }
-                None => {
-                    lines.push(std::mem::take(&mut current));
-                    columns = 0;
-                }
+            if let Some(at) = space.take() {
+                let rest = current.split_off(at);
+                lines.push(std::mem::replace(&mut current, rest.trim_start_matches(' ').to_owned()));
+                columns = current.chars().map(|c| c.width().unwrap_or(0)).sum();
+            } else {
+                lines.push(std::mem::take(&mut current));
+                columns = 0;
             }
         }
         // Not within the indentation: a break there would give an empty line.

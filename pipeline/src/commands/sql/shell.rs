@@ -114,9 +114,9 @@ impl<'a> Shell<'a> {
         let text = result.text(format, self.width)?;
         let text = text.trim_end();
         if self.attended {
-            pager::show(text)?
+            pager::show(text)?;
         } else {
-            print(text)?
+            print(text)?;
         }
         if result.truncated {
             say_truncated(result.rows());

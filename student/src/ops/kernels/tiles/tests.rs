@@ -1,10 +1,13 @@
 use super::super::gemm::tests::numbers;
 use super::*;
 
+/// What a kernel makes of a number before it multiplies.
+type Round = fn(f32) -> f32;
+
 /// The kernels that this processor has, and what each makes of a number.
-fn kernels() -> Vec<(&'static str, Kernel, fn(f32) -> f32)> {
-    let exact: fn(f32) -> f32 = |x| x;
-    let rounded: fn(f32) -> f32 = |x| half::bf16::from_f32(x).to_f32();
+fn kernels() -> Vec<(&'static str, Kernel, Round)> {
+    let exact: Round = |x| x;
+    let rounded: Round = |x| half::bf16::from_f32(x).to_f32();
     let mut kernels = Vec::new();
     kernels.extend(f32().map(|kernel| ("f32", kernel, exact)));
     kernels.extend(bf16().map(|kernel| ("bf16", kernel, rounded)));
