@@ -98,23 +98,59 @@ pub fn read_record(dir: &Path) -> Result<Option<ArtifactRecord>> {
     read_json(&path).map(Some)
 }
 
+/// A file that is being written: it has its name only once it is published. Dropped before, it is gone.
+#[derive(Debug)]
+pub struct Aside {
+    file: File,
+    aside: PathBuf,
+    path: PathBuf,
+}
+
+impl Aside {
+    /// Begins a file in its folder, which is made if it is not there.
+    pub fn create(path: &Path) -> Result<Self> {
+        let folder = folder_of(path);
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));
+        let file = File::create(&aside).map_err(|e| Error::io("create", &aside, e))?;
+        Ok(Self { file, aside, path: path.to_owned() })
+    }
+
+    /// Syncs the file, renames it into place and syncs the folder.
+    pub fn publish(self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.aside, e))?;
+        fs::rename(&self.aside, &self.path).map_err(|e| Error::io("publish", &self.path, e))?;
+        sync_folder(folder_of(&self.path))
+    }
+}
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // Once published there is nothing left of that name; a leftover is harmless, since no reader looks at dot files.
+        let _ = fs::remove_file(&self.aside);
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes a file aside, syncs it, renames it into place and syncs the folder.
 pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = folder.join(format!(".{name}.{}.partial", std::process::id()));
-    let written = File::create(&aside).map_err(|e| Error::io("create", &aside, e)).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all().map_err(|e| Error::io("sync", &aside, e))
-    });
-    if let Err(error) = written {
-        // The error that matters is the first; a leftover is harmless, since no reader looks at dot files.
-        let _ = fs::remove_file(&aside);
-        return Err(error);
-    }
-    fs::rename(&aside, path).map_err(|e| Error::io("publish", path, e))?;
-    sync_folder(folder)
+    let mut aside = Aside::create(path)?;
+    write(&mut aside.file)?;
+    aside.publish()
 }
 
 /// Makes renames in a folder durable.

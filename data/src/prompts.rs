@@ -1,14 +1,18 @@
-//! Problem files: rows of any column names become [`Prompt`]s, one for each different question.
+//! Problem files: rows of a format with a name, or of any column names, become [`Prompt`]s, one for each different
+//! question.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Prompt;
-use crate::rows::read_rows;
-use crate::{Error, Result};
+use crate::Result;
+use crate::dataset::{Columns, Example, Format, Rejected, Seen, Taken, examples};
+use crate::files::Files;
+use crate::parquet_file::RecordWriter;
+use crate::record::{Prompt, TestSpec};
+use crate::rows::{Flaw, Row};
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,82 +28,115 @@ pub struct FileMapping {
     pub kind: Option<String>,
 }
 
-/// Reads a `.jsonl`, `.json` or `.parquet` file. Questions that come up again collapse into one prompt; rows without a
-/// domain get `default_domain`. The prompts' source is the file's name without its extension.
-pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Result<Vec<Prompt>> {
-    let source = path.file_stem().unwrap_or_default().to_string_lossy();
-    let mut optional = OptionalColumns::new([&mapping.answer, &mapping.domain, &mapping.kind]);
+/// What programs must pass: kept on disk as text, since it may be far larger than the problems.
+pub struct Tests {
+    path: PathBuf,
+    writer: Option<RecordWriter<TestSpec>>,
+    seen: HashSet<String>,
+}
+
+impl Tests {
+    /// None yet; the first one begins a Parquet file.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), writer: None, seen: HashSet::new() }
+    }
+
+    fn add(&mut self, prompt_id: &str, tests: String) -> Result<()> {
+        if !self.seen.insert(prompt_id.to_owned()) {
+            return Ok(());
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(RecordWriter::create(&self.path)?),
+        };
+        writer.write(&[TestSpec { prompt_id: prompt_id.to_owned(), tests }])
+    }
+
+    /// Completes the file, if there is one; returns how many there are.
+    pub fn finish(self) -> Result<usize> {
+        if let Some(writer) = self.writer {
+            writer.finish()?;
+        }
+        Ok(self.seen.len())
+    }
+}
+
+/// Reads problems. Questions that come up again collapse into one prompt; a row that asks the same but has another answer
+/// is kept aside. Rows that do not say it have `domain`, and come from the files' name.
+pub fn load(
+    files: &Files,
+    format: &Format<FileMapping>,
+    domain: &str,
+    rejected: &mut Rejected,
+    tests: &mut Tests,
+    go_on: &dyn Fn(Seen) -> bool,
+) -> Result<Vec<Prompt>> {
     let mut prompts: Vec<Prompt> = Vec::new();
+    // For each id: its place, and the row that had its answer.
     let mut places: HashMap<String, (usize, usize)> = HashMap::new();
-    for row in read_rows(path)? {
-        let row = row?;
-        optional.note(&row);
-        let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |c| row.text(c, path));
-        let question = row.required_text(&mapping.question, path)?;
-        let answer = text(&mapping.answer)?.and_then(|answer| gold_answer(&answer));
-        let domain = text(&mapping.domain)?.unwrap_or_else(|| default_domain.to_owned());
-        let kind = text(&mapping.kind)?.unwrap_or_default();
-        let prompt = Prompt::new(&domain, &kind, question.trim(), answer, &source);
+    examples(files, format, rejected, go_on, |place, example, rejected| {
+        let prompt = Prompt::new(
+            example.domain.as_deref().unwrap_or(domain),
+            example.kind.as_deref().unwrap_or_default(),
+            example.question.trim(),
+            example.answer,
+            example.source.as_deref().unwrap_or(&files.name),
+        );
         match places.entry(prompt.id.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert((prompts.len(), row.number));
-                prompts.push(prompt);
+                entry.insert((prompts.len(), place.raw.number));
+                prompts.push(prompt.clone());
             }
-            Entry::Occupied(entry) => {
-                let (index, first_row) = *entry.get();
+            Entry::Occupied(mut entry) => {
+                let (index, row) = *entry.get();
                 let kept = &mut prompts[index];
                 match (&kept.answer, prompt.answer) {
-                    (None, answer) => kept.answer = answer,
-                    (Some(gold), Some(other)) if !crate::verify::verify(gold, &other).correct && *gold != other => {
-                        return Err(Error::malformed(
-                            path,
-                            format!(
-                                "rows {first_row} and {} ask the same question but give different answers, {gold:?} \
-                                 and {other:?}",
-                                row.number
-                            ),
-                            "remove one of them, or map a question column that tells them apart",
-                        ));
+                    (None, Some(answer)) => {
+                        kept.answer = Some(answer);
+                        entry.insert((index, place.raw.number));
                     }
-                    (Some(_), _) => {}
+                    (Some(gold), Some(other)) if *gold != other && !crate::verify::verify(gold, &other).correct => {
+                        let reason =
+                            format!("it asks what row {row} asks, but has another answer, {other:?} and not {gold:?}");
+                        rejected.add(place, &reason)?;
+                        return Ok(Taken::No);
+                    }
+                    _ => {}
                 }
             }
         }
-    }
-    optional.check(path)?;
+        if let Some(text) = example.tests {
+            tests.add(&prompt.id, text)?;
+        }
+        Ok(Taken::Yes)
+    })?;
     Ok(prompts)
+}
+
+impl Columns for FileMapping {
+    fn example(&self, row: &Row) -> std::result::Result<Example, Flaw> {
+        let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |column| row.text(column));
+        Ok(Example {
+            answer: text(&self.answer)?.and_then(|answer| gold_answer(&answer)),
+            domain: text(&self.domain)?,
+            kind: text(&self.kind)?,
+            ..Example::new(row.required_text(&self.question)?)
+        })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        std::iter::once(self.question.as_str()).chain(self.optional()).collect()
+    }
+
+    fn optional(&self) -> Vec<&str> {
+        [&self.answer, &self.domain, &self.kind].into_iter().filter_map(Option::as_deref).collect()
+    }
 }
 
 /// GSM8K ends its worked solutions with `#### 18`: what follows the last mark is the answer. Blank answers are none.
 fn gold_answer(answer: &str) -> Option<String> {
     let answer = answer.rsplit_once("####").map_or(answer, |(_, last)| last).trim();
     (!answer.is_empty()).then(|| answer.to_owned())
-}
-
-/// Mapped columns that single rows may lack, but not all of them: such a column is a misspelt one.
-pub(crate) struct OptionalColumns<'a> {
-    unseen: Vec<&'a str>,
-    first: Option<crate::rows::Row>,
-}
-
-impl<'a> OptionalColumns<'a> {
-    pub(crate) fn new(columns: impl IntoIterator<Item = &'a Option<String>>) -> Self {
-        Self { unseen: columns.into_iter().filter_map(Option::as_deref).collect(), first: None }
-    }
-
-    pub(crate) fn note(&mut self, row: &crate::rows::Row) {
-        self.unseen.retain(|column| row.get(column).is_none());
-        if !self.unseen.is_empty() && self.first.is_none() {
-            self.first = Some(row.clone());
-        }
-    }
-
-    pub(crate) fn check(self, path: &Path) -> Result<()> {
-        match (self.unseen.first(), self.first) {
-            (Some(column), Some(row)) => Err(row.no_column(column, path)),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -114,7 +151,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set.jsonl");
         std::fs::write(&path, content).unwrap();
-        load_file(&path, mapping, "maths")
+        load_path(&path, mapping).map(|(prompts, _)| prompts)
+    }
+
+    /// The prompts, and how many rows were kept aside.
+    fn load_path(path: &Path, mapping: &FileMapping) -> Result<(Vec<Prompt>, u64)> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rejected = Rejected::new(dir.path())?;
+        let mut tests = Tests::new(&dir.path().join("tests.parquet"));
+        let format = Format::Columns(mapping.clone());
+        let prompts = super::load(&Files::find(path)?, &format, "maths", &mut rejected, &mut tests, &|_| true)?;
+        Ok((prompts, rejected.count()))
     }
 
     #[test]
@@ -150,9 +197,11 @@ mod tests {
         let content = "{\"q\":\"How many?\"}\n{\"q\":\"how  many?\",\"a\":\"1/2\"}\n{\"q\":\"How many?\",\"a\":0.5}";
         let prompts = load(content, &mapping("q", Some("a"))).unwrap();
         assert_eq!(prompts, [Prompt::new("maths", "", "How many?", Some("1/2".into()), "set")]);
-        let content = "{\"q\":\"How many?\",\"a\":1}\n\n{\"q\":\"How many?\",\"a\":2}";
-        let message = load(content, &mapping("q", Some("a"))).unwrap_err().to_string();
-        assert!(message.contains("rows 1 and 3") && message.contains("\"2\""), "{message}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set.jsonl");
+        std::fs::write(&path, "{\"q\":\"How many?\",\"a\":1}\n\n{\"q\":\"How many?\",\"a\":2}").unwrap();
+        let (prompts, rejected) = load_path(&path, &mapping("q", Some("a"))).unwrap();
+        assert_eq!((prompts.len(), prompts[0].answer.as_deref(), rejected), (1, Some("1"), 1));
     }
 
     #[test]
@@ -161,10 +210,10 @@ mod tests {
         assert_eq!(load(content, &mapping("q", Some("a"))).unwrap().len(), 2);
         for wrong in [mapping("Q", Some("a")), mapping("q", Some("A"))] {
             let message = load(content, &wrong).unwrap_err().to_string();
-            assert!(message.contains("no column") && message.contains("it has: q, a"), "{message}");
+            assert!(message.contains("column") && message.contains("q, a"), "{message}");
         }
-        let message = load("{\"q\":\"1\"}\n{\"q\":\" \"}", &mapping("q", None)).unwrap_err().to_string();
-        assert!(message.contains("row 2 is empty"), "{message}");
+        let message = load("{\"q\":\" \"}", &mapping("q", None)).unwrap_err().to_string();
+        assert!(message.contains("row 1: column \"q\" is empty"), "{message}");
     }
 
     #[test]
@@ -190,7 +239,8 @@ mod tests {
             ("olympiadbench.jsonl", mapping("question", Some("final_answer.0")), 675),
         ];
         for (name, mapping, rows) in sets {
-            let prompts = load_file(&folder.join(name), &mapping, "maths").unwrap();
+            let (prompts, rejected) = load_path(&folder.join(name), &mapping).unwrap();
+            eprintln!("{name}: {} prompts, {rejected} rows kept aside", prompts.len());
             assert!(prompts.len() <= rows && prompts.len() * 100 >= rows * 98, "{name}: {}", prompts.len());
             assert!(prompts.iter().all(|p| p.answer.is_some()), "{name}");
         }

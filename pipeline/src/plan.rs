@@ -58,11 +58,9 @@ impl Plan {
             debug_assert_eq!(STAGES[number - 1], name);
             Stage { number, name, version, spec, inputs: inputs.into_iter().collect() }
         };
-        let contents: BTreeMap<&str, String> = recipe
-            .inputs()
-            .into_iter()
-            .map(|name| Ok((name, content_hash(options.input(name)?)?)))
-            .collect::<Result<_>>()?;
+        let data = recipe.data_inputs().into_iter().map(|name| Ok((name, options.files(name)?.content_hash()?)));
+        let base = recipe.base_input().into_iter().map(|name| Ok((name, content_hash(options.input(name)?)?)));
+        let contents: BTreeMap<&str, String> = data.chain(base).collect::<Result<_>>()?;
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());
 
