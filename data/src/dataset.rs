@@ -116,6 +116,7 @@ pub(crate) trait Columns: Sync {
     fn optional(&self) -> Vec<&str>;
 }
 
+#[expect(private_bounds, reason = "outside of this crate formats are named, not read")]
 impl<C: Columns> Format<C> {
     /// The ways in which rows of a named format come.
     fn forms(&self) -> &'static [Form] {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Columns, Example, Format, Rejected, Reply, Seen, Taken, examples, last_reply};
 use crate::files::Files;
 use crate::parquet_file::RecordWriter;
-use crate::record::{FinishReason, Trace, prompt_id, short_hash};
+use crate::record::{FinishReason, Prompt, Trace, prompt_id, short_hash};
 use crate::rows::{Flaw, Row};
 use crate::{Error, Result, think};
 
@@ -45,19 +45,19 @@ pub struct Imported {
     pub rows: u64,
     /// Traces that were kept.
     pub traces: u64,
-    /// Traces of problems that are not among those wanted.
+    /// Traces of other problems.
     pub elsewhere: u64,
     /// Rows, and replies of rows with several, that were kept aside.
     pub rejected: u64,
 }
 
-/// Reads traces and writes those that answer a wanted prompt as one Parquet file at `path`, in the order of the files.
+/// Reads traces and writes those that answer one of the prompts as one Parquet file at `path`, in the order of the files.
 /// `teacher` is the name of the teacher where rows do not say. `go_on` is told how far it is, and stops it by saying no.
 pub fn import(
     files: &Files,
     format: &Format<TraceMapping>,
     teacher: &str,
-    wanted: &HashSet<&str>,
+    prompts: &[Prompt],
     path: &Path,
     rejected: &mut Rejected,
     go_on: &dyn Fn(Seen) -> bool,
@@ -65,6 +65,7 @@ pub fn import(
     if let Format::Columns(mapping) = format {
         mapping.check()?;
     }
+    let wanted: HashSet<&str> = prompts.iter().map(|prompt| prompt.id.as_str()).collect();
     let before = rejected.count();
     let mut writer = RecordWriter::<Trace>::create(path)?;
     let mut chunk = Vec::with_capacity(CHUNK);

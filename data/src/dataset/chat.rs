@@ -42,11 +42,11 @@ pub(super) fn chat<'a>(row: &'a Row, column: &str) -> Result<Chat<'a>, Flaw> {
     let flaw = |what: &str| Flaw::other(format!("column {column:?} {what}"));
     let turns = value.as_array().ok_or_else(|| flaw("is not a list of turns"))?;
     let spoken: Vec<&Value> = turns.iter().skip_while(|turn| role(turn) == Some("system")).collect();
-    let [user, assistant] = spoken.as_slice() else {
+    let &[user, assistant] = spoken.as_slice() else {
         return Err(flaw(&format!("has {} turns; one question and one reply are read", spoken.len())));
     };
     if !role(user).is_some_and(is_user) || !role(assistant).is_some_and(is_assistant) {
-        let name = |turn| role(turn).map_or("nobody".to_owned(), |role| format!("{role:?}"));
+        let name = |turn: &Value| role(turn).map_or("nobody".to_owned(), |role| format!("{role:?}"));
         return Err(flaw(&format!("is by {} and {}, not by a user and an assistant", name(user), name(assistant))));
     }
     if assistant.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty()) {

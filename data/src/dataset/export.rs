@@ -112,7 +112,7 @@ fn turns(messages: Vec<Message>) -> Vec<Turn> {
 
 /// Where rows go.
 enum Sink<R> {
-    Parquet(RecordWriter<R>),
+    Parquet(Box<RecordWriter<R>>),
     Lines(BufWriter<Aside>),
     Zstd(zstd::stream::write::Encoder<'static, Aside>),
 }
@@ -121,7 +121,7 @@ impl<R: Serialize + DeserializeOwned> Sink<R> {
     fn create(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.ends_with(".parquet") {
-            Ok(Self::Parquet(RecordWriter::with_fields(path, plain_fields_of::<R>()?)?))
+            Ok(Self::Parquet(Box::new(RecordWriter::with_fields(path, plain_fields_of::<R>()?)?)))
         } else if name.ends_with(".jsonl") {
             Ok(Self::Lines(BufWriter::new(Aside::create(path)?)))
         } else if name.ends_with(".jsonl.zst") {

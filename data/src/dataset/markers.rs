@@ -10,10 +10,11 @@ pub(super) fn think(text: &str) -> Result<(String, String), Flaw> {
     const CLOSE: &str = "</think>";
     let text = text.trim();
     let Some((thinking, answer)) = text.split_once(CLOSE) else {
-        return Err(Flaw::other(match text.contains(OPEN) {
-            true => "its thinking does not end: there is no </think>",
-            false => "it has no thinking: there is neither <think> nor </think>",
-        }));
+        let (open, none) = (
+            "its thinking does not end: there is no </think>",
+            "it has no thinking: there is neither <think> nor </think>",
+        );
+        return Err(Flaw::other(if text.contains(OPEN) { open } else { none }));
     };
     let inner = thinking.strip_prefix(OPEN).unwrap_or(thinking);
     if inner.contains(OPEN) {
@@ -143,7 +144,7 @@ mod tests {
 
     /// Text of nothing but marks and letters.
     fn noise() -> impl Strategy<Value = String> {
-        let mark = "<think>|</think>|<answer>|</answer>|<\\|begin_of_thought\\|>|<\\|end_of_thought\\|>";
-        format!("({mark}|<\\|begin_of_solution\\|>|<\\|end_of_solution\\|>|a| |\n|β){{0,9}}")
+        "(<think>|</think>|<answer>|</answer>|<\\|begin_of_thought\\|>|<\\|end_of_thought\\|>|<\\|begin_of_solution\\|>|\
+          <\\|end_of_solution\\|>|a| |\n|β){0,9}"
     }
 }

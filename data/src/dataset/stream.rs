@@ -44,7 +44,8 @@ impl Rejected {
 
     pub(crate) fn add(&mut self, place: Place<'_>, reason: &str) -> Result<()> {
         let Place { path, raw } = place;
-        let line = json!({"file": path, "row": raw.number, "reason": reason, "excerpt": raw.excerpt()});
+        let line =
+            json!({"file": path.to_string_lossy(), "row": raw.number, "reason": reason, "excerpt": raw.excerpt()});
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(BufWriter::new(Aside::create(&self.path)?)),
@@ -100,7 +101,7 @@ pub(crate) fn examples<C: Columns>(
 ) -> Result<u64> {
     let columns = format.columns();
     let mut unseen: BTreeSet<&str> = format.optional().into_iter().collect();
-    let before = (rejected.count, rejected.first.take());
+    let earlier = rejected.first.take();
     let (mut rows, mut used, mut lacking, mut first) = (0, 0, 0, None);
     'files: for (place, path) in files.paths.iter().enumerate() {
         for batch in batches(path, Some(&columns))? {
@@ -136,9 +137,7 @@ pub(crate) fn examples<C: Columns>(
         let columns = format!("it has: {present}");
         return Err(Error::malformed(&files.paths[0], format!("no row has a column {column:?}"), columns));
     }
-    if let (_, Some(earlier)) = before {
-        rejected.first = Some(earlier);
-    }
+    rejected.first = earlier.or(rejected.first.take());
     Ok(rows)
 }
 

@@ -50,9 +50,8 @@ fn read(input: &Path, name: &str) -> crate::Result<Got> {
     rejected.finish()?;
     let tests = if tests.finish()? > 0 { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
     let mut rejected = Rejected::new(dir.path())?;
-    let wanted: HashSet<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
     let path = dir.path().join("traces.parquet");
-    let imported = import(&files, &format_named(name), "r1", &wanted, &path, &mut rejected, &|_| true)?;
+    let imported = import(&files, &format_named(name), "r1", &prompts, &path, &mut rejected, &|_| true)?;
     let lines = std::fs::read_to_string(dir.path().join("rejected.jsonl")).unwrap_or_default();
     let rejected = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     Ok(Got { prompts, tests, traces: read_records(&path)?, imported, rejected })

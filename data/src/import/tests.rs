@@ -13,11 +13,11 @@ fn run(rows: &[Value], mapping: &TraceMapping) -> Result<Vec<Trace>> {
     let path = dir.path().join("traces.jsonl");
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     std::fs::write(&path, lines.join("\n")).unwrap();
-    let ids: Vec<String> = rows.iter().filter_map(|row| Some(prompt_id(row["q"].as_str()?))).collect();
-    let wanted = ids.iter().map(String::as_str).collect();
+    let prompts: Vec<Prompt> =
+        rows.iter().filter_map(|row| Some(Prompt::new("", "", row["q"].as_str()?, None, ""))).collect();
     let mut rejected = Rejected::new(dir.path()).unwrap();
     let out = dir.path().join("out.parquet");
-    import(&Files::find(&path)?, &Format::Columns(mapping.clone()), "r1", &wanted, &out, &mut rejected, &|_| true)?;
+    import(&Files::find(&path)?, &Format::Columns(mapping.clone()), "r1", &prompts, &out, &mut rejected, &|_| true)?;
     assert_eq!(rejected.count(), 0);
     read_records(&out)
 }
@@ -62,7 +62,7 @@ fn samples_count_up_within_a_prompt() {
     let traces = run(&rows, &text).unwrap();
     assert_eq!(traces.iter().map(|t| t.sample).collect::<Vec<_>>(), [0, 0, 1, 2]);
     assert_eq!(traces.iter().map(|t| t.finish_reason).collect::<Vec<_>>(), [Stop, Length, Unknown, Other]);
-    let ids: std::collections::HashSet<&str> = traces.iter().map(|t| t.id.as_str()).collect();
+    let ids: HashSet<&str> = traces.iter().map(|t| t.id.as_str()).collect();
     assert_eq!(ids.len(), 4, "equal texts of different samples are different traces");
     assert_eq!(run(&rows, &text).unwrap(), traces, "ids are stable");
     assert_eq!(traces[3].thinking, None);
@@ -123,9 +123,8 @@ fn published_r1_traces_import_and_verify() {
     let files = Files::find(&path).unwrap();
     let mut tests = Tests::new(&dir.path().join("tests.parquet"));
     let prompts = load(&files, &Format::Columns(gold), "exam", &mut rejected, &mut tests, &|_| true).unwrap();
-    let wanted = prompts.iter().map(|p| p.id.as_str()).collect();
     let out = dir.path().join("traces.parquet");
-    import(&files, &Format::Columns(columns), "r1", &wanted, &out, &mut rejected, &|_| true).unwrap();
+    import(&files, &Format::Columns(columns), "r1", &prompts, &out, &mut rejected, &|_| true).unwrap();
     let traces: Vec<Trace> = read_records(&out).unwrap();
     assert_eq!(traces.len(), 6000);
     assert!(traces.iter().all(|t| t.thinking.as_deref().is_some_and(|x| !x.contains("think>"))));

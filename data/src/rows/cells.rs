@@ -18,7 +18,10 @@ use super::{BATCH_BYTES, BATCH_ROWS, Flaw, Raw, RawRow};
 use crate::{Error, Result};
 
 /// Streams the rows of a Parquet file.
-pub(super) fn batches(path: &Path, columns: Option<&[String]>) -> Result<impl Iterator<Item = Result<Vec<RawRow>>>> {
+pub(super) fn batches(
+    path: &Path,
+    columns: Option<&[String]>,
+) -> Result<impl Iterator<Item = Result<Vec<RawRow>>> + use<>> {
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
     // Without the Arrow schema that its writer may have put in, text is Utf8 and a list is a List, whatever they were
     // in the writer's memory (large, views, dictionaries).
@@ -42,7 +45,7 @@ pub(super) fn batches(path: &Path, columns: Option<&[String]>) -> Result<impl It
     let reader = reader.map_err(|e| failed(&e, path))?;
     let path = path.to_owned();
     let mut number = 0;
-    Ok(reader.map(move |batch| {
+    Ok(reader.map(move |batch| -> Result<Vec<RawRow>> {
         let batch = Arc::new(batch.map_err(|e| failed(&e, &path))?);
         let rows = (0..batch.num_rows()).map(|index| {
             number += 1;

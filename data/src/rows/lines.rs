@@ -17,7 +17,7 @@ pub(super) fn batches(path: &Path) -> Result<impl Iterator<Item = Result<Vec<Raw
     Ok(std::iter::from_fn(move || {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         while !ended && rows.len() < BATCH_ROWS && bytes < BATCH_BYTES {
-            match lines.next() {
+            match lines.next_line() {
                 Ok(Some(row)) => {
                     bytes += row.1;
                     rows.push(row.0);
@@ -69,7 +69,7 @@ struct Lines {
 
 impl Lines {
     /// The next line that is not blank, and its length.
-    fn next(&mut self) -> std::io::Result<Option<(RawRow, usize)>> {
+    fn next_line(&mut self) -> std::io::Result<Option<(RawRow, usize)>> {
         loop {
             let mut line = Vec::new();
             let limit = LINE_BYTES as u64 + 1;

@@ -1,6 +1,6 @@
 //! Stage 2: traces, sampled from a teacher, imported from a file, or written by the problem generator.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
@@ -101,7 +101,6 @@ fn source(summary: &Value) -> String {
 /// Keeps the traces whose prompt is among those to learn from.
 fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -> Result<Imported> {
     let files = run.options.files(&file.input)?;
-    let wanted: HashSet<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
     let mut rejected = Rejected::new(dir)?;
     let bar = Progress::new("files", files.paths.len() as u64);
     let go_on = |seen: Seen| {
@@ -109,7 +108,7 @@ fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -
         !run.stop.asked()
     };
     let path = dir.join("traces/traces-00000.parquet");
-    let imported = data::import::import(&files, &file.format, &file.teacher, &wanted, &path, &mut rejected, &go_on)?;
+    let imported = data::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;
     if imported.traces == 0 {
         return Err(Failure::usage(format!(
             "none of the {} imported traces answers a problem of [prompts]; do both sections name the same format, or the \

@@ -127,10 +127,9 @@ fn rows_that_are_all_wrong_end_in_an_error_with_the_first_reason() {
     let path = at(&dir, "a.jsonl", lines(&rows).as_bytes());
     let files = Files::find(&path).unwrap();
     let mut rejected = Rejected::new(dir.path()).unwrap();
-    let prompt = prompt_id("2 + 2?");
-    let wanted = HashSet::from([prompt.as_str()]);
+    let prompts = [Prompt::new("maths", "", "2 + 2?", None, "")];
     let out = dir.path().join("out/traces.parquet");
-    let error = import(&files, &format_named("messages"), "r1", &wanted, &out, &mut rejected, &|_| true).unwrap_err();
+    let error = import(&files, &format_named("messages"), "r1", &prompts, &out, &mut rejected, &|_| true).unwrap_err();
     assert!(error.to_string().contains("none of the 3 rows read can be used; row 1: it has no thinking"), "{error}");
     assert_eq!(std::fs::read_to_string(dir.path().join("rejected.jsonl")).unwrap().lines().count(), 3);
     assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 0, "nothing is left half written");
