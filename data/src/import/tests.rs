@@ -95,7 +95,7 @@ fn missing_columns_and_chats_without_a_reply_are_errors_with_their_row() {
     assert!(message.contains("no column \"y\"") && message.contains("there are: q, x"), "{message}");
     let parts = TraceMapping { answer: Some("x".into()), thinking: Some("y".into()), ..mapping() };
     let message = run(&[json!({"q": "a", "x": "1"})], &parts).unwrap_err().to_string();
-    assert!(message.contains("no column \"y\""), "{message}");
+    assert!(message.contains("no row has a column \"y\"; it has: q, x"), "{message}");
     let chat = TraceMapping { messages: Some("m".into()), ..mapping() };
     for wrong in [json!([]), json!("text"), json!([{"role": "user", "content": "a"}])] {
         let message = run(&[json!({"q": "a", "m": wrong})], &chat).unwrap_err().to_string();

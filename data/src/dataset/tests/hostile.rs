@@ -86,7 +86,7 @@ fn nothing_to_read_is_an_error() {
         ("a.jsonl", b"".as_slice()),
         ("b.jsonl", b"\n \n"),
         ("c.json", b"[]"),
-        ("d.jsonl.zst", b""),
+        ("d.jsonl.zst", &zstd::encode_all(b"".as_slice(), 1).unwrap()),
         ("e.jsonl.gz", &gzip("")),
     ] {
         let message = message(&at(&dir, name, bytes), "messages");
