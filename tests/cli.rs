@@ -86,8 +86,8 @@ fn an_empty_or_broken_problem_file_is_named() {
     let run = ["run", "recipe.toml", "--input", "traces=t.jsonl", "--input", "base=base"];
     folder.write("t.jsonl", "");
     folder.run(&run).fails(2, &["t.jsonl", "no rows"]);
-    folder.write("t.jsonl", "{\"formated_question\": \"2 + 2?\", \"answer\": \"B\"}\n{\"formated_question\": ");
-    folder.run(&run).fails(2, &["t.jsonl", "line 2"]);
+    folder.write("t.jsonl", "{\"formated_question\": ");
+    folder.run(&run).fails(2, &["t.jsonl", "row 1", "not a JSON object"]);
     folder.write("t.jsonl", "{\"question\": \"2 + 2?\", \"answer\": \"B\"}\n");
     folder.run(&run).fails(2, &["formated_question", "question"]);
 }

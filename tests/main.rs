@@ -7,6 +7,8 @@ mod asking;
 mod chat;
 /// Messages and exit codes for what users get wrong.
 mod cli;
+/// Datasets in published schemas, read and written.
+mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
 /// The model is that of transformers.

@@ -98,16 +98,10 @@ pub fn read_record(dir: &Path) -> Result<Option<ArtifactRecord>> {
     read_json(&path).map(Some)
 }
 
-/// Writes a file aside, syncs it, renames it into place and syncs the folder.
-pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let mut aside = Aside::create(path)?;
-    write(aside.file())?;
-    aside.publish()
-}
-
-/// A file that is being written beside its place, as `.NAME.PID.partial`. Dropped without [`Aside::publish`], it is gone.
+/// A file that is being written beside its place, as `.NAME.PID.partial`: it has its name only once it is published.
+/// Dropped before, it is gone.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub struct Aside {
     file: File,
     partial: PathBuf,
     path: PathBuf,
@@ -115,8 +109,8 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// Creates it, and the folder if need be.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    /// Begins a file in its folder, which is made if it is not there.
+    pub fn create(path: &Path) -> Result<Self> {
         let folder = folder_of(path);
         fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -126,16 +120,26 @@ impl Aside {
     }
 
     /// What is written to.
-    pub(crate) fn file(&mut self) -> &mut File {
+    pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Syncs it, renames it into place and syncs the folder.
-    pub(crate) fn publish(mut self) -> Result<()> {
+    /// Syncs the file, renames it into place and syncs the folder.
+    pub fn publish(mut self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io("sync", &self.partial, e))?;
         fs::rename(&self.partial, &self.path).map_err(|e| Error::io("publish", &self.path, e))?;
         self.published = true;
         sync_folder(folder_of(&self.path))
+    }
+}
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -150,6 +154,13 @@ impl Drop for Aside {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file aside, syncs it, renames it into place and syncs the folder.
+pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let mut aside = Aside::create(path)?;
+    write(aside.file())?;
+    aside.publish()
 }
 
 /// Makes renames in a folder durable.

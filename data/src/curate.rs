@@ -26,6 +26,7 @@ use crate::contamination::{Index, Item, Preset};
 use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};
 use crate::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
 use crate::record::{CuratedTrace, Message, Prompt, Trace, Verdict};
+use crate::rows::Flaw;
 use crate::sandbox::Limits;
 use crate::{Error, Result};
 
@@ -124,11 +125,12 @@ pub fn benchmark_items(benchmark: &Benchmark, path: &Path) -> Result<Vec<Item>> 
     let mut items = Vec::new();
     for row in crate::rows::read_rows(path)? {
         let row = row?;
-        let solution = benchmark.solution.as_ref().map_or(Ok(None), |column| row.text(column, path))?;
+        let flawed = |flaw: Flaw| flaw.at(path, row.number);
+        let solution = benchmark.solution.as_ref().map_or(Ok(None), |column| row.text(column)).map_err(flawed)?;
         items.push(Item {
             benchmark: benchmark.name.clone(),
             id: row.number.to_string(),
-            question: row.required_text(&benchmark.question, path)?,
+            question: row.required_text(&benchmark.question).map_err(flawed)?,
             solution,
         });
     }

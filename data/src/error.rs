@@ -42,6 +42,9 @@ pub enum Error {
         /// What the engine said.
         message: String,
     },
+    /// The user asked to stop.
+    #[error("nothing of this stage is kept; the same command begins it again")]
+    Stopped,
 }
 
 /// The result of everything fallible in this crate.

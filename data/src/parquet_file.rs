@@ -2,6 +2,7 @@
 //! never make a reader buffer a whole file.
 
 use std::fs::File;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -15,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_arrow::schema::{SchemaLike, TracingOptions};
 
-use crate::artifact::publish_file;
+use crate::artifact::Aside;
 use crate::{Error, Result};
 
 /// Rows per row group.
@@ -23,29 +24,69 @@ pub const ROW_GROUP_ROWS: usize = 2048;
 
 /// The Arrow fields of a record type.
 pub fn fields_of<T: DeserializeOwned>() -> Result<Vec<FieldRef>> {
-    let options = TracingOptions::default().enums_without_data_as_strings(true).strings_as_large_utf8(false);
+    fields::<T>(TracingOptions::default())
+}
+
+/// The Arrow fields of a record type, lists with offsets of 32 bits: what readers outside of Arrow's world expect.
+pub fn plain_fields_of<T: DeserializeOwned>() -> Result<Vec<FieldRef>> {
+    fields::<T>(TracingOptions::default().sequence_as_large_list(false))
+}
+
+fn fields<T: DeserializeOwned>(options: TracingOptions) -> Result<Vec<FieldRef>> {
+    let options = options.enums_without_data_as_strings(true).strings_as_large_utf8(false);
     Vec::<FieldRef>::from_type::<T>(options).map_err(|e| Error::engine("deriving an Arrow schema", e))
 }
 
-/// Writes the records as one Parquet file: aside, synced, renamed.
-pub fn write_records<T: Serialize + DeserializeOwned>(path: &Path, records: &[T]) -> Result<()> {
-    let doing = || format!("writing {}", path.display());
-    let fields = fields_of::<T>()?;
-    let schema = Schema::new(fields.iter().map(|f| Field::clone(f)).collect::<Vec<_>>());
-    publish_file(path, |file| {
+/// A Parquet file that is being written, a few records at a time; it has its name only once it is finished.
+pub struct RecordWriter<T> {
+    writer: ArrowWriter<Aside>,
+    fields: Vec<FieldRef>,
+    path: PathBuf,
+    records: PhantomData<fn(T)>,
+}
+
+impl<T: Serialize + DeserializeOwned> RecordWriter<T> {
+    /// Begins a file.
+    pub fn create(path: &Path) -> Result<Self> {
+        Self::with_fields(path, fields_of::<T>()?)
+    }
+
+    /// Begins a file with these Arrow fields.
+    pub fn with_fields(path: &Path, fields: Vec<FieldRef>) -> Result<Self> {
+        let schema = Schema::new(fields.iter().map(|f| Field::clone(f)).collect::<Vec<_>>());
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .build();
-        let mut writer =
-            ArrowWriter::try_new(file, schema.into(), Some(properties)).map_err(|e| Error::engine(doing(), e))?;
+        let writer = ArrowWriter::try_new(Aside::create(path)?, schema.into(), Some(properties))
+            .map_err(|e| writing(path, &e))?;
+        Ok(Self { writer, fields, path: path.to_owned(), records: PhantomData })
+    }
+
+    /// Adds records.
+    pub fn write(&mut self, records: &[T]) -> Result<()> {
         for rows in records.chunks(ROW_GROUP_ROWS) {
-            let batch = serde_arrow::to_record_batch(&fields, &rows).map_err(|e| Error::engine(doing(), e))?;
-            writer.write(&batch).map_err(|e| Error::engine(doing(), e))?;
+            let batch = serde_arrow::to_record_batch(&self.fields, &rows).map_err(|e| writing(&self.path, &e))?;
+            self.writer.write(&batch).map_err(|e| writing(&self.path, &e))?;
         }
-        writer.close().map_err(|e| Error::engine(doing(), e))?;
         Ok(())
-    })
+    }
+
+    /// Completes the file and gives it its name.
+    pub fn finish(self) -> Result<()> {
+        self.writer.into_inner().map_err(|e| writing(&self.path, &e))?.publish()
+    }
+}
+
+fn writing(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::engine(format!("writing {}", path.display()), error)
+}
+
+/// Writes the records as one Parquet file: aside, synced, renamed.
+pub fn write_records<T: Serialize + DeserializeOwned>(path: &Path, records: &[T]) -> Result<()> {
+    let mut writer = RecordWriter::create(path)?;
+    writer.write(records)?;
+    writer.finish()
 }
 
 /// Reads all records of one Parquet file.
@@ -62,6 +103,11 @@ fn records<T: DeserializeOwned>(path: &Path, batches: impl Iterator<Item = Resul
         records.extend(rows);
     }
     Ok(records)
+}
+
+/// Streams the records of one Parquet file, some at a time.
+pub fn stream_records<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = Result<Vec<T>>>> {
+    Ok(read_batches(path)?.map(move |batch| records(path, std::iter::once(batch))))
 }
 
 /// The number of rows of a Parquet file, from its footer.

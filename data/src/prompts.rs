@@ -1,15 +1,19 @@
-//! Problem files: rows of any column names become [`Prompt`]s, one for each different question.
+//! Problem files: rows of a format with a name, or of any column names, become [`Prompt`]s, one for each different
+//! question.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::code::{Cells, TestColumns, TestSpec};
-use crate::record::Prompt;
-use crate::rows::{Row, read_rows};
-use crate::{Error, Result};
+use crate::dataset::{Columns, Example, Format, Rejected, Seen, Taken, examples};
+use crate::files::Files;
+use crate::parquet_file::RecordWriter;
+use crate::record::{Prompt, SourceTests};
+use crate::rows::{Flaw, Row};
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,84 +31,154 @@ pub struct FileMapping {
     pub tests: Option<TestColumns>,
 }
 
-/// Reads a `.jsonl`, `.json` or `.parquet` file. Questions that come up again collapse into one prompt; rows without a
-/// domain get `default_domain`. The prompts' source is the file's name without its extension.
-pub fn load_file(path: &Path, mapping: &FileMapping, default_domain: &str) -> Result<Vec<Prompt>> {
-    let source = path.file_stem().unwrap_or_default().to_string_lossy();
-    let single = [&mapping.answer, &mapping.domain, &mapping.kind].into_iter().filter_map(Option::as_deref);
-    let mut optional = OptionalColumns::new(single.chain(mapping.tests.iter().flat_map(TestColumns::names)));
+/// What programs must pass, where a format with a name says it: kept on disk as its source has it, since it may be far
+/// larger than the problems.
+pub struct Tests {
+    path: PathBuf,
+    writer: Option<RecordWriter<SourceTests>>,
+    seen: HashSet<String>,
+}
+
+impl Tests {
+    /// None yet; the first one begins a Parquet file.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), writer: None, seen: HashSet::new() }
+    }
+
+    fn add(&mut self, prompt_id: &str, tests: String) -> Result<()> {
+        if !self.seen.insert(prompt_id.to_owned()) {
+            return Ok(());
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(RecordWriter::create(&self.path)?),
+        };
+        writer.write(&[SourceTests { prompt_id: prompt_id.to_owned(), tests }])
+    }
+
+    /// Completes the file, if there is one; returns how many there are.
+    pub fn finish(self) -> Result<usize> {
+        if let Some(writer) = self.writer {
+            writer.finish()?;
+        }
+        Ok(self.seen.len())
+    }
+}
+
+/// Reads problems. Questions that come up again collapse into one prompt; a row that asks the same but has another answer
+/// or other tests is kept aside. Rows that do not say it have `domain`, and come from the files' name.
+pub fn load(
+    files: &Files,
+    format: &Format<FileMapping>,
+    domain: &str,
+    rejected: &mut Rejected,
+    tests: &mut Tests,
+    go_on: &dyn Fn(Seen) -> bool,
+) -> Result<Vec<Prompt>> {
     let mut prompts: Vec<Prompt> = Vec::new();
-    let mut places: HashMap<String, (usize, usize)> = HashMap::new();
-    for row in read_rows(path)? {
-        let row = row?;
-        optional.note(&row);
-        let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |c| row.text(c, path));
-        let question = row.required_text(&mapping.question, path)?;
-        let answer = text(&mapping.answer)?.and_then(|answer| gold_answer(&answer));
-        let domain = text(&mapping.domain)?.unwrap_or_else(|| default_domain.to_owned());
-        let kind = text(&mapping.kind)?.unwrap_or_default();
-        let mut prompt = Prompt::new(&domain, &kind, question.trim(), answer, &source);
-        prompt.tests = mapping.tests.as_ref().map_or(Ok(None), |columns| tests(&row, columns, path))?;
-        match places.entry(prompt.id.clone()) {
+    let mut origins: HashMap<String, Origin> = HashMap::new();
+    examples(files, format, rejected, go_on, |place, example, rejected| {
+        let mut prompt = Prompt::new(
+            example.domain.as_deref().unwrap_or(domain),
+            example.kind.as_deref().unwrap_or_default(),
+            example.question.trim(),
+            example.answer,
+            example.source.as_deref().unwrap_or(&files.name),
+        );
+        prompt.tests = example.spec;
+        let id = prompt.id.clone();
+        let row = place.raw.number;
+        match origins.entry(id.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert((prompts.len(), row.number));
+                entry.insert(Origin { index: prompts.len(), answer: row, tests: row });
                 prompts.push(prompt);
             }
-            Entry::Occupied(entry) => {
-                let (index, first_row) = *entry.get();
-                let kept = &mut prompts[index];
-                match (&kept.tests, prompt.tests) {
-                    (None, tests) => kept.tests = tests,
-                    (Some(first), Some(other)) if *first != other => {
-                        return Err(Error::malformed(
-                            path,
-                            format!(
-                                "rows {first_row} and {} ask the same question but have different tests",
-                                row.number
-                            ),
-                            "remove one of them, or map a question column that tells them apart",
-                        ));
-                    }
-                    (Some(_), _) => {}
-                }
-                match (&kept.answer, prompt.answer) {
-                    (None, answer) => kept.answer = answer,
-                    (Some(gold), Some(other)) if !crate::verify::verify(gold, &other).correct() && *gold != other => {
-                        return Err(Error::malformed(
-                            path,
-                            format!(
-                                "rows {first_row} and {} ask the same question but give different answers, {gold:?} \
-                                 and {other:?}",
-                                row.number
-                            ),
-                            "remove one of them, or map a question column that tells them apart",
-                        ));
-                    }
-                    (Some(_), _) => {}
+            Entry::Occupied(mut entry) => {
+                let origin = entry.get_mut();
+                if let Err(reason) = origin.merge(&mut prompts[origin.index], prompt, row) {
+                    rejected.add(place, &reason)?;
+                    return Ok(Taken::No);
                 }
             }
         }
-    }
-    optional.check(path)?;
+        if let Some(text) = example.tests {
+            tests.add(&id, text)?;
+        }
+        Ok(Taken::Yes)
+    })?;
     Ok(prompts)
 }
 
+/// A prompt's index, and the rows that had its answer and its tests.
+struct Origin {
+    index: usize,
+    answer: usize,
+    tests: usize,
+}
+
+impl Origin {
+    /// Adds what another row knows of the same question; if the two contradict each other, nothing, and says how.
+    fn merge(&mut self, kept: &mut Prompt, other: Prompt, row: usize) -> std::result::Result<(), String> {
+        if let (Some(gold), Some(answer)) = (&kept.answer, &other.answer)
+            && gold != answer
+            && !crate::verify::verify(gold, answer).correct()
+        {
+            let first = self.answer;
+            return Err(format!("it asks what row {first} asks, but has another answer, {answer:?} and not {gold:?}"));
+        }
+        if let (Some(first), Some(second)) = (&kept.tests, &other.tests)
+            && first != second
+        {
+            return Err(format!("it asks what row {} asks, but has different tests", self.tests));
+        }
+        if kept.answer.is_none() && other.answer.is_some() {
+            kept.answer = other.answer;
+            self.answer = row;
+        }
+        if kept.tests.is_none() && other.tests.is_some() {
+            kept.tests = other.tests;
+            self.tests = row;
+        }
+        Ok(())
+    }
+}
+
+impl Columns for FileMapping {
+    fn example(&self, row: &Row) -> std::result::Result<Example, Flaw> {
+        let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |column| row.text(column));
+        Ok(Example {
+            answer: text(&self.answer)?.and_then(|answer| gold_answer(&answer)),
+            domain: text(&self.domain)?,
+            kind: text(&self.kind)?,
+            spec: self.tests.as_ref().map_or(Ok(None), |columns| spec(row, columns))?,
+            ..Example::new(row.required_text(&self.question)?)
+        })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        std::iter::once(self.question.as_str()).chain(self.optional()).collect()
+    }
+
+    fn optional(&self) -> Vec<&str> {
+        let single = [&self.answer, &self.domain, &self.kind].into_iter().filter_map(Option::as_deref);
+        single.chain(self.tests.iter().flat_map(TestColumns::names)).collect()
+    }
+}
+
 /// The tests of a row, as JSON; `None` if it has none.
-fn tests(row: &Row, columns: &TestColumns, path: &Path) -> Result<Option<String>> {
+fn spec(row: &Row, columns: &TestColumns) -> std::result::Result<Option<String>, Flaw> {
     let Some(value) = row.get(&columns.tests).filter(|value| !value.is_null() && value.as_str() != Some("")) else {
         return Ok(None);
     };
-    let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |c| row.text(c, path));
+    let text = |column: &Option<String>| column.as_ref().map_or(Ok(None), |column| row.text(column));
     let cells = Cells {
         tests: value,
         setup: text(&columns.setup)?,
         preamble: text(&columns.preamble)?,
         entry_point: text(&columns.entry_point)?,
     };
-    let remedy = "correct the row, or map another column as the tests";
-    let malformed = |problem: String| Error::malformed(path, format!("row {}: {problem}", row.number), remedy);
-    let spec = TestSpec::of_cells(&cells, columns).map_err(malformed)?;
-    serde_json::to_string(&spec).map(Some).map_err(|e| malformed(e.to_string()))
+    let spec = TestSpec::of_cells(&cells, columns).map_err(Flaw::other)?;
+    serde_json::to_string(&spec).map(Some).map_err(|e| Flaw::other(e.to_string()))
 }
 
 /// GSM8K ends its worked solutions with `#### 18`: what follows the last mark is the answer. Blank answers are none.
@@ -113,34 +187,10 @@ fn gold_answer(answer: &str) -> Option<String> {
     (!answer.is_empty()).then(|| answer.to_owned())
 }
 
-/// Mapped columns that single rows may lack, but not all of them: such a column is a misspelt one.
-pub(crate) struct OptionalColumns<'a> {
-    unseen: Vec<&'a str>,
-    first: Option<Row>,
-}
-
-impl<'a> OptionalColumns<'a> {
-    pub(crate) fn new(columns: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { unseen: columns.into_iter().collect(), first: None }
-    }
-
-    pub(crate) fn note(&mut self, row: &Row) {
-        self.unseen.retain(|column| row.get(column).is_none());
-        if !self.unseen.is_empty() && self.first.is_none() {
-            self.first = Some(row.clone());
-        }
-    }
-
-    pub(crate) fn check(self, path: &Path) -> Result<()> {
-        match (self.unseen.first(), self.first) {
-            (Some(column), Some(row)) => Err(row.no_column(column, path)),
-            _ => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn mapping(question: &str, answer: Option<&str>) -> FileMapping {
@@ -151,7 +201,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set.jsonl");
         std::fs::write(&path, content).unwrap();
-        load_file(&path, mapping, "maths")
+        load_path(&path, mapping).map(|(prompts, _)| prompts)
+    }
+
+    /// The prompts, and the rows that were kept aside.
+    fn load_path(path: &Path, mapping: &FileMapping) -> Result<(Vec<Prompt>, Vec<Value>)> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rejected = Rejected::new(dir.path())?;
+        let mut tests = Tests::new(&dir.path().join("tests.parquet"));
+        let format = Format::Columns(mapping.clone());
+        let prompts = super::load(&Files::find(path)?, &format, "maths", &mut rejected, &mut tests, &|_| true)?;
+        rejected.finish()?;
+        let lines = std::fs::read_to_string(dir.path().join("rejected.jsonl")).unwrap_or_default();
+        Ok((prompts, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()))
     }
 
     #[test]
@@ -188,9 +250,11 @@ mod tests {
         let content = "{\"q\":\"How many?\"}\n{\"q\":\"how  many?\",\"a\":\"1/2\"}\n{\"q\":\"How many?\",\"a\":0.5}";
         let prompts = load(content, &mapping("q", Some("a"))).unwrap();
         assert_eq!(prompts, [Prompt::new("maths", "", "How many?", Some("1/2".into()), "set")]);
-        let content = "{\"q\":\"How many?\",\"a\":1}\n\n{\"q\":\"How many?\",\"a\":2}";
-        let message = load(content, &mapping("q", Some("a"))).unwrap_err().to_string();
-        assert!(message.contains("rows 1 and 3") && message.contains("\"2\""), "{message}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set.jsonl");
+        std::fs::write(&path, "{\"q\":\"How many?\",\"a\":1}\n\n{\"q\":\"How many?\",\"a\":2}").unwrap();
+        let (prompts, rejected) = load_path(&path, &mapping("q", Some("a"))).unwrap();
+        assert_eq!((prompts.len(), prompts[0].answer.as_deref(), rejected.len()), (1, Some("1"), 1));
     }
 
     #[test]
@@ -199,10 +263,10 @@ mod tests {
         assert_eq!(load(content, &mapping("q", Some("a"))).unwrap().len(), 2);
         for wrong in [mapping("Q", Some("a")), mapping("q", Some("A"))] {
             let message = load(content, &wrong).unwrap_err().to_string();
-            assert!(message.contains("no column") && message.contains("it has: q, a"), "{message}");
+            assert!(message.contains("column") && message.contains("q, a"), "{message}");
         }
-        let message = load("{\"q\":\"1\"}\n{\"q\":\" \"}", &mapping("q", None)).unwrap_err().to_string();
-        assert!(message.contains("row 2 is empty"), "{message}");
+        let message = load("{\"q\":\" \"}", &mapping("q", None)).unwrap_err().to_string();
+        assert!(message.contains("row 1: column \"q\" is empty"), "{message}");
     }
 
     #[test]
@@ -219,11 +283,15 @@ mod tests {
         let expected = "x = 1\nassert add(1, x) == 2";
         assert!(matches!(&spec.tests, crate::code::CodeTests::Asserts { code, .. } if code == expected), "{spec:?}");
         assert_eq!(prompts[1].tests, None);
-        for (second, says) in [("[\"assert add(1, 1) == 2\"]", "different tests"), ("[]", "row 2: there are no cases")]
-        {
+        for (second, says) in [("[\"assert add(1, 1) == 2\"]", "different tests"), ("[]", "there are no cases")] {
             let content = row("add", "[\"assert add(1, x) == 2\"]") + &row("add", second);
-            let message = load(&content, &mapping).unwrap_err().to_string();
-            assert!(message.contains(says), "{message}");
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("set.jsonl");
+            std::fs::write(&path, content).unwrap();
+            let (kept, rejected) = load_path(&path, &mapping).unwrap();
+            assert_eq!(kept, prompts[..1]);
+            assert_eq!((rejected.len(), &rejected[0]["row"]), (1, &Value::from(2)));
+            assert!(rejected[0]["reason"].as_str().unwrap().contains(says), "{rejected:?}");
         }
     }
 
@@ -250,7 +318,8 @@ mod tests {
             ("olympiadbench.jsonl", mapping("question", Some("final_answer.0")), 675),
         ];
         for (name, mapping, rows) in sets {
-            let prompts = load_file(&folder.join(name), &mapping, "maths").unwrap();
+            let (prompts, rejected) = load_path(&folder.join(name), &mapping).unwrap();
+            eprintln!("{name}: {} prompts, {} rows kept aside", prompts.len(), rejected.len());
             assert!(prompts.len() <= rows && prompts.len() * 100 >= rows * 98, "{name}: {}", prompts.len());
             assert!(prompts.iter().all(|p| p.answer.is_some()), "{name}");
         }

@@ -66,6 +66,27 @@ pub enum FinishReason {
     Unknown,
 }
 
+impl FinishReason {
+    /// The names that servers and datasets give to the reasons.
+    pub(crate) fn named(name: Option<&str>) -> Self {
+        match name.map(str::trim) {
+            None | Some("") => Self::Unknown,
+            Some("stop" | "eos" | "eos_token" | "end_turn" | "stop_sequence") => Self::Stop,
+            Some("length" | "max_tokens") => Self::Length,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
+/// What a program must pass to solve a prompt, as a published dataset has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTests {
+    /// The [`Prompt::id`].
+    pub prompt_id: String,
+    /// In the source's own words, mostly JSON.
+    pub tests: String,
+}
+
 /// How text is sampled. Part of a trace's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

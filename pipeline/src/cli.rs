@@ -55,6 +55,8 @@ enum Command {
     },
     /// Show conversations as the trainer sees them: ids, text and what the loss counts, and every check on them
     Tokens(commands::tokens::TokensArgs),
+    /// Write a run's curated traces as a dataset for other tools
+    Dataset(commands::dataset::DatasetArgs),
     /// Ask a run's tables (prompts, problems, traces, verdicts, curated, metrics, samples) and files in SQL
     Sql(commands::sql::SqlArgs),
     /// Read one trace: prompt, thinking, answer, and what the rules say
@@ -80,7 +82,8 @@ enum Command {
 pub(crate) struct RunArgs {
     /// The recipe
     pub recipe: PathBuf,
-    /// Where an input of the recipe is; once for each
+    /// Where an input of the recipe is, once for each: a file or folder; data also as a pattern with * or as
+    /// hf://datasets/OWNER/NAME/PATH in the Hugging Face cache
     #[arg(long = "input", value_name = "NAME=PATH", value_parser = name_and_path)]
     inputs: Vec<(String, PathBuf)>,
     /// Folder for run folders
@@ -182,6 +185,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run { options, to } => commands::run::run(&options, to),
         Command::Plan { options } => commands::plan::plan(&options),
         Command::Tokens(args) => commands::tokens::tokens(&args),
+        Command::Dataset(args) => commands::dataset::dataset(&args),
         Command::Sql(args) => commands::sql::sql(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Serve(args) => commands::serve::serve(&args),

@@ -41,6 +41,9 @@ impl Failure {
 
 impl From<data::Error> for Failure {
     fn from(error: data::Error) -> Self {
+        if matches!(error, data::Error::Stopped) {
+            return Self::interrupted(error.to_string());
+        }
         let theirs = matches!(error, data::Error::Invalid { .. } | data::Error::Malformed { .. });
         let exit = if theirs { Exit::Usage } else { Exit::Failed };
         Self { exit, message: error.to_string() }

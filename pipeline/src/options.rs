@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data::files::Files;
 use student::device::DeviceName;
 
 use crate::error::{Failure, Result};
@@ -45,11 +46,30 @@ impl RunOptions {
         std::iter::once(self.device).chain(self.further_devices.iter().copied())
     }
 
-    /// Where an input is.
-    pub(crate) fn input(&self, name: &str) -> Result<&Path> {
-        let path = self.inputs.get(name).ok_or_else(|| {
+    fn given(&self, name: &str) -> Result<&Path> {
+        self.inputs.get(name).map(PathBuf::as_path).ok_or_else(|| {
             Failure::usage(format!("the recipe needs the input {name:?}; give it as --input {name}=PATH"))
-        })?;
+        })
+    }
+
+    /// The files of an input that is data.
+    pub(crate) fn files(&self, name: &str) -> Result<Files> {
+        let given = self.given(name)?;
+        Files::find(given).map_err(|error| Failure::usage(format!("input {name}: {error}")))
+    }
+
+    /// The file of an input that is data in one file.
+    pub(crate) fn file(&self, name: &str) -> Result<PathBuf> {
+        let files = self.files(name)?;
+        match files.paths.as_slice() {
+            [path] => Ok(path.clone()),
+            several => Err(Failure::usage(format!("input {name}: it is {} files where one is read", several.len()))),
+        }
+    }
+
+    /// Where an input is that is a model's folder.
+    pub(crate) fn input(&self, name: &str) -> Result<&Path> {
+        let path = self.given(name)?;
         if !path.exists() {
             return Err(Failure::usage(format!("input {name}: {} does not exist", path.display())));
         }

@@ -58,11 +58,13 @@ impl Plan {
             debug_assert_eq!(STAGES[number - 1], name);
             Stage { number, name, version, spec, inputs: inputs.into_iter().collect() }
         };
-        let contents: BTreeMap<&str, String> = recipe
-            .inputs()
-            .into_iter()
-            .map(|name| Ok((name, content_hash(options.input(name)?)?)))
-            .collect::<Result<_>>()?;
+        let mut contents = BTreeMap::new();
+        for name in recipe.data_inputs() {
+            contents.insert(name, options.files(name)?.content_hash()?);
+        }
+        if let Some(name) = recipe.base_input() {
+            contents.insert(name, content_hash(options.input(name)?)?);
+        }
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use data::curate::{Benchmark, CurateConfig};
+use data::dataset::Format;
 use data::import::TraceMapping;
 use data::pack::TooLong;
 use data::problems::ProblemSpec;
@@ -50,20 +51,20 @@ pub(crate) struct Recipe {
 pub(crate) enum ProblemSource {
     /// Arithmetic word problems, generated.
     Procedural(ProblemSpec),
-    /// A JSONL or Parquet file.
+    /// A file or several.
     File(Box<ProblemFile>),
 }
 
-/// A problem file and its columns.
+/// Files of problems.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProblemFile {
     /// The input's name; `--input NAME=PATH` says where it is.
     pub input: String,
-    /// Domain of problems without a domain column.
+    /// Domain of problems whose rows do not say it.
     pub domain: String,
-    /// Column names.
-    pub columns: FileMapping,
+    /// What its rows are.
+    pub format: Format<FileMapping>,
 }
 
 /// Where traces come from.
@@ -72,7 +73,7 @@ pub(crate) struct ProblemFile {
 pub(crate) enum TraceSource {
     /// A teacher behind an OpenAI-compatible endpoint.
     Teacher(Teacher),
-    /// A file of existing traces.
+    /// A file of existing traces, or several.
     Import(TraceFile),
     /// The solutions that come with generated problems.
     Worked(Worked),
@@ -94,14 +95,16 @@ pub(crate) struct Teacher {
     pub seed: u64,
 }
 
-/// A trace file and its columns.
+/// Files of traces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TraceFile {
     /// The input's name; `--input NAME=PATH` says where it is.
     pub input: String,
-    /// Column names.
-    pub columns: TraceMapping,
+    /// The teacher's name, where rows do not say it.
+    pub teacher: String,
+    /// What its rows are.
+    pub format: Format<TraceMapping>,
 }
 
 /// No settings: the solutions are decided by the problems.
@@ -235,8 +238,8 @@ impl Recipe {
         self.curate.contamination.iter().flat_map(|contamination| &contamination.benchmarks)
     }
 
-    /// Names of the inputs the recipe needs.
-    pub(crate) fn inputs(&self) -> Vec<&str> {
+    /// Names of the inputs that are problems, traces or benchmarks.
+    pub(crate) fn data_inputs(&self) -> Vec<&str> {
         let mut names = Vec::new();
         let accuracy = self.evaluate.accuracy.as_ref().map(|a| &a.problems);
         for source in [Some(&self.prompts), accuracy].into_iter().flatten() {
@@ -248,12 +251,17 @@ impl Recipe {
             names.push(&file.input);
         }
         names.extend(self.benchmarks().map(|benchmark| benchmark.input.as_str()));
-        if let Base::Folder { input, .. } = &self.student.base {
-            names.push(input);
-        }
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Name of the input that is the base's folder.
+    pub(crate) fn base_input(&self) -> Option<&str> {
+        match &self.student.base {
+            Base::Folder { input, .. } => Some(input),
+            Base::Random { .. } => None,
+        }
     }
 }
 

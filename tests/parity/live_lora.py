@@ -34,12 +34,13 @@ description = "Trains an adapter for a comparison with PEFT."
 kind = "file"
 input = "traces"
 domain = "arithmetic"
-columns = {{ question = "question", answer = "answer" }}
+format = {{ columns = {{ question = "question", answer = "answer" }} }}
 
 [collect]
 kind = "import"
 input = "traces"
-columns = {{ question = "question", thinking = "thinking", answer = "text", teacher = "made up" }}
+teacher = "made up"
+format = {{ columns = {{ question = "question", thinking = "thinking", answer = "text" }} }}
 
 [curate]
 policy = "finished"

@@ -33,7 +33,7 @@ impl<'a> CodeJudge<'a> {
             return Err(Error::invalid(
                 "curate.code",
                 "no prompt has tests that programs could be run on",
-                "map the file's column of tests in prompts.columns.tests, or leave [curate.code] out",
+                "map the file's column of tests in prompts.format.columns.tests, or leave [curate.code] out",
             ));
         }
         Ok(Self { specs, limits, parallel, sandbox: OnceLock::new() })

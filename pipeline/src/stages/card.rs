@@ -33,7 +33,7 @@ fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &V
     };
     let traces = match &recipe.collect {
         TraceSource::Teacher(teacher) => format!("sampled from the teacher `{}`", teacher.model),
-        TraceSource::Import(file) => format!("imported (`{}`, teacher {})", file.input, file.columns.teacher),
+        TraceSource::Import(file) => format!("imported (`{}`, teacher {})", file.input, file.teacher),
         TraceSource::Worked(_) => "solutions written by the problem generator".to_owned(),
     };
     writeln!(card, "- Starting point: {base}")?;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
+use data::dataset::{Rejected, Seen};
+use data::import::Imported;
 use data::parquet_file::{read_folder, write_records};
 use data::problems::Problem;
 use data::record::{FinishReason, Prompt, Trace, short_hash};
@@ -22,15 +24,15 @@ pub(crate) struct Traces;
 
 /// Collects the traces.
 pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
-    let describe = |s: &Value| format!("{} traces, {}", number(s, "traces"), s["source"].as_str().unwrap_or_default());
+    let describe = |s: &Value| format!("{} traces, {}", number(s, "traces"), source(s));
     realize(run, &run.plan.collect, describe, |dir| {
         let prompts = prompts(&input.dir)?;
         let folder = dir.join("traces");
         match &run.recipe.collect {
             TraceSource::Teacher(teacher) => ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces")),
             TraceSource::Import(file) => {
-                let traces = data::import::import(run.options.input(&file.input)?, &file.columns)?;
-                import(&prompts, traces, &folder)
+                let imported = import(run, file, &prompts, dir)?;
+                summary(&imported)
             }
             TraceSource::Worked(_) => worked(run, &prompts, &folder),
         }
@@ -80,18 +82,41 @@ pub(crate) fn ask(
     Ok(result)
 }
 
+/// Where the traces of a summary came from.
+fn source(summary: &Value) -> String {
+    if let Some(source) = summary["source"].as_str() {
+        return source.to_owned();
+    }
+    let mut parts = vec![format!("imported from {} rows", number(summary, "rows"))];
+    let mut note = |field: &str, what: &str| {
+        if number(summary, field) > 0 {
+            parts.push(format!("{} {what}", number(summary, field)));
+        }
+    };
+    note("elsewhere", "answer other problems");
+    note("rejected", "could not be used (rejected.jsonl)");
+    parts.join(", ")
+}
+
 /// Keeps the traces whose prompt is among those to learn from.
-fn import(prompts: &[Prompt], traces: Vec<Trace>, folder: &Path) -> Result<Value> {
-    let wanted: std::collections::HashSet<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
-    let all = traces.len();
-    let traces: Vec<Trace> = traces.into_iter().filter(|t| wanted.contains(t.prompt_id.as_str())).collect();
-    if traces.is_empty() {
+fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -> Result<Imported> {
+    let files = run.options.files(&file.input)?;
+    let mut rejected = Rejected::new(dir)?;
+    let bar = Progress::new("files", files.paths.len() as u64);
+    let go_on = |seen: Seen| {
+        bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
+        !run.stop.asked()
+    };
+    let path = dir.join("traces/traces-00000.parquet");
+    let imported = data::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;
+    if imported.traces == 0 {
         return Err(Failure::usage(format!(
-            "none of the {all} imported traces answers a problem of [prompts]; do both sections name the question column?"
+            "none of the {} imported traces answers a problem of [prompts]; do both sections name the same format, or the \
+             same question column?",
+            imported.elsewhere
         )));
     }
-    write_records(&folder.join("traces-00000.parquet"), &traces)?;
-    Ok(json!({"traces": traces.len(), "source": format!("imported ({} answer other problems)", all - traces.len())}))
+    Ok(imported)
 }
 
 /// The generator's own solutions.

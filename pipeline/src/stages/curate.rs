@@ -30,7 +30,7 @@ pub(crate) fn stage(
         let prompts = prompts(&prompts_in.dir)?;
         let mut items = Vec::new();
         for benchmark in run.recipe.benchmarks() {
-            items.extend(benchmark_items(benchmark, run.options.input(&benchmark.input)?)?);
+            items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
         }
         let config = &run.recipe.curate;
         // Another policy judges nothing again.

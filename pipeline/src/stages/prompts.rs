@@ -4,16 +4,20 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use data::artifact::Artifact;
+use data::dataset::{Rejected, Seen};
 use data::parquet_file::{read_records, write_records};
+use data::prompts::Tests;
 use data::record::Prompt;
 use serde_json::json;
 
 use super::{number, realize};
+use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::ProblemSource;
 use crate::run::{Halt, Run};
 
-/// Marker: `prompts/prompts.parquet` and `problems/problems.parquet`.
+/// Marker: `prompts/prompts.parquet` and `problems/problems.parquet`; `tests/tests.parquet` where programs are asked for,
+/// and `rejected.jsonl` where rows could not be used.
 #[derive(Debug)]
 pub(crate) struct Prompts;
 
@@ -22,15 +26,22 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
     let describe = |s: &serde_json::Value| {
         let held = number(s, "taken_out");
         let note = if held > 0 { format!(", {held} taken out because they are measured on") } else { String::new() };
-        format!("{} to learn from, {} to measure on{note}", number(s, "prompts"), number(s, "problems"))
+        let rejected = match number(s, "rejected") {
+            0 => String::new(),
+            count => format!(", {count} rows could not be used (rejected.jsonl)"),
+        };
+        format!("{} to learn from, {} to measure on{note}{rejected}", number(s, "prompts"), number(s, "problems"))
     };
     realize(run, &run.plan.prompts, describe, |dir| {
+        let mut rejected = Rejected::new(dir)?;
+        let mut tests = Tests::new(&dir.join("tests/tests.parquet"));
+        let mut load = |source: &ProblemSource| load(run, source, &mut rejected, &mut tests);
         let problems = match &run.recipe.evaluate.accuracy {
-            Some(accuracy) => load(run, &accuracy.problems)?,
+            Some(accuracy) => load(&accuracy.problems)?,
             None => Vec::new(),
         };
         let measured: HashSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
-        let all = load(run, &run.recipe.prompts)?;
+        let all = load(&run.recipe.prompts)?;
         let count = all.len();
         let prompts: Vec<Prompt> = all.into_iter().filter(|p| !measured.contains(p.id.as_str())).collect();
         if prompts.is_empty() {
@@ -38,18 +49,29 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
         }
         write_records(&dir.join("prompts/prompts.parquet"), &prompts)?;
         write_records(&dir.join("problems/problems.parquet"), &problems)?;
+        rejected.finish()?;
+        let tests = tests.finish()?;
         let taken_out = count - prompts.len();
-        Ok(json!({"prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out}))
+        Ok(json!({
+            "prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out, "tests": tests,
+            "rejected": rejected.count()
+        }))
     })
 }
 
-fn load(run: &Run, source: &ProblemSource) -> Result<Vec<Prompt>> {
+fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut Tests) -> Result<Vec<Prompt>> {
     match source {
         ProblemSource::Procedural(spec) => {
             Ok(data::problems::generate(spec)?.into_iter().map(|problem| problem.prompt).collect())
         }
         ProblemSource::File(file) => {
-            Ok(data::prompts::load_file(run.options.input(&file.input)?, &file.columns, &file.domain)?)
+            let files = run.options.files(&file.input)?;
+            let bar = Progress::new("files", files.paths.len() as u64);
+            let go_on = |seen: Seen| {
+                bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
+                !run.stop.asked()
+            };
+            Ok(data::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
         }
     }
 }

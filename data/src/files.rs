@@ -1,0 +1,321 @@
+//! Which files an input names: a file, a folder, a pattern with `*`, or a dataset in the Hugging Face cache
+//! (`hf://datasets/OWNER/NAME/PATH`). Always in the order of their names, so that a run can be repeated.
+//!
+//! Nothing is downloaded here. The cache's layout is that of huggingface_hub:
+//! `datasets--OWNER--NAME/refs/REVISION` names a commit, and `snapshots/COMMIT/` holds its files.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use crate::artifact::content_hash;
+use crate::record::short_hash;
+use crate::{Error, Result};
+
+/// What is read, by the end of a file's name; the last one only where it is named itself, since folders of datasets hold
+/// descriptions in it.
+pub const EXTENSIONS: [&str; 6] = [".jsonl", ".jsonl.zst", ".jsonl.gz", ".ndjson", ".parquet", ".json"];
+/// How datasets on the Hub are written.
+const HUB: &str = "hf://datasets/";
+
+/// The files of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// What problems from it are said to come from where no row says so: the file's or folder's name without extension,
+    /// or the dataset's.
+    pub name: String,
+    /// At least one, in order.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Finds the files of an input.
+    pub fn find(input: &Path) -> Result<Self> {
+        let text = input.to_string_lossy();
+        let Some(place) = text.strip_prefix(HUB) else { return Self::local(input) };
+        let dataset = HubPath::parse(place).ok_or_else(|| {
+            Error::invalid(&*text, "not the address of a dataset's files", format!("write it as {HUB}OWNER/NAME/PATH"))
+        })?;
+        let path = dataset.cached(&hub_cache()?)?;
+        Ok(Self { name: dataset.id(), ..Self::local(&path)? })
+    }
+
+    fn local(input: &Path) -> Result<Self> {
+        let name = data_name(input);
+        if input.is_dir() {
+            return Ok(Self { name, paths: in_folder(input)? });
+        }
+        if input.exists() {
+            return Ok(Self { name, paths: vec![input.to_owned()] });
+        }
+        let text = input.to_string_lossy();
+        if !text.contains(['*', '?', '[']) {
+            return Err(Error::invalid(&*text, "there is no such file or folder", "check its name"));
+        }
+        let matches = glob::glob(&text).map_err(|e| {
+            Error::invalid(&*text, format!("not a pattern: {e}"), "* stands for any part of a name, ** for any folders")
+        })?;
+        let mut paths = Vec::new();
+        for path in matches {
+            let path = path.map_err(|e| Error::io("list", &e.path().to_owned(), e.into()))?;
+            if path.is_file() && !hidden(&path) {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        if paths.is_empty() {
+            return Err(Error::invalid(&*text, "no file has a name like that", "check the pattern"));
+        }
+        let fixed = input.ancestors().find(|a| !a.to_string_lossy().contains(['*', '?', '[']));
+        Ok(Self { name: fixed.map(data_name).unwrap_or_default(), paths })
+    }
+
+    /// The identity of all of them: names and contents. Where they are does not enter, nor the name of a single file.
+    pub fn content_hash(&self) -> Result<String> {
+        if let [path] = self.paths.as_slice() {
+            return content_hash(path);
+        }
+        let mut all = String::new();
+        for path in &self.paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            all += &format!("{name}\u{1f}{}\n", content_hash(path)?);
+        }
+        Ok(short_hash(all.as_bytes()))
+    }
+}
+
+/// The name of a file or folder without the extensions that are read here.
+fn data_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let known = EXTENSIONS.iter().filter_map(|extension| name.strip_suffix(extension)).min_by_key(|stem| stem.len());
+    known.unwrap_or(&name).to_owned()
+}
+
+fn hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+/// The data files directly in a folder. Files of two kinds are most likely the same data twice, and missing shards a
+/// download that was stopped: both are refused.
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut paths, mut folders, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
+        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            folders.push(name);
+        } else if let Some(kind) = EXTENSIONS[..5].iter().find(|extension| name.ends_with(**extension)) {
+            kinds.insert(*kind);
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    folders.sort();
+    if paths.is_empty() {
+        let remedy = match folders.as_slice() {
+            [] => format!("name a folder with files of these kinds: {}", EXTENSIONS[..5].join(", ")),
+            some => format!("name one of its folders: {}", some.join(", ")),
+        };
+        return Err(Error::malformed(folder, "no data files are in this folder", remedy));
+    }
+    if kinds.len() > 1 {
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        return Err(Error::malformed(
+            folder,
+            format!("files of several kinds are in this folder: {}", kinds.join(", ")),
+            format!("name those that are meant by a pattern, as in {}/*{}", folder.display(), kinds[0]),
+        ));
+    }
+    complete(folder, &paths)?;
+    Ok(paths)
+}
+
+/// Refuses a folder that lacks some of the shards that its own names count (`train-00003-of-00010.parquet`).
+fn complete(folder: &Path, paths: &[PathBuf]) -> Result<()> {
+    let names: BTreeSet<String> =
+        paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    let series: BTreeSet<(&str, &str)> = names
+        .iter()
+        .filter_map(|name| {
+            let (before, rest) = name.split_once("-of-")?;
+            Some((before.rsplit_once('-')?.0, rest))
+        })
+        .collect();
+    for (prefix, rest) in series {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let Ok(count) = rest[..digits].parse::<usize>() else { continue };
+        // The first missing one ends this, so that a name that counts anything costs nothing.
+        let missing = (0..count).map(|n| format!("{prefix}-{n:0digits$}-of-{rest}")).find(|name| !names.contains(name));
+        if let Some(missing) = missing {
+            return Err(Error::malformed(
+                folder,
+                format!("{missing} is missing of {count} shards"),
+                "download the rest, or name those that are meant by a pattern with *",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Where huggingface_hub keeps what it downloaded.
+fn hub_cache() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("HF_HUB_CACHE")
+        .or_else(|| Some(set("HF_HOME")?.join("hub")))
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("huggingface/hub")))
+        .or_else(|| Some(set("HOME")?.join(".cache/huggingface/hub")))
+        .ok_or_else(|| Error::invalid("the Hugging Face cache", "HOME is not set", "set HF_HUB_CACHE to its folder"))
+}
+
+/// `OWNER/NAME[@REVISION][/PATH]`.
+struct HubPath<'a> {
+    owner: &'a str,
+    name: &'a str,
+    revision: Option<&'a str>,
+    path: &'a str,
+}
+
+impl<'a> HubPath<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/');
+        let (owner, name, path) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
+        let (name, revision) = name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)));
+        let plain = |part: &str| Path::new(part).components().all(|c| matches!(c, Component::Normal(_)));
+        let named = |part: &str| !part.is_empty() && !part.contains('\\') && plain(part);
+        let valid = named(owner) && named(name) && revision.is_none_or(named) && plain(path);
+        valid.then_some(Self { owner, name, revision, path })
+    }
+
+    fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// Where the cache has it.
+    fn cached(&self, cache: &Path) -> Result<PathBuf> {
+        let folder = cache.join(format!("datasets--{}--{}", self.owner, self.name));
+        let revision = self.revision.unwrap_or("main");
+        let commit = std::fs::read_to_string(folder.join("refs").join(revision));
+        let commit = commit.map_or_else(|_| revision.to_owned(), |commit| commit.trim().to_owned());
+        let path = folder.join("snapshots").join(commit).join(self.path);
+        let pattern = self.path.contains(['*', '?', '[']);
+        if path.exists() || (pattern && Self::parent_of_pattern(&path).is_dir()) {
+            return Ok(path);
+        }
+        let mut command = format!("hf download {} --repo-type dataset", self.id());
+        if let Some(revision) = self.revision {
+            command += &format!(" --revision {revision}");
+        }
+        if !self.path.is_empty() {
+            let is_file = EXTENSIONS.iter().any(|extension| self.path.ends_with(extension));
+            let include = if is_file || pattern { self.path.to_owned() } else { format!("{}/*", self.path) };
+            command += &format!(" --include '{include}'");
+        }
+        Err(Error::invalid(
+            format!("{HUB}{}/{}", self.id(), self.path),
+            format!("it is not in the Hugging Face cache {}", cache.display()),
+            format!("download it first: {command}"),
+        ))
+    }
+
+    fn parent_of_pattern(path: &Path) -> &Path {
+        let special = |part: &OsStr| part.to_string_lossy().contains(['*', '?', '[']);
+        path.ancestors().find(|a| !a.components().any(|part| special(part.as_os_str()))).unwrap_or(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        dir
+    }
+
+    fn names(files: &Files) -> Vec<String> {
+        files.paths.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    fn message(path: &Path) -> String {
+        Files::find(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_a_folder_and_a_pattern_give_sorted_files() {
+        let dir = folder(&[
+            "set/b.jsonl",
+            "set/a.jsonl",
+            "set/.c.jsonl",
+            "set/README.md",
+            "set/info.json",
+            "deep/x/y/z.parquet",
+        ]);
+        let all = Files::find(&dir.path().join("set")).unwrap();
+        assert_eq!((names(&all), all.name.as_str()), (vec!["a.jsonl".into(), "b.jsonl".into()], "set"));
+        let one = Files::find(&dir.path().join("set/b.jsonl")).unwrap();
+        assert_eq!((names(&one), one.name.as_str()), (vec!["b.jsonl".into()], "b"));
+        let some = Files::find(&dir.path().join("set/*.jsonl")).unwrap();
+        assert_eq!((names(&some), some.name.as_str()), (vec!["a.jsonl".into(), "b.jsonl".into()], "set"));
+        assert_eq!(names(&Files::find(&dir.path().join("deep/**/*.parquet")).unwrap()), ["z.parquet"]);
+        assert_eq!(data_name(Path::new("x/train.jsonl.zst")), "train");
+    }
+
+    #[test]
+    fn what_names_no_files_or_too_many_is_refused_with_a_way_out() {
+        let dir = folder(&[
+            "two/a.jsonl",
+            "two/a.parquet",
+            "sub/all/a.parquet",
+            "empty/x.txt",
+            "cut/t-00000-of-00002.parquet",
+        ]);
+        let at = |name: &str| message(&dir.path().join(name));
+        assert!(at("two").contains(".jsonl, .parquet") && at("two").contains("two/*.jsonl"), "{}", at("two"));
+        assert!(at("sub").contains("name one of its folders: all"), "{}", at("sub"));
+        assert!(at("empty").contains(".jsonl.zst"), "{}", at("empty"));
+        assert!(at("cut").contains("t-00001-of-00002.parquet is missing"), "{}", at("cut"));
+        assert!(Files::find(&dir.path().join("cut/*.parquet")).is_ok(), "a pattern says that these are meant");
+        assert!(at("nothing").contains("no such file"), "{}", at("nothing"));
+        assert!(at("*.none").contains("no file has a name"), "{}", at("*.none"));
+        assert!(at("[").contains("pattern"), "{}", at("["));
+    }
+
+    #[test]
+    fn identity_is_names_and_contents_of_all_files() {
+        let dir = folder(&["a/1.jsonl", "a/2.jsonl", "b/1.jsonl", "b/2.jsonl"]);
+        std::fs::write(dir.path().join("b/1.jsonl"), "a/1.jsonl").unwrap();
+        let hash = |name: &str| Files::find(&dir.path().join(name)).unwrap().content_hash().unwrap();
+        assert_ne!(hash("a"), hash("b"));
+        std::fs::write(dir.path().join("b/2.jsonl"), "a/2.jsonl").unwrap();
+        assert_eq!(hash("a"), hash("b"));
+        assert_eq!(hash("a/1.jsonl"), content_hash(&dir.path().join("a/1.jsonl")).unwrap());
+    }
+
+    #[test]
+    fn datasets_are_found_in_the_cache_by_revision() {
+        let root = "datasets--o--n";
+        let dir =
+            folder(&[&format!("{root}/snapshots/c1/data/a.parquet"), &format!("{root}/snapshots/c2/data/b.parquet")]);
+        std::fs::create_dir_all(dir.path().join(root).join("refs")).unwrap();
+        std::fs::write(dir.path().join(root).join("refs/main"), "c1\n").unwrap();
+        let cached = |text: &str| HubPath::parse(text).unwrap().cached(dir.path());
+        assert!(cached("o/n/data/a.parquet").unwrap().is_file());
+        assert!(cached("o/n/data").unwrap().ends_with("snapshots/c1/data"));
+        assert!(cached("o/n@c2/data/*.parquet").unwrap().ends_with("c2/data/*.parquet"));
+        let message = cached("o/n/data/b.parquet").unwrap_err().to_string();
+        assert!(message.contains("hf download o/n --repo-type dataset --include 'data/b.parquet'"), "{message}");
+        let message = cached("o/m@v1/data").unwrap_err().to_string();
+        assert!(message.contains("hf download o/m --repo-type dataset --revision v1 --include 'data/*'"), "{message}");
+        for wrong in ["o", "/n/x", "o/n/../../etc", "../n/x", "o/..", "o/n@../x", ""] {
+            assert!(HubPath::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}
