@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
 use crate::artifact::content_hash;
@@ -57,7 +58,10 @@ impl Files {
         })?;
         let mut paths = Vec::new();
         for path in matches {
-            let path = path.map_err(|e| Error::io("list", &e.path().to_owned(), e.into()))?;
+            let path = path.map_err(|e| {
+                let place = e.path().to_owned();
+                Error::io("list", &place, e.into())
+            })?;
             if path.is_file() && !hidden(&path) {
                 paths.push(path);
             }
@@ -78,7 +82,7 @@ impl Files {
         let mut all = String::new();
         for path in &self.paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            all += &format!("{name}\u{1f}{}\n", content_hash(path)?);
+            let _ = writeln!(all, "{name}\u{1f}{}", content_hash(path)?);
         }
         Ok(short_hash(all.as_bytes()))
     }
@@ -206,12 +210,12 @@ impl<'a> HubPath<'a> {
         }
         let mut command = format!("hf download {} --repo-type dataset", self.id());
         if let Some(revision) = self.revision {
-            command += &format!(" --revision {revision}");
+            let _ = write!(command, " --revision {revision}");
         }
         if !self.path.is_empty() {
             let is_file = EXTENSIONS.iter().any(|extension| self.path.ends_with(extension));
             let include = if is_file || pattern { self.path.to_owned() } else { format!("{}/*", self.path) };
-            command += &format!(" --include '{include}'");
+            let _ = write!(command, " --include '{include}'");
         }
         Err(Error::invalid(
             format!("{HUB}{}/{}", self.id(), self.path),

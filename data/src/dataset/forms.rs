@@ -1,5 +1,7 @@
 //! The named formats: which columns each needs, and what its rows say.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 use super::chat::{Chat, chat};
@@ -61,7 +63,7 @@ pub(super) const OPEN_THOUGHTS_METADATA: Form = Form {
     read: |row| {
         let mut question = row.required_text("problem")?.trim().to_owned();
         if let Some(code) = text(row, "starter_code")? {
-            question += &format!("\n\n{code}");
+            let _ = write!(question, "\n\n{code}");
         }
         let tests = text(row, "test_cases")?;
         let reply = match (text(row, "deepseek_reasoning")?, text(row, "deepseek_solution")?) {

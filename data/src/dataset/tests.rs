@@ -58,7 +58,7 @@ fn read(input: &Path, name: &str) -> crate::Result<Got> {
 }
 
 fn lines(rows: &[Value]) -> String {
-    rows.iter().map(|row| format!("{row}\n")).collect()
+    rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat()
 }
 
 /// The rows as a batch of Arrow's.

@@ -69,7 +69,9 @@ fn a_line_that_is_too_long_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let mut text = format!("{}\n{{\"messages\": \"", row(0));
     text.push_str(&"x".repeat(65 << 20));
-    text.push_str(&format!("\"}}\n{}\n", row(1)));
+    text += "\"}\n";
+    text += &row(1).to_string();
+    text += "\n";
     let got = read(&at(&dir, "a.jsonl", text.as_bytes()), "messages").unwrap();
     assert_eq!((got.traces.len(), got.rejected.len()), (2, 1));
     assert!(
