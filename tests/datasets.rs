@@ -24,7 +24,7 @@ fn row(n: usize) -> Value {
 /// Rows in two shards, one of them compressed, with some that cannot be used.
 fn inputs(folder: &TestFolder) -> Vec<Value> {
     let rows: Vec<Value> = (0..40).map(row).collect();
-    let lines = |rows: &[Value]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    let lines = |rows: &[Value]| rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat();
     folder.write("set/a.jsonl", &lines(&rows[..25]));
     folder.write("set/b.jsonl", &format!("{{\"messages\": []}}\n{}not a row\n", lines(&rows[25..])));
     folder.write("base/config.json", "{}");
