@@ -204,6 +204,15 @@ fn real_traces_can_be_asked() {
     }
 }
 
+/// Ends a terminal, and what runs in it, also where a test fails.
+struct Terminal(String);
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").args(["-S", &self.0, "kill-server"]).output();
+    }
+}
+
 /// In a terminal of its own: editing, completion, several lines, the pager and Ctrl-C.
 #[test]
 fn the_shell_works_in_a_terminal() {
@@ -214,6 +223,7 @@ fn the_shell_works_in_a_terminal() {
     }
     let folder = curated(&tiny_recipe());
     let socket = folder.path("tmux").to_string_lossy().into_owned();
+    let _terminal = Terminal(socket.clone());
     let tmux = |arguments: &[&str]| run(&[&["-S", &socket, "-f", "/dev/null"], arguments].concat()).unwrap();
     let program = env!("CARGO_BIN_EXE_r1-distill");
     let inside = folder.path(".").to_string_lossy().into_owned();
@@ -270,7 +280,6 @@ fn the_shell_works_in_a_terminal() {
     wait("the query was stopped");
     keys(&["\\q", "Enter"]);
     wait("left");
-    tmux(&["kill-server"]);
     let history = fs::read_to_string(folder.path("runs/tiny/.sql-history")).unwrap();
     assert!(history.contains("SELECT count(*) AS many\\nFROM verdicts;"), "{history}");
 }

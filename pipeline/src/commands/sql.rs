@@ -7,11 +7,14 @@ mod statement;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use data::sql::{Format, Session, Shown, Written};
+use data::sql::{Format, QueryResult, Session, Shown, Table, Written};
 use data::tokenizer::Tokenizer;
 
 use self::shell::Shell;
@@ -89,15 +92,6 @@ const TABLES: [(&str, &str, &str); 8] = [
 const STACK_BYTES: usize = 256 << 20;
 
 pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
-    let failed = |e: std::io::Error| Failure::failed(format!("cannot start a thread: {e}"));
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || ask(args));
-        // What a panic said is on the screen already.
-        thread.map_err(failed)?.join().unwrap_or_else(|_| Err(Failure::failed("the query broke the engine")))
-    })
-}
-
-fn ask(args: &SqlArgs) -> Result<()> {
     if args.format == Some(FormatName(Format::Parquet)) && args.output.is_none() && args.query.is_some() {
         return Err(Failure::usage("--format parquet needs a file: --output FILE"));
     }
@@ -120,7 +114,7 @@ fn ask(args: &SqlArgs) -> Result<()> {
     }
     let tokenizer = args.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // A join may keep all cores busy without ever waiting; somebody must still hear Ctrl-C.
+        // A join may keep all cores busy without a pause; somebody must still hear Ctrl-C.
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from) + 2)
         .thread_stack_size(STACK_BYTES)
         .enable_all()
@@ -173,12 +167,15 @@ pub(crate) fn last_used(runs: &Path) -> Option<PathBuf> {
     used.max().map(|(_, path)| path)
 }
 
-/// Asks, and stops asking at Ctrl-C. A second Ctrl-C ends the process: a join that is computed without a pause does not
-/// notice the first.
+/// A question on its way.
+type Asking<'a, T> = Pin<Box<dyn Future<Output = data::Result<T>> + 'a>>;
+
+/// Asks, and stops asking at Ctrl-C. Each question has a thread of its own: a join that is computed without a pause does
+/// not notice that it was stopped, and is left behind.
 struct Asker {
     runtime: tokio::runtime::Runtime,
-    session: Session,
-    /// The query that is being answered.
+    session: Arc<Session>,
+    /// The question that is being answered.
     current: Arc<Mutex<Option<Stop>>>,
 }
 
@@ -191,40 +188,87 @@ impl Asker {
                 interrupt(&watched, interactive);
             }
         });
-        Self { runtime, session, current }
+        Self { runtime, session: Arc::new(session), current }
     }
 
     /// Waits for an answer or for Ctrl-C, whichever comes first.
-    fn wait<T>(&self, answer: impl Future<Output = data::Result<T>>) -> Result<T> {
+    fn wait<T: Send + 'static>(&self, question: impl FnOnce(&Session) -> Asking<'_, T> + Send + 'static) -> Result<T> {
         let stop = Stop::new();
-        let mut asked = stop.watch();
-        let answering = |stop| {
-            if let Ok(mut current) = self.current.lock() {
-                *current = stop;
+        self.set_current(Some(stop.clone()));
+        let (sender, receiver) = mpsc::channel();
+        let (session, handle, mut asked) = (Arc::clone(&self.session), self.runtime.handle().clone(), stop.watch());
+        let answering = move || {
+            let answer = handle.block_on(async {
+                tokio::select! {
+                    answer = question(&session) => answer.map_err(Failure::from),
+                    _ = asked.wait_for(|asked| *asked) => Err(stopped()),
+                }
+            });
+            // Nobody waits any more after Ctrl-C.
+            let _ = sender.send(answer);
+        };
+        std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(answering)
+            .map_err(|e| Failure::failed(format!("cannot start a thread: {e}")))?;
+        let answer = loop {
+            match receiver.recv_timeout(Duration::from_millis(100)) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Timeout) if stop.asked() => break Err(stopped()),
+                Err(RecvTimeoutError::Timeout) => {}
+                // What the panic said is on the screen already.
+                Err(RecvTimeoutError::Disconnected) => break Err(Failure::failed("the query broke the engine")),
             }
         };
-        answering(Some(stop));
-        let answer = self.runtime.block_on(async {
-            tokio::select! {
-                answer = answer => answer.map_err(Failure::from),
-                _ = asked.wait_for(|asked| *asked) => Err(Failure::interrupted("the query was stopped")),
-            }
-        });
-        answering(None);
+        self.set_current(None);
         answer
+    }
+
+    fn set_current(&self, stop: Option<Stop>) {
+        if let Ok(mut current) = self.current.lock() {
+            *current = stop;
+        }
+    }
+
+    /// The first rows.
+    fn query(&self, query: &str, max_rows: usize) -> Result<QueryResult> {
+        let query = query.to_owned();
+        self.wait(move |session| Box::pin(async move { session.query(&query, max_rows).await }))
+    }
+
+    /// A table, and how many rows it has.
+    fn describe(&self, name: &str) -> Result<(Table, usize)> {
+        let name = name.to_owned();
+        self.wait(move |session| {
+            Box::pin(async move {
+                let table = session.describe(&name).await?;
+                let rows = session.row_count(&table).await?;
+                Ok((table, rows))
+            })
+        })
     }
 
     /// Writes the rows to a file, all of them unless told otherwise.
     fn save(&self, query: &str, shown: Shown, path: &Path) -> Result<Written> {
-        self.wait(self.session.save(query, shown, path))
+        let (query, path) = (query.to_owned(), path.to_owned());
+        self.wait(move |session| Box::pin(async move { session.save(&query, shown, &path).await }))
     }
 
     /// Writes rows to stdout as they come. A reader that went away (as `head` does) is no failure.
     fn stream(&self, query: &str, shown: Shown) -> Result<Option<Written>> {
-        let mut out = Stdout { gone: false };
-        let written = self.wait(self.session.write(query, shown, &mut out));
-        if out.gone { Ok(None) } else { written.map(Some) }
+        let query = query.to_owned();
+        self.wait(move |session| {
+            Box::pin(async move {
+                let mut out = Stdout { gone: false };
+                let written = session.write(&query, shown, &mut out).await;
+                if out.gone { Ok(None) } else { written.map(Some) }
+            })
+        })
     }
+}
+
+fn stopped() -> Failure {
+    Failure::interrupted("the query was stopped")
 }
 
 /// What Ctrl-C does.

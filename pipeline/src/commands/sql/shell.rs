@@ -110,7 +110,7 @@ impl<'a> Shell<'a> {
             }
             return Ok(Some(written.rows));
         }
-        let result = self.asker.wait(self.asker.session.query(query, most))?;
+        let result = self.asker.query(query, most)?;
         let text = result.text(format, self.width)?;
         let text = text.trim_end();
         if self.attended {
@@ -253,9 +253,7 @@ impl<'a> Shell<'a> {
     }
 
     fn describe(&self, name: &str) -> Result<()> {
-        let table = self.asker.wait(self.asker.session.describe(name))?;
-        let rows = self.asker.wait(self.asker.session.row_count(&table))?;
-        let Table { name, columns, path } = table;
+        let (Table { name, columns, path }, rows) = self.asker.describe(name)?;
         let mut text = format!("{name}: {} in {}\n", count(rows), path.display());
         let width = columns.iter().map(|(column, _)| column.chars().count()).max().unwrap_or(0);
         for (column, kind) in columns {
