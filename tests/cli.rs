@@ -75,7 +75,7 @@ fn inputs_are_asked_for_by_name() {
     folder.run(&["run", "recipe.toml"]).fails(2, &["--input", "=PATH"]);
     folder.run(&["run", "recipe.toml", "--input", "base"]).fails(2, &["NAME=PATH"]);
     let missing = ["run", "recipe.toml", "--input", "traces=no.jsonl", "--input", "base=none"];
-    folder.run(&missing).fails(2, &["does not exist"]);
+    folder.run(&missing).fails(2, &["there is no such file or folder"]);
 }
 
 #[test]

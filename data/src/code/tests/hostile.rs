@@ -74,7 +74,7 @@ print(works(os.ftruncate, f.fileno(), 1 << 40) or works(os.posix_fallocate, f.fi
 found = [p for p in ('/etc/passwd', '/etc/shadow', '/etc/hostname', '/etc/ssl', '/root', '/home', '/proc', '/proc/self',
     '/proc/1/environ', '/sys', '/var', '/run', '/boot', '/mnt', '/opt', '/srv', '/dev/mem', '/dev/kvm', '/dev/sda',
     '/dev/vda', '/dev/tty', '/dev/fuse', '/dev/pts') if os.path.exists(p)]
-found += [p for p in os.listdir('/') if p not in ('usr', 'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32', 'etc', 'dev', 'work', 'tmp')]
+found += [p for p in os.listdir('/') if p not in ('usr', 'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32', 'etc', 'dev', 'box', 'tmp')]
 found += [p for p in os.listdir('/etc') if p not in ('ld.so.cache', 'alternatives')]
 print(found or 'nothing')";
     environment: [Accepted] "
