@@ -44,6 +44,9 @@ format = {{ columns = {{ question = "question", thinking = "thinking", answer = 
 
 [curate]
 policy = "finished"
+traces_per_prompt = 0
+near_prompts = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.8 }}
+near_traces = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.9 }}
 
 [student.base]
 kind = "folder"
