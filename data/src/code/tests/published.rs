@@ -72,6 +72,14 @@ fn verdicts(what: &str, programs: &[(String, TestSpec)]) -> Vec<CodeVerdict> {
     found
 }
 
+/// Asserts that the programs, which are as many as the rows they solve, are all accepted.
+fn all_pass(what: &str, rows: &[Map<String, Value>], programs: &[(String, TestSpec)]) {
+    let found = verdicts(what, programs);
+    let failed: Vec<_> = rows.iter().zip(&found).filter(|(_, verdict)| **verdict != CodeVerdict::Accepted).collect();
+    let failed: Vec<_> = failed.into_iter().map(|(row, verdict)| (&row["task_id"], verdict)).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
 /// A program after which the function `name` returns something else.
 fn wrong(program: &str, name: &str, value: &str) -> String {
     format!(
@@ -87,14 +95,7 @@ fn human_eval() {
     let text = |row: &Map<String, Value>, column: &str| row[column].as_str().unwrap().to_owned();
     let solution = |row: &Map<String, Value>| text(row, "prompt") + &text(row, "canonical_solution");
     let right: Vec<_> = rows.iter().map(|row| (solution(row), spec(row, &columns))).collect();
-    let found = verdicts("HumanEval, reference solutions", &right);
-    let failed: Vec<_> = rows
-        .iter()
-        .zip(&found)
-        .filter(|(_, v)| **v != CodeVerdict::Accepted)
-        .map(|(row, v)| (row["task_id"].clone(), *v))
-        .collect();
-    assert!(failed.is_empty(), "{failed:?}");
+    all_pass("HumanEval, reference solutions", &rows, &right);
     // An object is equal to nothing; the stub of the prompt returns nothing.
     let mutants: Vec<_> = rows
         .iter()
@@ -111,14 +112,7 @@ fn mbpp() {
     let columns = TestColumns { setup: Some("test_setup_code".into()), ..columns("test_list") };
     let right: Vec<_> =
         rows.iter().map(|row| (row["code"].as_str().unwrap().to_owned(), spec(row, &columns))).collect();
-    let found = verdicts("MBPP, reference solutions", &right);
-    let failed: Vec<_> = rows
-        .iter()
-        .zip(&found)
-        .filter(|(_, v)| **v != CodeVerdict::Accepted)
-        .map(|(row, v)| (row["task_id"].clone(), *v))
-        .collect();
-    assert!(failed.is_empty(), "{failed:?}");
+    all_pass("MBPP, reference solutions", &rows, &right);
     let mutants: Vec<_> = right
         .iter()
         .map(|(program, spec)| {
