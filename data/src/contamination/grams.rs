@@ -47,6 +47,17 @@ pub(super) struct Grams {
     texts: Vec<Vec<u64>>,
     /// From a sequence's hash to an item, one of its texts, and the place in that text.
     places: HashMap<u64, (u32, u32, u32)>,
+    /// A bit for each hash that is in `places`, and for few others: nearly all sequences of a trace end here.
+    filter: Vec<u64>,
+}
+
+/// Bits of the filter for each sequence.
+const FILTER_BITS: usize = 16;
+
+/// The word of the filter and the bit in it. The high bits of a polynomial's hash are the well-mixed ones.
+fn bit(hash: u64, words: usize) -> (usize, u64) {
+    let place = hash.wrapping_mul(BASE) >> 32;
+    ((place >> 6) as usize & (words - 1), 1 << (place & 63))
 }
 
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -87,10 +98,19 @@ impl Grams {
             all.push(words);
         }
         places.retain(|hash, _| items[hash].len() <= most);
-        Self { n, split, texts: all, places }
+        let mut filter = vec![0; (places.len() * FILTER_BITS).div_ceil(64).next_power_of_two()];
+        for hash in places.keys() {
+            let (word, mask) = bit(*hash, filter.len());
+            filter[word] |= mask;
+        }
+        Self { n, split, texts: all, places, filter }
     }
 
     fn at(&self, words: &[u64], at: usize, hash: u64) -> Option<u32> {
+        let (word, mask) = bit(hash, self.filter.len());
+        if self.filter[word] & mask == 0 {
+            return None;
+        }
         let (item, text, place) = *self.places.get(&hash)?;
         let theirs = &self.texts[text as usize][place as usize..][..self.n];
         (words[at..at + self.n] == *theirs).then_some(item)
