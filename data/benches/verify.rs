@@ -1,6 +1,6 @@
 //! How fast answers are verified, and how far the verdicts agree with published labels.
 //!
-//! `R1D_SHARED=/path cargo bench -p r1-distill-data --bench verify` prints pairs a second of one core for every labelled set
+//! `R1D_SHARED=/path cargo bench --workspace --bench verify` prints pairs a second of one core for every labelled set
 //! under `data/equivalence`: extraction from the whole answer text and comparison.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
@@ -9,6 +9,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use data::verify::verify;
+use mimalloc::MiMalloc;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A gold answer, the text that answers, and whether the label says that it is right.
 struct Pair {
