@@ -4,36 +4,41 @@
 //! 2.3.3). Here a rule never drops a trace. It writes its verdict into a column, and the recipe's policy, a condition on
 //! those columns, decides. So a choice can be revisited with one query, and an ablation is a change of one line.
 //!
-//! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`]), and text never enters DataFusion:
-//! the policy runs over the verdicts and yields row numbers. A part that is judged is kept on disk, so that a run that
-//! was killed judges only the rest.
+//! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`](crate::record::Verdict)), and text never enters DataFusion:
+//! the policy runs over the verdicts and yields row numbers. What a group of rules found of a part is kept on disk, under
+//! the name of all that it depends on (`kept`): a run that was killed, or whose recipe or traces changed in part, judges
+//! only the rest.
 
+mod alike;
 mod code;
 mod judge;
+mod kept;
 mod select;
+mod verdicts;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use self::alike::alike;
 use self::code::CodeJudge;
+use self::judge::{Answers, Benchmarks, Form, Likeness};
+pub use self::kept::Judging;
+use self::kept::{Folders, Group, Kept, Reader};
 pub use self::select::{RuleOutcome, rule_outcomes};
-
-use self::judge::{Judge, Judged};
-use crate::contamination::{Index, Item, Preset};
-use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters};
-use crate::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
-use crate::record::{CuratedTrace, Message, Prompt, Trace, Verdict};
+use self::verdicts::write_verdicts;
+use crate::contamination::{Item, Preset};
+use crate::duplicates::Near;
+use crate::parquet_file::{parquet_files, read_rows_at, row_count, write_records};
+use crate::record::{CuratedTrace, Message, Prompt, Trace};
 use crate::rows::Flaw;
 use crate::sandbox::Limits;
 use crate::{Error, Result};
 
 /// Traces in memory at once.
 const PART_ROWS: usize = 8192;
-/// Sets of shingles in memory at once, in bytes.
-const SHINGLE_BYTES: usize = 256 << 20;
 
 /// The recipe's section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,61 +149,127 @@ pub struct Inputs<'a> {
     pub prompts: &'a [Prompt],
     /// The folder of traces.
     pub traces: &'a Path,
+    /// Names these prompts and traces: others have another name.
+    pub name: &'a str,
     /// The items of the benchmarks.
     pub items: Vec<Item>,
-    /// Names everything that the judging of single traces depends on: what has another name was judged by other rules.
-    pub key: &'a str,
-    /// Folders of other runs in which traces may have been judged under that name.
+    /// The folders `rules` of other runs.
     pub earlier: &'a [PathBuf],
     /// The most programs that are run at a time.
     pub sandboxes: usize,
 }
 
+/// What curation came to, and what it took.
+#[derive(Debug)]
+pub struct Curated {
+    /// What was selected.
+    pub curation: Curation,
+    /// What was judged for it.
+    pub judging: Vec<Judging>,
+}
+
+/// The groups of rules and their versions: part of what decides the verdicts.
+pub fn rule_versions() -> serde_json::Value {
+    fn version<G: Group>() -> (&'static str, u32) {
+        (G::NAME, G::VERSION)
+    }
+    let versions = [
+        version::<Form>(),
+        version::<Answers>(),
+        version::<Likeness>(),
+        version::<Benchmarks>(),
+        version::<CodeJudge<'static>>(),
+    ];
+    versions.into_iter().map(|(name, version)| (name.to_owned(), json!(version))).collect()
+}
+
 /// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
-/// are selected, both under `out`. `rules-KEY/` holds what is known of single traces, for runs with another policy.
-pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curation> {
-    let Inputs { prompts, traces, items, key, earlier, sandboxes } = inputs;
+/// are selected, both under `out`. `rules/` holds what is known of single traces, for runs that change something else.
+pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curated> {
+    let Inputs { prompts, traces, name, items, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
     }
-    let prompt_clusters = prompt_clusters(prompts, config.near_prompts)?;
-    let index = config.contamination.as_ref().map(|c| Index::new(c.preset, items));
-    let code = config.code.map(|limits| CodeJudge::new(prompts, limits, sandboxes)).transpose()?;
-    let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces, code);
-    let rules = Rules::new(key, out, earlier);
-    let judged = judge_all(&judge, &parts, &rules)?;
-    let load = |rows: &[u32]| shingle_sets(&parts, rows, config.near_traces);
-    let found = clusters(&judged.sketches, SHINGLE_BYTES, load)?;
-    write_verdicts(prompts, &parts, &rules, &judged, &found, out)?;
+    let folders = Folders::new(&out.join("rules"), earlier);
+    let prompts = Prompts::new(prompts);
+    let mut rules = Rules {
+        form: Kept::new(Form, &folders, name),
+        answers: Kept::new(Answers, &folders, name),
+        likeness: Kept::new(Likeness(config.near_traces), &folders, name),
+        contamination: config
+            .contamination
+            .as_ref()
+            .map(|c| Kept::new(Benchmarks::new(c.preset, items), &folders, name)),
+        code: match config.code {
+            Some(limits) => Some(Kept::new(CodeJudge::new(prompts.all, limits, sandboxes)?, &folders, name)),
+            None => None,
+        },
+    };
+    for (number, part) in parts.iter().enumerate() {
+        rules.complete(number, &mut Reader::new(part, &prompts))?;
+    }
+    rules.code.as_ref().map_or(Ok(()), Kept::finish)?;
+    let alike = alike(&prompts, &parts, &rules, config, &folders, name)?;
+    for folder in ["verdicts", "curated"] {
+        clear(&out.join(folder))?;
+    }
+    write_verdicts(&prompts, &parts, &rules, &alike, out)?;
 
-    let curation = Box::pin(select::select(out, config)).await?;
-    write_curated(prompts, &parts, &curation.rows, out)?;
-    Ok(curation.summary)
+    let selection = Box::pin(select::select(out, config)).await?;
+    write_curated(prompts.all, &parts, &selection.rows, out)?;
+    Ok(Curated { curation: selection.summary, judging: rules.judging() })
 }
 
-/// Where judged parts are.
-struct Rules {
-    /// This run's folder first.
-    folders: Vec<PathBuf>,
+/// The prompts by their ids.
+struct Prompts<'a> {
+    all: &'a [Prompt],
+    places: HashMap<&'a str, usize>,
 }
 
-impl Rules {
-    fn new(key: &str, out: &Path, earlier: &[PathBuf]) -> Self {
-        let name = format!("rules-{key}");
-        Self {
-            folders: std::iter::once(out)
-                .chain(earlier.iter().map(PathBuf::as_path))
-                .map(|dir| dir.join(&name))
-                .collect(),
-        }
+impl<'a> Prompts<'a> {
+    fn new(all: &'a [Prompt]) -> Self {
+        Self { all, places: all.iter().zip(0..).map(|(prompt, place)| (prompt.id.as_str(), place)).collect() }
     }
 
-    /// A part's file: where it is, or else where it is to be.
-    fn path(&self, number: usize) -> PathBuf {
-        let name = format!("part-{number:05}.parquet");
-        let mut paths = self.folders.iter().map(|folder| folder.join(&name));
-        paths.clone().find(|path| path.exists()).or_else(|| paths.next()).unwrap_or_default()
+    fn place(&self, id: &str) -> Result<usize> {
+        self.places.get(id).copied().ok_or_else(|| {
+            Error::invalid(
+                "the traces",
+                format!("one of them answers prompt {id}, which is not among the prompts"),
+                "curate traces together with the prompts they were collected for",
+            )
+        })
+    }
+
+    fn of(&self, id: &str) -> Result<&'a Prompt> {
+        Ok(&self.all[self.place(id)?])
+    }
+}
+
+/// All that judges single traces.
+struct Rules<'a> {
+    form: Kept<'a, Form>,
+    answers: Kept<'a, Answers>,
+    likeness: Kept<'a, Likeness>,
+    contamination: Option<Kept<'a, Benchmarks>>,
+    code: Option<Kept<'a, CodeJudge<'a>>>,
+}
+
+impl Rules<'_> {
+    /// Judges what is not known of a part.
+    fn complete(&mut self, number: usize, reader: &mut Reader<'_>) -> Result<()> {
+        self.form.complete(number, reader)?;
+        self.answers.complete(number, reader)?;
+        self.likeness.complete(number, reader)?;
+        self.contamination.as_mut().map_or(Ok(()), |kept| kept.complete(number, reader))?;
+        self.code.as_mut().map_or(Ok(()), |kept| kept.complete(number, reader))
+    }
+
+    fn judging(&self) -> Vec<Judging> {
+        let always = [self.form.judging(), self.answers.judging(), self.likeness.judging()];
+        let contamination = self.contamination.as_ref().map(Kept::judging);
+        always.into_iter().chain(contamination).chain(self.code.as_ref().map(Kept::judging)).collect()
     }
 }
 
@@ -236,70 +307,16 @@ impl Part {
     }
 }
 
+/// Removes the parts that a run before this one wrote: there may have been more.
+fn clear(folder: &Path) -> Result<()> {
+    for path in if folder.is_dir() { parquet_files(folder)? } else { Vec::new() } {
+        std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+    }
+    Ok(())
+}
+
 fn part_path(out: &Path, folder: &str, number: usize) -> PathBuf {
     out.join(folder).join(format!("part-{number:05}.parquet"))
-}
-
-/// For each prompt the first one that is nearly equal to it.
-fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
-    let mut sketches = Sketches::new(near);
-    let mut sketcher = Sketcher::new(near);
-    for prompt in prompts {
-        let mut bands = Vec::with_capacity(near.bands);
-        let (digest, shingles) = sketcher.sketch(&prompt.question, &mut bands);
-        sketches.push(digest, &bands, shingles, 0);
-    }
-    let load = |rows: &[u32]| {
-        Ok(rows
-            .par_iter()
-            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
-            .collect())
-    };
-    Ok(clusters(&sketches, SHINGLE_BYTES, load)?.first)
-}
-
-/// What is kept of all traces.
-struct AllJudged {
-    sketches: Sketches,
-    /// For each trace: its prompt's cluster, a hash of its final answer, and whether that is right.
-    answers: Vec<(u32, Option<u64>, Option<bool>)>,
-}
-
-/// Judges part by part; parts that were judged before a kill, or in an earlier run, are read back.
-fn judge_all(judge: &Judge, parts: &[Part], rules: &Rules) -> Result<AllJudged> {
-    let mut all = AllJudged { sketches: Sketches::new(judge.near()), answers: Vec::new() };
-    for (number, part) in parts.iter().enumerate() {
-        let path = rules.path(number);
-        let judged: Vec<Judged> = if path.exists() {
-            read_records(&path)?
-        } else {
-            let traces: Vec<Trace> = read_rows_at(&part.path, &part.all())?;
-            let judged = judge.judge(&traces, part.first)?;
-            write_records(&path, &judged)?;
-            judged
-        };
-        for row in &judged {
-            let cluster = judge.cluster_of(&row.verdict.prompt_id)?;
-            all.sketches.push(row.digest(), &row.bands, row.shingles as usize, cluster);
-            let answer = row.verdict.extracted.as_ref().map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
-            all.answers.push((cluster, answer, row.verdict.correct));
-        }
-    }
-    Ok(all)
-}
-
-/// The sets of shingles of some traces, read again.
-fn shingle_sets(parts: &[Part], rows: &[u32], near: Near) -> Result<Vec<Vec<u32>>> {
-    let mut sets = Vec::with_capacity(rows.len());
-    for (part, wanted) in by_part(parts, rows) {
-        let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let found: Vec<Vec<u32>> = traces
-            .par_iter()
-            .map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&judge::compared(trace)))
-            .collect();
-        sets.extend(found);
-    }
-    Ok(sets)
 }
 
 /// Rows of all traces, in order, as rows of the files they are in.
@@ -314,78 +331,6 @@ fn by_part<'a>(parts: &'a [Part], mut rows: &[u32]) -> Vec<(&'a Part, Vec<usize>
         }
     }
     found
-}
-
-/// What the samples of a prompt have in common.
-#[derive(Default)]
-struct Samples {
-    count: u32,
-    right: u32,
-    judged: u32,
-    /// How many samples have each answer, in the order of the answers' first samples.
-    answers: Vec<(u64, u32)>,
-}
-
-impl Samples {
-    fn of_all(answers: &[(u32, Option<u64>, Option<bool>)]) -> HashMap<u32, Self> {
-        let mut all: HashMap<u32, Self> = HashMap::new();
-        for (cluster, answer, correct) in answers {
-            let samples = all.entry(*cluster).or_default();
-            samples.count += 1;
-            samples.judged += u32::from(correct.is_some());
-            samples.right += u32::from(*correct == Some(true));
-            if let Some(answer) = answer {
-                match samples.answers.iter_mut().find(|(known, _)| known == answer) {
-                    Some((_, count)) => *count += 1,
-                    None => samples.answers.push((*answer, 1)),
-                }
-            }
-        }
-        all
-    }
-
-    /// Whether an answer is that of most samples: of more than half of those that have one.
-    fn is_majority(&self, answer: u64) -> bool {
-        let all: u32 = self.answers.iter().map(|(_, count)| count).sum();
-        self.answers.iter().any(|(known, count)| *known == answer && 2 * count > all)
-    }
-}
-
-/// Completes the verdicts with what only all traces together show.
-fn write_verdicts(
-    prompts: &[Prompt],
-    parts: &[Part],
-    rules: &Rules,
-    all: &AllJudged,
-    found: &Clusters,
-    out: &Path,
-) -> Result<()> {
-    let samples = Samples::of_all(&all.answers);
-    // The first traces of clusters, for their names.
-    let mut names: HashMap<u32, String> = HashMap::new();
-    for (number, part) in parts.iter().enumerate() {
-        let judged: Vec<Judged> = read_records(&rules.path(number))?;
-        let mut verdicts: Vec<Verdict> = judged.into_iter().map(|judged| judged.verdict).collect();
-        for (verdict, row) in verdicts.iter_mut().zip(part.first as u32..) {
-            let (cluster, answer, _) = all.answers[row as usize];
-            let of_prompt = &samples[&cluster];
-            let first = found.first[row as usize];
-            if first == row {
-                names.insert(row, verdict.trace_id.clone());
-            }
-            verdict.duplicate = found.exact[row as usize];
-            verdict.near_duplicate = first != row && !verdict.duplicate;
-            verdict.cluster.clone_from(&names[&first]);
-            verdict.prompt_cluster.clone_from(&prompts[cluster as usize].id);
-            verdict.samples = of_prompt.count;
-            verdict.pass_rate =
-                (of_prompt.judged > 0).then(|| f64::from(of_prompt.right) / f64::from(of_prompt.judged));
-            verdict.consensus =
-                if of_prompt.count > 1 { answer.map(|answer| of_prompt.is_majority(answer)) } else { None };
-        }
-        write_records(&part_path(out, "verdicts", number), &verdicts)?;
-    }
-    Ok(())
 }
 
 /// Writes the selected traces in the Hub's chat schema.

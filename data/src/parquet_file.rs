@@ -94,6 +94,16 @@ pub fn read_records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     records(path, read_batches(path)?)
 }
 
+/// Reads some columns of all records of one Parquet file: those that `T` names.
+pub fn read_columns<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let fields = fields_of::<T>()?;
+    let reader = reader(path)?;
+    let mask = ProjectionMask::columns(reader.parquet_schema(), fields.iter().map(|field| field.name().as_str()));
+    let failed = |e: &dyn std::fmt::Display| Error::engine(format!("reading {}", path.display()), e);
+    let batches = reader.with_projection(mask).with_batch_size(1 << 14).build().map_err(|e| failed(&e))?;
+    records(path, batches.map(|batch| batch.map_err(|e| failed(&e))))
+}
+
 fn records<T: DeserializeOwned>(path: &Path, batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<Vec<T>> {
     let mut records = Vec::new();
     for batch in batches {
@@ -215,6 +225,11 @@ mod tests {
     use super::*;
     use crate::record::{CuratedTrace, FinishReason, Message, Trace};
 
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Narrow {
+        sample: u32,
+    }
+
     fn trace(n: u32) -> Trace {
         Trace {
             id: format!("{n:016x}"),
@@ -244,6 +259,8 @@ mod tests {
         assert_eq!(found, some.map(|row| traces[row].clone()));
         assert_eq!(read_rows_at::<Trace>(&dir.path().join("a.parquet"), &[]).unwrap(), []);
         assert_eq!(row_count(&dir.path().join("a.parquet")).unwrap(), 3000);
+        let samples: Vec<Narrow> = read_columns(&dir.path().join("a.parquet")).unwrap();
+        assert_eq!(samples, traces[..3000].iter().map(|trace| Narrow { sample: trace.sample }).collect::<Vec<_>>());
         assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), traces);
 
         let curated = vec![CuratedTrace {

@@ -92,7 +92,9 @@ impl Plan {
         let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
         let mut inputs = vec![from(&prompts), from(&collect)];
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
-        let curate = stage("curate", 3, json_of(&recipe.curate)?, inputs);
+        let mut curation = json_of(&recipe.curate)?;
+        curation["rules"] = data::curate::rule_versions();
+        let curate = stage("curate", 3, curation, inputs);
 
         let mut inputs = vec![from(&curate)];
         if let Base::Folder { input, .. } = &recipe.student.base {
@@ -154,7 +156,12 @@ fn changes(old: &data::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
     let names: std::collections::BTreeSet<&String> = old.inputs.keys().chain(new.inputs.keys()).collect();
     for name in names {
         if old.inputs.get(name) != new.inputs.get(name) {
-            let what = if name.starts_with("input ") { "has other content" } else { "changes" };
+            let what = match (old.inputs.contains_key(name), new.inputs.contains_key(name)) {
+                (false, _) => "is new",
+                (_, false) => "is gone",
+                _ if name.starts_with("input ") => "has other content",
+                _ => "changes",
+            };
             found.push(format!("{name} {what}"));
         }
     }
@@ -178,6 +185,27 @@ fn differences(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inputs_that_come_and_go_are_told_from_those_that_change() {
+        let inputs = |names: &[(&str, &str)]| names.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let stage = |inputs| Stage { number: 3, name: "curate", version: 3, spec: json!({"policy": "true"}), inputs };
+        let old = stage(inputs(&[("collect", "1"), ("input aime24", "1"), ("input amc", "1")]));
+        let record = data::artifact::ArtifactRecord {
+            stage: old.name.to_owned(),
+            version: 3,
+            fingerprint: old.fingerprint(),
+            spec: old.spec,
+            inputs: old.inputs,
+            summary: Value::Null,
+            seconds: 0.0,
+        };
+        let new = stage(inputs(&[("collect", "2"), ("input aime24", "2"), ("input math500", "1")]));
+        assert_eq!(
+            changes(&record, &new),
+            ["collect changes", "input aime24 has other content", "input amc is gone", "input math500 is new"]
+        );
+    }
 
     #[test]
     fn differences_name_the_field_and_both_values() {

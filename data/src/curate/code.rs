@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::kept::{Case, Group};
 use crate::code::{TestSpec, judge_answer};
 use crate::record::Prompt;
 use crate::sandbox::{Language, Limits, Sandbox};
@@ -40,9 +44,9 @@ impl<'a> CodeJudge<'a> {
     }
 
     /// Makes sure that programs can be run, in all languages that the tests name.
-    pub(super) fn open(&self) -> Result<()> {
-        if self.sandbox.get().is_some() {
-            return Ok(());
+    fn open(&self) -> Result<&Sandbox> {
+        if let Some(sandbox) = self.sandbox.get() {
+            return Ok(sandbox);
         }
         let sandbox = Sandbox::open(self.parallel)?;
         if self.specs.values().any(|spec| spec.language == Language::Cpp) && !sandbox.has(Language::Cpp) {
@@ -52,14 +56,36 @@ impl<'a> CodeJudge<'a> {
                 "install g++ or clang++",
             ));
         }
-        // Whoever came first: they are alike.
-        let _ = self.sandbox.set(sandbox);
-        Ok(())
+        Ok(self.sandbox.get_or_init(|| sandbox))
+    }
+}
+
+impl Group for CodeJudge<'_> {
+    const NAME: &'static str = "code";
+    const VERSION: u32 = 1;
+    /// A program may take minutes.
+    const CHUNK: usize = 256;
+    /// The verdict on an answer; `None` where its prompt has no tests.
+    type Row = Option<String>;
+
+    fn settings(&self) -> Value {
+        json!(self.limits)
     }
 
-    /// The verdict on an answer; `None` where its prompt has no tests.
-    pub(super) fn verdict(&self, prompt_id: &str, answer: &str) -> Option<String> {
-        let spec = self.specs.get(prompt_id)?;
-        Some(judge_answer(self.sandbox.get()?, answer, spec, &self.limits).verdict.code().to_owned())
+    fn of_prompt<'p>(&self, prompt: &'p Prompt) -> Option<&'p str> {
+        prompt.tests.as_deref()
+    }
+
+    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Option<String>>> {
+        let spec = |case: &Case<'_>| self.specs.get(case.prompt.id.as_str());
+        if !cases.iter().any(|case| spec(case).is_some()) {
+            return Ok(vec![None; cases.len()]);
+        }
+        let sandbox = self.open()?;
+        let verdict = |case: &Case<'_>| {
+            let outcome = judge_answer(sandbox, &case.trace.answer, spec(case)?, &self.limits);
+            Some(outcome.verdict.code().to_owned())
+        };
+        Ok(cases.par_iter().map(verdict).collect())
     }
 }

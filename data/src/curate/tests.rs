@@ -1,6 +1,8 @@
+mod kept;
+
 use super::*;
 use crate::parquet_file::read_folder;
-use crate::record::FinishReason;
+use crate::record::{FinishReason, Verdict};
 
 fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace {
@@ -66,18 +68,14 @@ impl Folder {
     }
 
     async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
-        self.curate_with("k", config, out, items).await
+        Ok(self.curate_as("k", config, out, items).await?.curation)
     }
 
-    /// Judges again under another key.
-    async fn curate_as(&self, key: &str, config: &CurateConfig) -> Result<Curation> {
-        self.curate_with(key, config, "out", Vec::new()).await
-    }
-
-    async fn curate_with(&self, key: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
+    /// Curates under another name of the traces.
+    async fn curate_as(&self, name: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curated> {
         let traces = self.dir.path().join("traces");
-        let earlier = [self.dir.path().join("out")];
-        let inputs = Inputs { prompts: &self.prompts, traces: &traces, items, key, earlier: &earlier, sandboxes: 2 };
+        let earlier = [self.dir.path().join("out/rules")];
+        let inputs = Inputs { prompts: &self.prompts, traces: &traces, name, items, earlier: &earlier, sandboxes: 2 };
         curate(inputs, config, &self.dir.path().join(out)).await
     }
 
@@ -97,8 +95,13 @@ async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<Curate
     (curation, folder.verdicts(), folder.curated())
 }
 
-#[tokio::test]
-async fn programs_are_run_only_if_the_recipe_says_so() {
+fn programs_can_be_run() -> bool {
+    let bare = std::process::Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
+    bare.is_ok_and(|output| output.status.success())
+}
+
+/// One problem with a test, and one without.
+fn prompts_with_a_test() -> Vec<Prompt> {
     use crate::code::{Case, CodeTests, TestSpec};
     use crate::sandbox::Language;
     let (mut prompts, _) = run();
@@ -106,6 +109,12 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
     let tests = CodeTests::Stdio { cases };
     let spec = TestSpec { language: Language::Python, tests, time_limit_seconds: None, memory_mb: None };
     prompts[1].tests = Some(serde_json::to_string(&spec).unwrap());
+    prompts
+}
+
+#[tokio::test]
+async fn programs_are_run_only_if_the_recipe_says_so() {
+    let prompts = prompts_with_a_test();
     let answer = |sum: &str| format!("So:\n```python\na, b = map(int, input().split())\nprint({sum})\n```");
     let of = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some("hm"), text, FinishReason::Stop);
     let traces = [
@@ -120,19 +129,18 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
 
     let limits = Limits { time_limit_seconds: 5.0, memory_mb: 256 };
     let with_code = CurateConfig { code: Some(limits), ..config("code_verdict = 'AC'") };
-    let bare = std::process::Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
-    if !bare.is_ok_and(|output| output.status.success()) {
-        let refused = folder.curate_as("code", &with_code).await.unwrap_err().to_string();
+    if !programs_can_be_run() {
+        let refused = folder.curate(&with_code, "out", Vec::new()).await.unwrap_err().to_string();
         assert!(refused.contains("no program is run"), "{refused}");
         eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
         return;
     }
-    let curation = folder.curate_as("code", &with_code).await.unwrap();
+    let curation = folder.curate(&with_code, "out", Vec::new()).await.unwrap();
     assert_eq!((curation.total, curation.selected), (4, 1));
     let verdicts: Vec<_> = folder.verdicts().into_iter().map(|v| v.code_verdict).collect();
     assert_eq!(verdicts, [None, Some("AC".into()), Some("WA".into()), Some("CE".into())]);
     let no_tests = Folder::new(run().0, &run().1);
-    let refused = no_tests.curate_as("code", &with_code).await.unwrap_err().to_string();
+    let refused = no_tests.curate(&with_code, "out", Vec::new()).await.unwrap_err().to_string();
     assert!(refused.contains("no prompt has tests"), "{refused}");
 }
 
@@ -304,27 +312,6 @@ async fn near_duplicates_and_contamination_are_columns() {
     assert_eq!((found.contamination_item.as_deref(), found.contamination_rule.as_deref()), (Some("7"), Some("8-gram")));
     assert_eq!(found.contamination_evidence.as_deref(), Some("the sum of all the numbers that the"));
     assert_eq!(verdicts[3].contaminated, None);
-}
-
-#[tokio::test]
-async fn what_was_judged_before_is_not_judged_again() {
-    let (prompts, traces) = run();
-    let folder = Folder::new(prompts, &traces);
-    let first = folder.curate(&config("correct"), "out", Vec::new()).await.unwrap();
-    // Had a kill come after the first part, or were there only another policy: other traces would give other verdicts.
-    let rules = folder.dir.path().join("out/rules-k");
-    let parts: Vec<_> = parquet_files(&rules).unwrap();
-    assert_eq!(parts.len(), 2);
-    let mut judged: Vec<Judged> = read_records(&parts[0]).unwrap();
-    judged[0].verdict.correct = Some(false);
-    write_records(&parts[0], &judged).unwrap();
-    let second = folder.curate(&config("correct AND true"), "other", Vec::new()).await.unwrap();
-    assert_eq!((first.selected, second.selected), (4, 3), "the second run read what the first had found");
-    assert!(!folder.dir.path().join("other/rules-k").exists());
-    std::fs::remove_file(&parts[1]).unwrap();
-    let third = folder.curate(&config("correct"), "other", Vec::new()).await.unwrap();
-    assert_eq!(third.selected, 3, "one part read, one judged again");
-    assert_eq!(parquet_files(&folder.dir.path().join("other/rules-k")).unwrap().len(), 1);
 }
 
 #[tokio::test]

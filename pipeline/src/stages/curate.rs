@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use data::artifact::{Artifact, fingerprint};
-use data::curate::{Curation, FunnelStep, Inputs, benchmark_items, curate};
+use data::artifact::Artifact;
+use data::curate::{Curation, FunnelStep, Inputs, Judging, benchmark_items, curate};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::collect::{Traces, earlier};
 use super::prompts::{Prompts, prompts};
@@ -32,27 +32,31 @@ pub(crate) fn stage(
         for benchmark in run.recipe.benchmarks() {
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
         }
-        let config = &run.recipe.curate;
-        // Another policy judges nothing again.
-        let spec = json!({
-            "near_traces": summary(&config.near_traces)?,
-            "contamination": summary(&config.contamination)?,
-            "code": summary(&config.code)?,
-        });
-        let stage = &run.plan.curate;
-        let key = fingerprint("rules", stage.version, &spec, &stage.inputs);
         let inputs = Inputs {
             prompts: &prompts,
             traces: &traces_in.dir.join("traces"),
+            // The prompts are among what made the traces.
+            name: &traces_in.fingerprint,
             items,
-            key: &key,
-            earlier: &earlier(run, dir, ""),
+            earlier: &earlier(run, dir, "rules"),
             sandboxes: run.options.sandboxes,
         };
-        let curation = run.runtime.block_on(curate(inputs, config, dir))?;
-        print_funnel(&curation);
-        summary(&curation)
+        let curated = run.runtime.block_on(curate(inputs, &run.recipe.curate, dir))?;
+        print_judging(&curated.judging);
+        print_funnel(&curated.curation);
+        summary(&curated.curation)
     })
+}
+
+/// Says what was judged, where some of it was known from an earlier run or from before a kill.
+fn print_judging(judging: &[Judging]) {
+    if judging.iter().all(|group| group.known == 0) {
+        return;
+    }
+    let judged = judging.iter().filter(|group| group.judged > 0);
+    let judged: Vec<String> = judged.map(|group| format!("{} of {} traces", group.group, group.judged)).collect();
+    let judged = if judged.is_empty() { "nothing".to_owned() } else { judged.join(", ") };
+    say(&format!("    judged: {judged}; the rest is known from before"));
 }
 
 fn print_funnel(curation: &Curation) {

@@ -1,0 +1,96 @@
+//! Which prompts and which traces are the same or nearly so; found once for the same prompts, traces and settings.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::judge::{Likeness, compared};
+use super::kept::{Folders, Group};
+use super::{CurateConfig, Part, Prompts, Rules, by_part};
+use crate::Result;
+use crate::artifact::fingerprint;
+use crate::duplicates::{Near, Sketcher, Sketches, clusters};
+use crate::parquet_file::read_rows_at;
+use crate::record::{Prompt, Trace};
+
+/// Sets of shingles in memory at once, in bytes.
+const SHINGLE_BYTES: usize = 256 << 20;
+
+/// Who is like whom.
+pub(super) struct Alike {
+    pub(super) prompts: Vec<First>,
+    pub(super) traces: Vec<First>,
+}
+
+/// The first one that a prompt or trace is like: itself, if it is no duplicate.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct First {
+    pub(super) first: u32,
+    /// An earlier one is equal.
+    pub(super) exact: bool,
+}
+
+/// Finds duplicates, or has found them before.
+pub(super) fn alike(
+    prompts: &Prompts<'_>,
+    parts: &[Part],
+    rules: &Rules<'_>,
+    config: &CurateConfig,
+    folders: &Folders,
+    name: &str,
+) -> Result<Alike> {
+    let CurateConfig { near_prompts, near_traces, .. } = config;
+    let file = |what: &str, settings: Value| {
+        format!(
+            "{what}-{}.parquet",
+            fingerprint(what, Likeness::VERSION, &settings, &[("of".into(), name.into())].into())
+        )
+    };
+    let of_prompts =
+        folders.remember(&file("prompts", json!(near_prompts)), || prompt_clusters(prompts.all, *near_prompts))?;
+    let of_traces = folders.remember(&file("traces", json!([near_prompts, near_traces])), || {
+        let mut sketches = Sketches::new(*near_traces);
+        for (number, part) in parts.iter().enumerate() {
+            let formed = rules.form.rows(number, part)?;
+            for (form, sketch) in formed.iter().zip(rules.likeness.rows(number, part)?) {
+                let group = of_prompts[prompts.place(&form.prompt_id)?].first;
+                sketches.push(sketch.digest(), &sketch.bands, sketch.shingles as usize, group);
+            }
+        }
+        firsts(&sketches, |rows| shingle_sets(parts, rows, *near_traces))
+    })?;
+    Ok(Alike { prompts: of_prompts, traces: of_traces })
+}
+
+fn firsts(sketches: &Sketches, load: impl FnMut(&[u32]) -> Result<Vec<Vec<u32>>>) -> Result<Vec<First>> {
+    let found = clusters(sketches, SHINGLE_BYTES, load)?;
+    Ok(found.first.into_iter().zip(found.exact).map(|(first, exact)| First { first, exact }).collect())
+}
+
+fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<First>> {
+    let mut sketches = Sketches::new(near);
+    let mut sketcher = Sketcher::new(near);
+    for prompt in prompts {
+        let mut bands = Vec::with_capacity(near.bands);
+        let (digest, shingles) = sketcher.sketch(&prompt.question, &mut bands);
+        sketches.push(digest, &bands, shingles, 0);
+    }
+    firsts(&sketches, |rows| {
+        Ok(rows
+            .par_iter()
+            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
+            .collect())
+    })
+}
+
+/// The sets of shingles of some traces, read again.
+fn shingle_sets(parts: &[Part], rows: &[u32], near: Near) -> Result<Vec<Vec<u32>>> {
+    let mut sets = Vec::with_capacity(rows.len());
+    for (part, wanted) in by_part(parts, rows) {
+        let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
+        let found: Vec<Vec<u32>> =
+            traces.par_iter().map_init(|| Sketcher::new(near), |s, trace| s.shingle_set(&compared(trace))).collect();
+        sets.extend(found);
+    }
+    Ok(sets)
+}
