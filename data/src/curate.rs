@@ -144,6 +144,8 @@ pub struct Inputs<'a> {
     pub prompts: &'a [Prompt],
     /// The folder of traces.
     pub traces: &'a Path,
+    /// The file of what programs must pass, if any prompt has tests.
+    pub tests: Option<&'a Path>,
     /// The items of the benchmarks.
     pub items: Vec<Item>,
     /// Names everything that the judging of single traces depends on: what has another name was judged by other rules.
@@ -157,14 +159,14 @@ pub struct Inputs<'a> {
 /// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
 /// are selected, both under `out`. `rules-KEY/` holds what is known of single traces, for runs with another policy.
 pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curation> {
-    let Inputs { prompts, traces, items, key, earlier, sandboxes } = inputs;
+    let Inputs { prompts, traces, tests, items, key, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
     }
     let prompt_clusters = prompt_clusters(prompts, config.near_prompts)?;
     let index = config.contamination.as_ref().map(|c| Index::new(c.preset, items));
-    let code = config.code.map(|limits| CodeJudge::new(prompts, limits, sandboxes)).transpose()?;
+    let code = config.code.map(|limits| CodeJudge::new(tests, limits, sandboxes)).transpose()?;
     let judge = Judge::new(prompts, &prompt_clusters, index, config.near_traces, code);
     let rules = Rules::new(key, out, earlier);
     let judged = judge_all(&judge, &parts, &rules)?;

@@ -8,13 +8,16 @@
 //! |---|---|---|
 //! | `mixture-of-thoughts` | open-r1/Mixture-of-Thoughts | messages, source |
 //! | `openr1-math` | open-r1/OpenR1-Math-220k | problem, generations, answer, problem_type, source, finish_reasons |
-//! | `open-thoughts` | open-thoughts/OpenThoughts-114k | conversations; or, of its `metadata`, problem, deepseek_reasoning, deepseek_solution, ground_truth_solution, domain, source, test_cases, starter_code |
+//! | `open-thoughts` | open-thoughts/OpenThoughts-114k | conversations; or, of its `metadata`, problem, deepseek_reasoning, deepseek_solution, ground_truth_solution, domain, source, test_cases or verification_info, starter_code |
 //! | `open-thoughts3` | open-thoughts/OpenThoughts3-1.2M | conversations, domain, source |
 //! | `bespoke-stratos` | bespokelabs/Bespoke-Stratos-17k | conversations |
 //! | `am-deepseek-r1` | a-m-team/AM-DeepSeek-R1-Distilled-1.4M | messages, with their info |
 //! | `nemotron-v1` | nvidia/Nemotron-Post-Training-Dataset-v1 | messages, category, reasoning, generator, metadata |
 //! | `sharegpt` | anywhere | conversations |
-//! | `messages` | anywhere | messages, source |
+//! | `messages` | anywhere | messages, source, verification_info |
+//!
+//! Tests of programs are read in every shape that [`code`](crate::code) knows. Those that it does not know are kept as they
+//! are, with the reason: what was published with a row that is good otherwise is no reason to leave the row out.
 
 mod chat;
 pub mod export;
@@ -24,6 +27,7 @@ mod stream;
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::TestSpec;
 use crate::record::FinishReason;
 use crate::rows::{Flaw, Row};
 
@@ -74,10 +78,8 @@ pub(crate) struct Example {
     pub(crate) kind: Option<String>,
     /// Where the problem came from.
     pub(crate) source: Option<String>,
-    /// What a program must pass, as the row has it.
-    pub(crate) tests: Option<String>,
-    /// The same where a mapping says how it is to be read; see [`Prompt::tests`](crate::record::Prompt::tests).
-    pub(crate) spec: Option<String>,
+    /// What a program must pass.
+    pub(crate) tests: Option<RowTests>,
     /// In order; what is wrong with those that cannot be used.
     pub(crate) replies: Vec<Result<Reply, Flaw>>,
 }
@@ -85,17 +87,22 @@ pub(crate) struct Example {
 impl Example {
     pub(crate) fn new(question: impl Into<String>) -> Self {
         let question = question.into();
-        Self {
-            question,
-            answer: None,
-            domain: None,
-            kind: None,
-            source: None,
-            tests: None,
-            spec: None,
-            replies: Vec::new(),
-        }
+        Self { question, answer: None, domain: None, kind: None, source: None, tests: None, replies: Vec::new() }
     }
+}
+
+/// What a program must pass, as far as it can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RowTests {
+    /// It can be run.
+    Runnable(TestSpec),
+    /// It cannot.
+    Other {
+        /// In the row's own words.
+        source: String,
+        /// Why not.
+        problem: String,
+    },
 }
 
 /// One reply of a teacher's.

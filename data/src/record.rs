@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::Language;
 use crate::signals::Ending;
 
 /// A problem put to a teacher or to a student.
@@ -22,8 +23,6 @@ pub struct Prompt {
     pub answer: Option<String>,
     /// Where the problem came from.
     pub source: String,
-    /// Tests of a program that answers it: a [`TestSpec`](crate::code::TestSpec) as JSON.
-    pub tests: Option<String>,
 }
 
 impl Prompt {
@@ -36,7 +35,6 @@ impl Prompt {
             question: question.to_owned(),
             answer,
             source: source.to_owned(),
-            tests: None,
         }
     }
 }
@@ -78,13 +76,19 @@ impl FinishReason {
     }
 }
 
-/// What a program must pass to solve a prompt, as a published dataset has it.
+/// What a program must pass to solve a prompt. Beside the prompts and not in them, since it may be far larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceTests {
+pub struct PromptTests {
     /// The [`Prompt::id`].
     pub prompt_id: String,
-    /// In the source's own words, mostly JSON.
-    pub tests: String,
+    /// The language that programs are run in; `None` where the tests cannot be run.
+    pub language: Option<Language>,
+    /// What is run: a [`TestSpec`](crate::code::TestSpec) as JSON.
+    pub spec: Option<String>,
+    /// Why the tests cannot be run.
+    pub problem: Option<String>,
+    /// Those that cannot be run, in their source's own words.
+    pub source: Option<String>,
 }
 
 /// How text is sampled. Part of a trace's identity.

@@ -1,16 +1,21 @@
 //! Running the programs in answers, where the recipe asks for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::code::{TestSpec, judge_answer};
-use crate::record::Prompt;
+use crate::parquet_file::{for_each_text, read_rows_at};
+use crate::record::{PromptTests, Trace};
 use crate::sandbox::{Language, Limits, Sandbox};
 use crate::{Error, Result};
 
-/// The tests of all prompts, and where programs are run on them.
+/// Where the tests of prompts are, and where programs are run on them.
 pub(super) struct CodeJudge<'a> {
-    specs: HashMap<&'a str, TestSpec>,
+    path: &'a Path,
+    /// The row of each prompt's tests.
+    rows: HashMap<String, usize>,
+    needs_cpp: bool,
     limits: Limits,
     parallel: usize,
     /// Made for the first program: what was judged before needs none.
@@ -18,25 +23,32 @@ pub(super) struct CodeJudge<'a> {
 }
 
 impl<'a> CodeJudge<'a> {
-    /// Reads the tests.
-    pub(super) fn new(prompts: &'a [Prompt], limits: Limits, parallel: usize) -> Result<Self> {
-        let mut specs = HashMap::new();
-        for prompt in prompts {
-            let Some(tests) = &prompt.tests else { continue };
-            let spec = serde_json::from_str(tests).map_err(|e| {
-                let problem = format!("the tests of prompt {} cannot be read: {e}", prompt.id);
-                Error::invalid("the prompts", problem, "make the prompts again")
+    /// Finds the tests.
+    pub(super) fn new(path: Option<&'a Path>, limits: Limits, parallel: usize) -> Result<Self> {
+        let none = |problem: &str| {
+            let remedy = "map the file's column of tests in prompts.format.columns.tests, or leave [curate.code] out";
+            Err(Error::invalid("curate.code", problem, remedy))
+        };
+        let Some(path) = path else { return none("no prompt has tests that programs could be run on") };
+        let mut languages: HashMap<usize, bool> = HashMap::new();
+        for_each_text(path, "language", |row, language| {
+            languages.insert(row, language == Language::Cpp.name());
+        })?;
+        let mut rows = HashMap::new();
+        for_each_text(path, "prompt_id", |row, id| {
+            if languages.contains_key(&row) {
+                rows.insert(id.to_owned(), row);
+            }
+        })?;
+        if rows.is_empty() {
+            let mut first = None;
+            for_each_text(path, "problem", |_, problem| {
+                first.get_or_insert_with(|| problem.to_owned());
             })?;
-            specs.insert(prompt.id.as_str(), spec);
+            return none(&format!("no tests can be run; the first: {}", first.unwrap_or_default()));
         }
-        if specs.is_empty() {
-            return Err(Error::invalid(
-                "curate.code",
-                "no prompt has tests that programs could be run on",
-                "map the file's column of tests in prompts.format.columns.tests, or leave [curate.code] out",
-            ));
-        }
-        Ok(Self { specs, limits, parallel, sandbox: OnceLock::new() })
+        let needs_cpp = languages.into_values().any(|is_cpp| is_cpp);
+        Ok(Self { path, rows, needs_cpp, limits, parallel, sandbox: OnceLock::new() })
     }
 
     /// Makes sure that programs can be run, in all languages that the tests name.
@@ -45,7 +57,7 @@ impl<'a> CodeJudge<'a> {
             return Ok(());
         }
         let sandbox = Sandbox::open(self.parallel)?;
-        if self.specs.values().any(|spec| spec.language == Language::Cpp) && !sandbox.has(Language::Cpp) {
+        if self.needs_cpp && !sandbox.has(Language::Cpp) {
             return Err(Error::invalid(
                 "curate.code",
                 "some tests are for programs in C++, but there is no compiler under /usr",
@@ -57,9 +69,25 @@ impl<'a> CodeJudge<'a> {
         Ok(())
     }
 
-    /// The verdict on an answer; `None` where its prompt has no tests.
-    pub(super) fn verdict(&self, prompt_id: &str, answer: &str) -> Option<String> {
-        let spec = self.specs.get(prompt_id)?;
+    /// The tests of the prompts that these traces answer.
+    pub(super) fn specs(&self, traces: &[Trace]) -> Result<HashMap<String, TestSpec>> {
+        let wanted: HashSet<usize> =
+            traces.iter().filter_map(|trace| self.rows.get(&trace.prompt_id).copied()).collect();
+        let mut wanted: Vec<usize> = wanted.into_iter().collect();
+        wanted.sort_unstable();
+        let tests: Vec<PromptTests> = read_rows_at(self.path, &wanted)?;
+        let spec = |tests: PromptTests| {
+            let spec = serde_json::from_str(tests.spec.as_deref().unwrap_or_default()).map_err(|e| {
+                let problem = format!("the tests of prompt {} cannot be read: {e}", tests.prompt_id);
+                Error::malformed(self.path, problem, "make the prompts again")
+            })?;
+            Ok((tests.prompt_id, spec))
+        };
+        tests.into_iter().map(spec).collect()
+    }
+
+    /// The verdict on an answer.
+    pub(super) fn verdict(&self, spec: &TestSpec, answer: &str) -> Option<String> {
         Some(judge_answer(self.sandbox.get()?, answer, spec, &self.limits).verdict.code().to_owned())
     }
 }

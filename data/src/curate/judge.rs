@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::code::CodeJudge;
+use crate::code::TestSpec;
 use crate::contamination::{Hit, Index};
 use crate::duplicates::{Near, Sketcher};
 use crate::record::{FinishReason, Prompt, Trace, Verdict};
@@ -14,6 +15,8 @@ use crate::signals::signals;
 use crate::verify::{Verification, verify};
 use crate::{Error, Result};
 
+/// Traces whose tests are in memory at once.
+const CHUNK: usize = 128;
 /// Longer "answers" are no answers; verdicts are narrow.
 const MOST_EXTRACTED_CHARS: usize = 200;
 
@@ -72,6 +75,15 @@ impl<'a> Judge<'a> {
     /// Judges traces, of which the first is the `first` of all.
     pub(super) fn judge(&self, traces: &[Trace], first: usize) -> Result<Vec<Judged>> {
         self.code.as_ref().map_or(Ok(()), CodeJudge::open)?;
+        let mut judged = Vec::with_capacity(traces.len());
+        for (part, traces) in traces.chunks(CHUNK).enumerate() {
+            let specs = self.code.as_ref().map_or(Ok(HashMap::new()), |code| code.specs(traces))?;
+            judged.extend(self.judge_some(traces, first + part * CHUNK, &specs)?);
+        }
+        Ok(judged)
+    }
+
+    fn judge_some(&self, traces: &[Trace], first: usize, specs: &HashMap<String, TestSpec>) -> Result<Vec<Judged>> {
         traces
             .par_iter()
             .enumerate()
@@ -85,7 +97,8 @@ impl<'a> Judge<'a> {
                     });
                     let mut bands = Vec::with_capacity(self.near.bands);
                     let (digest, shingles) = sketcher.sketch(&compared(trace), &mut bands);
-                    let code = self.code.as_ref().and_then(|code| code.verdict(&prompt.id, &trace.answer));
+                    let judge = self.code.as_ref().zip(specs.get(&prompt.id));
+                    let code = judge.and_then(|(code, spec)| code.verdict(spec, &trace.answer));
                     Ok(Judged {
                         verdict: Verdict { code_verdict: code, ..verdict(prompt, trace, first + i, hit) },
                         digest_high: (digest >> 64) as u64,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::parquet_file::read_folder;
-use crate::record::FinishReason;
+use crate::record::{FinishReason, PromptTests};
 
 fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace {
@@ -77,7 +77,10 @@ impl Folder {
     async fn curate_with(&self, key: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
         let traces = self.dir.path().join("traces");
         let earlier = [self.dir.path().join("out")];
-        let inputs = Inputs { prompts: &self.prompts, traces: &traces, items, key, earlier: &earlier, sandboxes: 2 };
+        let tests = self.dir.path().join("tests.parquet");
+        let tests = tests.exists().then_some(tests.as_path());
+        let prompts = &self.prompts;
+        let inputs = Inputs { prompts, traces: &traces, tests, items, key, earlier: &earlier, sandboxes: 2 };
         curate(inputs, config, &self.dir.path().join(out)).await
     }
 
@@ -101,11 +104,24 @@ async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<Curate
 async fn programs_are_run_only_if_the_recipe_says_so() {
     use crate::code::{Case, CodeTests, TestSpec};
     use crate::sandbox::Language;
-    let (mut prompts, _) = run();
+    let (prompts, _) = run();
     let cases = vec![Case { input: "2 2".into(), output: "4".into() }];
     let tests = CodeTests::Stdio { cases };
     let spec = TestSpec { language: Language::Python, tests, time_limit_seconds: None, memory_mb: None };
-    prompts[1].tests = Some(serde_json::to_string(&spec).unwrap());
+    let of_essay = PromptTests {
+        prompt_id: prompts[1].id.clone(),
+        language: Some(spec.language),
+        spec: Some(serde_json::to_string(&spec).unwrap()),
+        problem: None,
+        source: None,
+    };
+    let of_none = PromptTests {
+        prompt_id: prompts[0].id.clone(),
+        language: None,
+        spec: None,
+        problem: Some("odd".into()),
+        ..of_essay.clone()
+    };
     let answer = |sum: &str| format!("So:\n```python\na, b = map(int, input().split())\nprint({sum})\n```");
     let of = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some("hm"), text, FinishReason::Stop);
     let traces = [
@@ -115,6 +131,7 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
         of(&prompts[1], 2, "4"),
     ];
     let folder = Folder::new(prompts, &traces);
+    write_records(&folder.dir.path().join("tests.parquet"), &[of_none.clone(), of_essay]).unwrap();
     folder.curate(&config("finished"), "out", Vec::new()).await.unwrap();
     assert!(folder.verdicts().iter().all(|v| v.code_verdict.is_none()));
 
@@ -134,6 +151,9 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
     let no_tests = Folder::new(run().0, &run().1);
     let refused = no_tests.curate_as("code", &with_code).await.unwrap_err().to_string();
     assert!(refused.contains("no prompt has tests"), "{refused}");
+    write_records(&no_tests.dir.path().join("tests.parquet"), &[of_none]).unwrap();
+    let refused = no_tests.curate_as("code", &with_code).await.unwrap_err().to_string();
+    assert!(refused.contains("no tests can be run; the first: odd"), "{refused}");
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ use crate::files::Files;
 use crate::import::{Imported, TraceMapping, import};
 use crate::parquet_file::{read_records, write_records};
 use crate::prompts::{FileMapping, Tests, load};
-use crate::record::{CuratedTrace, Message, Prompt, SourceTests, Trace, prompt_id};
+use crate::record::{CuratedTrace, Message, Prompt, PromptTests, Trace, prompt_id};
+use crate::sandbox::Language;
 
 const THINK: &str = "<think>\n2 and 2.\n</think>\n\nIt is \\boxed{4}.";
 const THOUGHT: &str = "<|begin_of_thought|>\n\n2 and 2.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nIt is \
@@ -33,7 +34,7 @@ fn format_named(name: &str) -> Format<TraceMapping> {
 #[derive(Debug)]
 struct Got {
     prompts: Vec<Prompt>,
-    tests: Vec<SourceTests>,
+    tests: Vec<PromptTests>,
     traces: Vec<Trace>,
     imported: Imported,
     /// File, row and reason of each.
@@ -48,7 +49,9 @@ fn read(input: &Path, name: &str) -> crate::Result<Got> {
     let mut rejected = Rejected::new(dir.path())?;
     let prompts = load(&files, &prompts_format, "maths", &mut rejected, &mut tests, &|_| true)?;
     rejected.finish()?;
-    let tests = if tests.finish()? > 0 { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
+    let count = tests.finish()?;
+    let any = count.runnable + count.other > 0;
+    let tests = if any { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
     let mut rejected = Rejected::new(dir.path())?;
     let path = dir.path().join("traces.parquet");
     let imported = import(&files, &format_named(name), "r1", &prompts, &path, &mut rejected, &|_| true)?;
@@ -205,7 +208,9 @@ fn open_thoughts_in_both_of_its_forms() {
         Prompt::new("physics", "", "Why?", None, "numina_math"),
     ];
     assert_eq!(got.prompts, expected);
-    assert_eq!(got.tests, [SourceTests { prompt_id: expected[1].id.clone(), tests: tests.into() }]);
+    assert_eq!(got.tests.len(), 1);
+    assert_eq!((&got.tests[0].prompt_id, got.tests[0].language), (&expected[1].id, Some(Language::Python)));
+    assert!(got.tests[0].spec.as_ref().unwrap().contains(r#""input":"2 2","output":"4""#), "{:?}", got.tests);
 }
 
 #[test]
@@ -257,7 +262,7 @@ fn am_deepseek_r1() {
         let got = read(&path, "am-deepseek-r1").unwrap();
         is_the_usual_one(&got.traces[0], "2 + 2?");
         assert_eq!(got.prompts, [Prompt::new("maths", "", "2 + 2?", gold, source)]);
-        let tests: Vec<&str> = got.tests.iter().map(|t| t.tests.as_str()).collect();
+        let tests: Vec<&str> = got.tests.iter().filter_map(|t| t.source.as_deref()).collect();
         assert_eq!(tests, if source == "KodCode" { vec!["{\"cases\":[1,2]}"] } else { vec![] });
     }
 }
@@ -414,3 +419,4 @@ fn formats_are_named_in_recipes_and_nothing_else_is() {
 }
 
 mod hostile;
+mod programs;

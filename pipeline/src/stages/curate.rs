@@ -9,7 +9,7 @@ use data::record::CuratedTrace;
 use serde_json::{Value, json};
 
 use super::collect::{Traces, earlier};
-use super::prompts::{Prompts, prompts};
+use super::prompts::{Prompts, prompts, tests};
 use super::{number, realize, summary};
 use crate::console::say;
 use crate::error::Result;
@@ -28,6 +28,7 @@ pub(crate) fn stage(
     let describe = |s: &Value| format!("{} of {} traces selected", number(s, "selected"), number(s, "total"));
     realize(run, &run.plan.curate, describe, |dir| {
         let prompts = prompts(&prompts_in.dir)?;
+        let tests = tests(&prompts_in.dir);
         let mut items = Vec::new();
         for benchmark in run.recipe.benchmarks() {
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
@@ -44,6 +45,7 @@ pub(crate) fn stage(
         let inputs = Inputs {
             prompts: &prompts,
             traces: &traces_in.dir.join("traces"),
+            tests: tests.as_deref(),
             items,
             key: &key,
             earlier: &earlier(run, dir, ""),

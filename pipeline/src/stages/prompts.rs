@@ -1,7 +1,7 @@
 //! Stage 1: the problems to learn from, and the problems to measure on.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
 use data::dataset::{Rejected, Seen};
@@ -21,6 +21,8 @@ use crate::run::{Halt, Run};
 #[derive(Debug)]
 pub(crate) struct Prompts;
 
+const TESTS: &str = "tests/tests.parquet";
+
 /// Makes or reads both sets. A problem that is measured on is never learned from.
 pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
     let describe = |s: &serde_json::Value| {
@@ -30,11 +32,22 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
             0 => String::new(),
             count => format!(", {count} rows could not be used (rejected.jsonl)"),
         };
-        format!("{} to learn from, {} to measure on{note}{rejected}", number(s, "prompts"), number(s, "problems"))
+        let tests = match (number(s, "tests"), number(s, "other_tests")) {
+            (0, 0) => String::new(),
+            (tests, 0) => format!(", {tests} with tests of programs"),
+            (tests, other) => {
+                format!(", {tests} with tests of programs, {other} with tests that cannot be run (tests/)")
+            }
+        };
+        format!(
+            "{} to learn from, {} to measure on{tests}{note}{rejected}",
+            number(s, "prompts"),
+            number(s, "problems")
+        )
     };
     realize(run, &run.plan.prompts, describe, |dir| {
         let mut rejected = Rejected::new(dir)?;
-        let mut tests = Tests::new(&dir.join("tests/tests.parquet"));
+        let mut tests = Tests::new(&dir.join(TESTS));
         let mut load = |source: &ProblemSource| load(run, source, &mut rejected, &mut tests);
         let problems = match &run.recipe.evaluate.accuracy {
             Some(accuracy) => load(&accuracy.problems)?,
@@ -53,8 +66,8 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
         let tests = tests.finish()?;
         let taken_out = count - prompts.len();
         Ok(json!({
-            "prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out, "tests": tests,
-            "rejected": rejected.count()
+            "prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out,
+            "tests": tests.runnable, "other_tests": tests.other, "rejected": rejected.count()
         }))
     })
 }
@@ -74,6 +87,11 @@ fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut 
             Ok(data::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
         }
     }
+}
+
+/// The file of what programs must pass, if any prompt has tests.
+pub(crate) fn tests(dir: &Path) -> Option<PathBuf> {
+    Some(dir.join(TESTS)).filter(|path| path.exists())
 }
 
 /// The problems to learn from.
