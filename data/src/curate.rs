@@ -242,19 +242,25 @@ fn part_path(out: &Path, folder: &str, number: usize) -> PathBuf {
     out.join(folder).join(format!("part-{number:05}.parquet"))
 }
 
+/// What of a prompt is compared with others: what the user says, but no system prompt, which others share that ask
+/// something else.
+fn asked(prompt: &Prompt) -> String {
+    prompt.user_turns().collect::<Vec<_>>().join("\n")
+}
+
 /// For each prompt the first one that is nearly equal to it.
 fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
     let mut sketches = Sketches::new(near);
     let mut sketcher = Sketcher::new(near);
     for prompt in prompts {
         let mut bands = Vec::with_capacity(near.bands);
-        let (digest, shingles) = sketcher.sketch(&prompt.question, &mut bands);
+        let (digest, shingles) = sketcher.sketch(&asked(prompt), &mut bands);
         sketches.push(digest, &bands, shingles, 0);
     }
     let load = |rows: &[u32]| {
         Ok(rows
             .par_iter()
-            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
+            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&asked(&prompts[*row as usize])))
             .collect())
     };
     Ok(clusters(&sketches, SHINGLE_BYTES, load)?.first)
@@ -412,7 +418,7 @@ fn curated_trace(prompt: &Prompt, trace: &Trace) -> CuratedTrace {
         kind: prompt.kind.clone(),
         source: prompt.source.clone(),
         gold: prompt.answer.clone(),
-        messages: vec![Message::user(prompt.question.as_str()), Message::assistant(trace.text())],
+        messages: prompt.messages("").into_iter().chain([Message::assistant(trace.text())]).collect(),
         num_tokens: trace.completion_tokens.map(i64::from),
     }
 }

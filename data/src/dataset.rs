@@ -1,8 +1,10 @@
 //! The schemas in which reasoning data is published, by name: what each of their rows says, and back.
 //!
 //! A row is one problem with the replies to it ([`Example`]). The prompts stage takes the problem and the collect stage
-//! the replies, so that one format and one file serve both. System prompts are left out: what a student is asked is
-//! decided by its chat template, not by its teacher's.
+//! the replies, so that one format and one file serve both. What a chat holds before its last question, a system prompt or
+//! earlier turns, is part of the problem: training sees it, and so does a teacher that is asked. Only the last reply is
+//! learned from; earlier ones stand without their thinking, as in a chat that goes on. Where a system prompt asks for
+//! marks that are no longer there once a reply is read (OpenThoughts, Bespoke-Stratos), it is left out.
 //!
 //! | format | published as | columns that are read |
 //! |---|---|---|
@@ -28,7 +30,7 @@ mod stream;
 use serde::{Deserialize, Serialize};
 
 use crate::code::TestSpec;
-use crate::record::FinishReason;
+use crate::record::{FinishReason, Message};
 use crate::rows::{Flaw, Row};
 
 pub(crate) use self::chat::last_reply;
@@ -68,6 +70,8 @@ pub enum Format<C> {
 /// A problem and the replies to it: what a row says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Example {
+    /// What comes before the question.
+    pub(crate) context: Vec<Message>,
     /// As it was put to the teacher.
     pub(crate) question: String,
     /// The gold answer.
@@ -87,7 +91,16 @@ pub(crate) struct Example {
 impl Example {
     pub(crate) fn new(question: impl Into<String>) -> Self {
         let question = question.into();
-        Self { question, answer: None, domain: None, kind: None, source: None, tests: None, replies: Vec::new() }
+        Self {
+            context: Vec::new(),
+            question,
+            answer: None,
+            domain: None,
+            kind: None,
+            source: None,
+            tests: None,
+            replies: Vec::new(),
+        }
     }
 }
 

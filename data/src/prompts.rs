@@ -52,7 +52,8 @@ pub fn load(
             example.question.trim(),
             example.answer,
             example.source.as_deref().unwrap_or(&files.name),
-        );
+        )
+        .after(example.context);
         let asked = example.tests.map(Asked::of);
         let hash = asked.as_ref().and_then(Asked::hash);
         let id = prompt.id.clone();

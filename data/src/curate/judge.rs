@@ -92,9 +92,7 @@ impl<'a> Judge<'a> {
                 |sketcher, (i, trace)| {
                     self.cluster_of(&trace.prompt_id)?;
                     let (prompt, _) = self.prompts[trace.prompt_id.as_str()];
-                    let hit = self.index.as_ref().and_then(|index| {
-                        index.check(&prompt.question, &[trace.thinking.as_deref().unwrap_or_default(), &trace.answer])
-                    });
+                    let hit = self.index.as_ref().and_then(|index| contamination(index, prompt, trace));
                     let mut bands = Vec::with_capacity(self.near.bands);
                     let (digest, shingles) = sketcher.sketch(&compared(trace), &mut bands);
                     let judge = self.code.as_ref().zip(specs.get(&prompt.id));
@@ -110,6 +108,16 @@ impl<'a> Judge<'a> {
             )
             .collect()
     }
+}
+
+/// What a conversation shows of a benchmark: the question with its trace, then earlier questions with their replies.
+fn contamination(index: &Index, prompt: &Prompt, trace: &Trace) -> Option<Hit> {
+    let own = index.check(&prompt.question, &[trace.thinking.as_deref().unwrap_or_default(), &trace.answer]);
+    own.or_else(|| {
+        let turns = prompt.context.iter().filter(|message| message.role != "system").map(|m| m.content.as_str());
+        let turns: Vec<&str> = turns.collect();
+        turns.chunks(2).find_map(|turn| index.check(turn[0], &turn[1..]))
+    })
 }
 
 /// What of a trace is compared with others.

@@ -157,6 +157,41 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
 }
 
 #[tokio::test]
+async fn what_comes_before_a_question_is_judged_and_kept_with_it() {
+    let system = |text: &str| vec![Message { role: "system".into(), content: text.into() }];
+    let question =
+        Prompt::new("maths", "", "Tell me what becomes of the seven apples of Mia and why it is so.", None, "s");
+    let asked = "How many apples does Mia have if she buys five more of them today?";
+    let prompts = vec![
+        question.clone(),
+        question.clone().after(system("Be brief.")),
+        question.clone().after(vec![Message::user(asked), Message::assistant("Twelve.")]),
+        Prompt::new("maths", "", "Why?", None, "s").after(vec![
+            Message::user("Rain, wind and seventy sheep stay on the hill today."),
+            Message::assistant("So."),
+        ]),
+        Prompt::new("maths", "", "Why?", None, "s").after(vec![Message::user(asked), Message::assistant("Twelve.")]),
+    ];
+    let traces: Vec<Trace> =
+        prompts.iter().map(|prompt| trace(prompt, 0, Some("hm"), "\\boxed{4}", FinishReason::Stop)).collect();
+    let folder = Folder::new(prompts.clone(), &traces);
+    let item = Item { benchmark: "b".into(), id: "7".into(), question: asked.into(), solution: None };
+    let contamination = Some(Contamination { preset: Preset::OpenR1, benchmarks: Vec::new() });
+    folder.curate(&CurateConfig { contamination, ..config("finished") }, "out", vec![item]).await.unwrap();
+    let verdicts = folder.verdicts();
+    let cluster: Vec<&str> = verdicts.iter().map(|v| v.prompt_cluster.as_str()).collect();
+    let expected = [0, 0, 2, 3, 4].map(|n: usize| prompts[n].id.as_str());
+    assert_eq!(cluster, expected, "a system prompt makes no other question, an earlier turn does");
+    let contaminated: Vec<bool> = verdicts.iter().map(|v| v.contaminated.is_some()).collect();
+    assert_eq!(contaminated, [false, false, true, false, true]);
+    let curated = folder.curated();
+    assert_eq!(curated[1].messages[0], system("Be brief.")[0]);
+    let roles: Vec<&str> = curated[2].messages.iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant"]);
+    assert_eq!(curated[2].messages[3].content, traces[2].text());
+}
+
+#[tokio::test]
 async fn rules_annotate_and_the_policy_selects() {
     let policy = "well_formed AND finished AND correct IS NOT FALSE AND NOT duplicate";
     let (curation, verdicts, curated) = curate_run(policy).await;

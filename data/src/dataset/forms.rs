@@ -29,8 +29,9 @@ pub(super) const MESSAGES: Form = Form {
     required: &["messages"],
     optional: &["source", VERIFICATION],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "messages")?;
+        let Chat { context, question, reply, .. } = chat(row, "messages")?;
         Ok(Example {
+            context,
             source: text(row, "source")?,
             tests: row.get(VERIFICATION).and_then(tests),
             replies: vec![think(reply).map(Reply::of)],
@@ -43,8 +44,8 @@ pub(super) const SHAREGPT: Form = Form {
     required: &["conversations"],
     optional: &[],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "conversations")?;
-        Ok(Example { replies: vec![think(reply).map(Reply::of)], ..Example::new(question) })
+        let Chat { context, question, reply, .. } = chat(row, "conversations")?;
+        Ok(Example { context, replies: vec![think(reply).map(Reply::of)], ..Example::new(question) })
     },
 };
 
@@ -58,8 +59,9 @@ pub(super) const OPEN_THOUGHTS: Form = Form {
     required: &["conversations"],
     optional: &[],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "conversations")?;
-        Ok(Example { replies: vec![thought(reply).map(Reply::of)], ..Example::new(question) })
+        let Chat { mut context, question, reply, .. } = chat(row, "conversations")?;
+        context.retain(|message| message.role != "system");
+        Ok(Example { context, replies: vec![thought(reply).map(Reply::of)], ..Example::new(question) })
     },
 };
 
@@ -117,7 +119,7 @@ pub(super) const AM_DEEPSEEK_R1: Form = Form {
     required: &["messages"],
     optional: &[],
     read: |row| {
-        let Chat { question, reply, user, assistant } = chat(row, "messages")?;
+        let Chat { context, question, reply, user, assistant } = chat(row, "messages")?;
         let info = |turn: &Value, name: &str| turn.get("info").and_then(|info| as_text(info.get(name)?));
         let test_case = user.get("info").and_then(|info| info.get("test_case"));
         let reply = match (info(assistant, "think_content"), info(assistant, "answer_content")) {
@@ -125,6 +127,7 @@ pub(super) const AM_DEEPSEEK_R1: Form = Form {
             _ => think_and_answer(reply),
         };
         Ok(Example {
+            context,
             answer: info(user, "reference_answer"),
             source: info(user, "source"),
             tests: test_case.and_then(tests),
@@ -138,7 +141,7 @@ pub(super) const NEMOTRON_V1: Form = Form {
     required: &["messages"],
     optional: &["category", "reasoning", "generator", "metadata"],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "messages")?;
+        let Chat { context, question, reply, .. } = chat(row, "messages")?;
         if question == "-" {
             return Err(Flaw::other(
                 "its question was left out (\"-\"); the dataset's card says where to take it from",
@@ -157,6 +160,7 @@ pub(super) const NEMOTRON_V1: Form = Form {
         let known = |names: &[&str]| names.iter().find_map(|name| as_text(metadata.get(*name)?));
         let teacher = text(row, "generator")?;
         Ok(Example {
+            context,
             answer: known(&["expected_answer"]),
             domain: text(row, "category")?,
             source: known(&["problem_source", "source", "dataset"]),

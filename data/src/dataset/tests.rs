@@ -133,7 +133,7 @@ fn everywhere(rows: &[Value], name: &str) -> Got {
 /// The one trace of the rows that all formats can say.
 #[track_caller]
 fn is_the_usual_one(trace: &Trace, question: &str) {
-    assert_eq!(trace.prompt_id, prompt_id(question));
+    assert_eq!(trace.prompt_id, prompt_id(&[], question));
     assert_eq!((trace.thinking.as_deref(), trace.answer.as_str()), (Some("2 and 2."), "It is \\boxed{4}."));
 }
 
@@ -233,9 +233,6 @@ fn open_thoughts3_bespoke_stratos_and_sharegpt() {
         &everywhere(&[json!({"conversations": conversations("human", "gpt", THINK)})], "sharegpt").traces[0],
         "2 + 2?",
     );
-    let mut with_system = conversations("human", "gpt", THINK);
-    with_system.as_array_mut().unwrap().insert(0, json!({"from": "system", "value": "Think."}));
-    is_the_usual_one(&everywhere(&[json!({"conversations": with_system})], "sharegpt").traces[0], "2 + 2?");
 }
 
 #[test]
@@ -324,11 +321,11 @@ fn what_is_no_single_question_and_reply_is_kept_aside_with_its_reason() {
         (json!({"messages": []}), "0 turns"),
         (json!({"messages": null}), "not a list"),
         (json!({"messages": "text"}), "not a list"),
-        (json!({"messages": [1, 2]}), "by nobody and nobody"),
-        (json!({"messages": [turn("user", json!("2 + 2?"))]}), "1 turns"),
+        (json!({"messages": [1, 2]}), "by \"nobody\" where a user should ask (turn 1)"),
+        (json!({"messages": [turn("user", json!("2 + 2?"))]}), "no reply"),
         (
             json!({"messages": [turn("assistant", json!(THINK)), turn("user", json!("?"))]}),
-            "by \"assistant\" and \"user\"",
+            "by \"assistant\" where a user should ask",
         ),
         (json!({"messages": [turn("user", json!(" ")), turn("assistant", json!(THINK))]}), "empty question"),
         (json!({"messages": [turn("user", json!("?")), turn("assistant", Value::Null)]}), "without text"),
@@ -355,7 +352,7 @@ fn what_is_exported_comes_back() {
         let text = format!("<think>\nβ{n} \\n \"x\"\n\nso\n</think>\n\n\\boxed{{{n}}}");
         CuratedTrace {
             trace_id: n.to_string(),
-            prompt_id: prompt_id(&format!("What is {n}?")),
+            prompt_id: prompt_id(&[], &format!("What is {n}?")),
             domain: "code".into(),
             kind: String::new(),
             source: "somewhere".into(),
@@ -418,5 +415,6 @@ fn formats_are_named_in_recipes_and_nothing_else_is() {
     assert!(serde_json::from_value::<Format<TraceMapping>>(both).is_err());
 }
 
+mod conversations;
 mod hostile;
 mod programs;

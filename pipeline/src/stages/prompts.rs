@@ -7,7 +7,7 @@ use data::artifact::Artifact;
 use data::dataset::{Rejected, Seen};
 use data::parquet_file::{read_records, write_records};
 use data::prompts::Tests;
-use data::record::Prompt;
+use data::record::{Prompt, prompt_id};
 use serde_json::json;
 
 use super::{number, realize};
@@ -53,10 +53,12 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
             Some(accuracy) => load(&accuracy.problems)?,
             None => Vec::new(),
         };
-        let measured: HashSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
+        // Whatever comes before it: a question that is measured is not learned, not even as an earlier turn.
+        let measured: HashSet<String> = problems.iter().map(|p| prompt_id(&[], &p.question)).collect();
+        let is_measured = |p: &Prompt| p.user_turns().any(|turn| measured.contains(&prompt_id(&[], turn)));
         let all = load(&run.recipe.prompts)?;
         let count = all.len();
-        let prompts: Vec<Prompt> = all.into_iter().filter(|p| !measured.contains(p.id.as_str())).collect();
+        let prompts: Vec<Prompt> = all.into_iter().filter(|p| !is_measured(p)).collect();
         if prompts.is_empty() {
             return Err(Failure::usage("[prompts] gives no problem to learn from that is not also measured on"));
         }
