@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_before_a_question_is_prompt_and_not_learned() {
+        let format = format();
+        let system = Message { role: "system".into(), content: "Be brief.".into() };
+        let before = [system, Message::user("1 + 1?"), Message::assistant("2"), Message::user("And 1 + 2?")];
+        let text = "<think>\n1 + 2 = 3.\n</think>\n\n3";
+        let tokens = format.conversation(&[before.as_slice(), &[Message::assistant(text)]].concat()).unwrap();
+        let prompt = format.tokenizer.decode(&tokens.ids[..tokens.prompt_len], false).unwrap();
+        let eos = &format.eos;
+        assert_eq!(
+            prompt.trim_start_matches(format.bos.as_deref().unwrap()),
+            format!("Be brief.<｜User｜>1 + 1?<｜Assistant｜>2{eos}<｜User｜>And 1 + 2?<｜Assistant｜>")
+        );
+        assert_eq!(tokens.ids[..tokens.prompt_len], format.prompt_ids(&before).unwrap());
+    }
+
+    #[test]
     fn a_template_that_opens_the_thinking_does_not_get_it_twice() {
         let mut format = format();
         format.template = Template::new(format!("{R1_TEMPLATE}{{{{ '<think>\\n' }}}}")).unwrap();

@@ -8,6 +8,7 @@
 //! Verdicts are those of programming contests. Comparing output follows LiveCodeBench (arXiv 2403.07974).
 
 mod answer;
+mod asserts;
 mod compare;
 mod datasets;
 

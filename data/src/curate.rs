@@ -151,6 +151,8 @@ pub struct Inputs<'a> {
     pub traces: &'a Path,
     /// Names these prompts and traces: others have another name.
     pub name: &'a str,
+    /// The file of what programs must pass, if any prompt has tests.
+    pub tests: Option<&'a Path>,
     /// The items of the benchmarks.
     pub items: Vec<Item>,
     /// The folders `rules` of other runs.
@@ -186,7 +188,7 @@ pub fn rule_versions() -> serde_json::Value {
 /// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
 /// are selected, both under `out`. `rules/` holds what is known of single traces, for runs that change something else.
 pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curated> {
-    let Inputs { prompts, traces, name, items, earlier, sandboxes } = inputs;
+    let Inputs { prompts, traces, name, tests, items, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
@@ -202,7 +204,7 @@ pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Re
             .as_ref()
             .map(|c| Kept::new(Benchmarks::new(c.preset, items), &folders, name)),
         code: match config.code {
-            Some(limits) => Some(Kept::new(CodeJudge::new(prompts.all, limits, sandboxes)?, &folders, name)),
+            Some(limits) => Some(Kept::new(CodeJudge::new(tests, limits, sandboxes)?, &folders, name)),
             None => None,
         },
     };
@@ -355,7 +357,7 @@ fn curated_trace(prompt: &Prompt, trace: &Trace) -> CuratedTrace {
         kind: prompt.kind.clone(),
         source: prompt.source.clone(),
         gold: prompt.answer.clone(),
-        messages: vec![Message::user(prompt.question.as_str()), Message::assistant(trace.text())],
+        messages: prompt.messages("").into_iter().chain([Message::assistant(trace.text())]).collect(),
         num_tokens: trace.completion_tokens.map(i64::from),
     }
 }

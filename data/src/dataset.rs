@@ -1,20 +1,25 @@
 //! The schemas in which reasoning data is published, by name: what each of their rows says, and back.
 //!
 //! A row is one problem with the replies to it ([`Example`]). The prompts stage takes the problem and the collect stage
-//! the replies, so that one format and one file serve both. System prompts are left out: what a student is asked is
-//! decided by its chat template, not by its teacher's.
+//! the replies, so that one format and one file serve both. What a chat holds before its last question, a system prompt or
+//! earlier turns, is part of the problem: training sees it, and so does a teacher that is asked. Only the last reply is
+//! learned from; earlier ones stand without their thinking, as in a chat that goes on. Where a system prompt asks for
+//! marks that are no longer there once a reply is read (OpenThoughts, Bespoke-Stratos), it is left out.
 //!
 //! | format | published as | columns that are read |
 //! |---|---|---|
 //! | `mixture-of-thoughts` | open-r1/Mixture-of-Thoughts | messages, source |
 //! | `openr1-math` | open-r1/OpenR1-Math-220k | problem, generations, answer, problem_type, source, finish_reasons |
-//! | `open-thoughts` | open-thoughts/OpenThoughts-114k | conversations; or, of its `metadata`, problem, deepseek_reasoning, deepseek_solution, ground_truth_solution, domain, source, test_cases, starter_code |
+//! | `open-thoughts` | open-thoughts/OpenThoughts-114k | conversations; or, of its `metadata`, problem, deepseek_reasoning, deepseek_solution, ground_truth_solution, domain, source, test_cases or verification_info, starter_code |
 //! | `open-thoughts3` | open-thoughts/OpenThoughts3-1.2M | conversations, domain, source |
 //! | `bespoke-stratos` | bespokelabs/Bespoke-Stratos-17k | conversations |
 //! | `am-deepseek-r1` | a-m-team/AM-DeepSeek-R1-Distilled-1.4M | messages, with their info |
 //! | `nemotron-v1` | nvidia/Nemotron-Post-Training-Dataset-v1 | messages, category, reasoning, generator, metadata |
 //! | `sharegpt` | anywhere | conversations |
-//! | `messages` | anywhere | messages, source |
+//! | `messages` | anywhere | messages, source, verification_info |
+//!
+//! Tests of programs are read in every shape that [`code`](crate::code) knows. Those that it does not know are kept as they
+//! are, with the reason: what was published with a row that is good otherwise is no reason to leave the row out.
 
 mod chat;
 pub mod export;
@@ -24,7 +29,8 @@ mod stream;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::FinishReason;
+use crate::code::TestSpec;
+use crate::record::{FinishReason, Message};
 use crate::rows::{Flaw, Row};
 
 pub(crate) use self::chat::last_reply;
@@ -64,6 +70,8 @@ pub enum Format<C> {
 /// A problem and the replies to it: what a row says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Example {
+    /// What comes before the question.
+    pub(crate) context: Vec<Message>,
     /// As it was put to the teacher.
     pub(crate) question: String,
     /// The gold answer.
@@ -74,10 +82,8 @@ pub(crate) struct Example {
     pub(crate) kind: Option<String>,
     /// Where the problem came from.
     pub(crate) source: Option<String>,
-    /// What a program must pass, as the row has it.
-    pub(crate) tests: Option<String>,
-    /// The same where a mapping says how it is to be read; see [`Prompt::tests`](crate::record::Prompt::tests).
-    pub(crate) spec: Option<String>,
+    /// What a program must pass.
+    pub(crate) tests: Option<RowTests>,
     /// In order; what is wrong with those that cannot be used.
     pub(crate) replies: Vec<Result<Reply, Flaw>>,
 }
@@ -86,16 +92,30 @@ impl Example {
     pub(crate) fn new(question: impl Into<String>) -> Self {
         let question = question.into();
         Self {
+            context: Vec::new(),
             question,
             answer: None,
             domain: None,
             kind: None,
             source: None,
             tests: None,
-            spec: None,
             replies: Vec::new(),
         }
     }
+}
+
+/// What a program must pass, as far as it can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RowTests {
+    /// It can be run.
+    Runnable(TestSpec),
+    /// It cannot.
+    Other {
+        /// In the row's own words.
+        source: String,
+        /// Why not.
+        problem: String,
+    },
 }
 
 /// One reply of a teacher's.

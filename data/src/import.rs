@@ -72,7 +72,7 @@ pub fn import(
     let mut samples: HashMap<String, u32> = HashMap::new();
     let (mut traces, mut elsewhere) = (0, 0);
     let rows = examples(files, format, rejected, go_on, |place, example, rejected| {
-        let prompt_id = prompt_id(&example.question);
+        let prompt_id = prompt_id(&example.context, &example.question);
         let is_wanted = wanted.contains(prompt_id.as_str());
         let count = example.replies.len() as u32;
         let mut none = 0;

@@ -1,18 +1,20 @@
 //! Problem files: rows of a format with a name, or of any column names, become [`Prompt`]s, one for each different
 //! question.
 
+mod asked;
+
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use self::asked::Asked;
+pub use self::asked::{TestCount, Tests};
 use crate::Result;
 use crate::code::{Cells, TestColumns, TestSpec};
-use crate::dataset::{Columns, Example, Format, Rejected, Seen, Taken, examples};
+use crate::dataset::{Columns, Example, Format, Rejected, RowTests, Seen, Taken, examples};
 use crate::files::Files;
-use crate::parquet_file::RecordWriter;
-use crate::record::{Prompt, SourceTests};
+use crate::record::Prompt;
 use crate::rows::{Flaw, Row};
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
@@ -31,40 +33,6 @@ pub struct FileMapping {
     pub tests: Option<TestColumns>,
 }
 
-/// What programs must pass, where a format with a name says it: kept on disk as its source has it, since it may be far
-/// larger than the problems.
-pub struct Tests {
-    path: PathBuf,
-    writer: Option<RecordWriter<SourceTests>>,
-    seen: HashSet<String>,
-}
-
-impl Tests {
-    /// None yet; the first one begins a Parquet file.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), writer: None, seen: HashSet::new() }
-    }
-
-    fn add(&mut self, prompt_id: &str, tests: String) -> Result<()> {
-        if !self.seen.insert(prompt_id.to_owned()) {
-            return Ok(());
-        }
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            none => none.insert(RecordWriter::create(&self.path)?),
-        };
-        writer.write(&[SourceTests { prompt_id: prompt_id.to_owned(), tests }])
-    }
-
-    /// Completes the file, if there is one; returns how many there are.
-    pub fn finish(self) -> Result<usize> {
-        if let Some(writer) = self.writer {
-            writer.finish()?;
-        }
-        Ok(self.seen.len())
-    }
-}
-
 /// Reads problems. Questions that come up again collapse into one prompt; a row that asks the same but has another answer
 /// or other tests is kept aside. Rows that do not say it have `domain`, and come from the files' name.
 pub fn load(
@@ -78,47 +46,55 @@ pub fn load(
     let mut prompts: Vec<Prompt> = Vec::new();
     let mut origins: HashMap<String, Origin> = HashMap::new();
     examples(files, format, rejected, go_on, |place, example, rejected| {
-        let mut prompt = Prompt::new(
+        let prompt = Prompt::new(
             example.domain.as_deref().unwrap_or(domain),
             example.kind.as_deref().unwrap_or_default(),
             example.question.trim(),
             example.answer,
             example.source.as_deref().unwrap_or(&files.name),
-        );
-        prompt.tests = example.spec;
+        )
+        .after(example.context);
+        let asked = example.tests.map(Asked::of);
+        let hash = asked.as_ref().and_then(Asked::hash);
         let id = prompt.id.clone();
         let row = place.raw.number;
         match origins.entry(id.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert(Origin { index: prompts.len(), answer: row, tests: row });
+                entry.insert(Origin { index: prompts.len(), answer: row, tests: hash.map(|hash| (hash, row)) });
                 prompts.push(prompt);
             }
             Entry::Occupied(mut entry) => {
                 let origin = entry.get_mut();
-                if let Err(reason) = origin.merge(&mut prompts[origin.index], prompt, row) {
+                if let Err(reason) = origin.merge(&mut prompts[origin.index], prompt, hash, row) {
                     rejected.add(place, &reason)?;
                     return Ok(Taken::No);
                 }
             }
         }
-        if let Some(text) = example.tests {
-            tests.add(&id, text)?;
+        if let Some(asked) = asked {
+            tests.add(&id, asked)?;
         }
         Ok(Taken::Yes)
     })?;
     Ok(prompts)
 }
 
-/// A prompt's index, and the rows that had its answer and its tests.
+/// A prompt's index, the row that had its answer, and the hash and row of its tests.
 struct Origin {
     index: usize,
     answer: usize,
-    tests: usize,
+    tests: Option<(String, usize)>,
 }
 
 impl Origin {
     /// Adds what another row knows of the same question; if the two contradict each other, nothing, and says how.
-    fn merge(&mut self, kept: &mut Prompt, other: Prompt, row: usize) -> std::result::Result<(), String> {
+    fn merge(
+        &mut self,
+        kept: &mut Prompt,
+        other: Prompt,
+        tests: Option<String>,
+        row: usize,
+    ) -> std::result::Result<(), String> {
         if let (Some(gold), Some(answer)) = (&kept.answer, &other.answer)
             && gold != answer
             && !crate::verify::verify(gold, answer).correct()
@@ -126,18 +102,17 @@ impl Origin {
             let first = self.answer;
             return Err(format!("it asks what row {first} asks, but has another answer, {answer:?} and not {gold:?}"));
         }
-        if let (Some(first), Some(second)) = (&kept.tests, &other.tests)
+        if let (Some((first, first_row)), Some(second)) = (&self.tests, &tests)
             && first != second
         {
-            return Err(format!("it asks what row {} asks, but has different tests", self.tests));
+            return Err(format!("it asks what row {first_row} asks, but has different tests"));
         }
         if kept.answer.is_none() && other.answer.is_some() {
             kept.answer = other.answer;
             self.answer = row;
         }
-        if kept.tests.is_none() && other.tests.is_some() {
-            kept.tests = other.tests;
-            self.tests = row;
+        if self.tests.is_none() {
+            self.tests = tests.map(|hash| (hash, row));
         }
         Ok(())
     }
@@ -150,7 +125,7 @@ impl Columns for FileMapping {
             answer: text(&self.answer)?.and_then(|answer| gold_answer(&answer)),
             domain: text(&self.domain)?,
             kind: text(&self.kind)?,
-            spec: self.tests.as_ref().map_or(Ok(None), |columns| spec(row, columns))?,
+            tests: self.tests.as_ref().map_or(Ok(None), |columns| spec(row, columns))?.map(RowTests::Runnable),
             ..Example::new(row.required_text(&self.question)?)
         })
     }
@@ -165,8 +140,8 @@ impl Columns for FileMapping {
     }
 }
 
-/// The tests of a row, as JSON; `None` if it has none.
-fn spec(row: &Row, columns: &TestColumns) -> std::result::Result<Option<String>, Flaw> {
+/// The tests of a row; `None` if it has none.
+fn spec(row: &Row, columns: &TestColumns) -> std::result::Result<Option<TestSpec>, Flaw> {
     let Some(value) = row.get(&columns.tests).filter(|value| !value.is_null() && value.as_str() != Some("")) else {
         return Ok(None);
     };
@@ -177,8 +152,7 @@ fn spec(row: &Row, columns: &TestColumns) -> std::result::Result<Option<String>,
         preamble: text(&columns.preamble)?,
         entry_point: text(&columns.entry_point)?,
     };
-    let spec = TestSpec::of_cells(&cells, columns).map_err(Flaw::other)?;
-    serde_json::to_string(&spec).map(Some).map_err(|e| Flaw::other(e.to_string()))
+    TestSpec::of_cells(&cells, Some(columns.environment), columns.language).map(Some).map_err(Flaw::other)
 }
 
 /// GSM8K ends its worked solutions with `#### 18`: what follows the last mark is the answer. Blank answers are none.
@@ -189,9 +163,13 @@ fn gold_answer(answer: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::Value;
 
     use super::*;
+    use crate::parquet_file::read_records;
+    use crate::record::PromptTests;
 
     fn mapping(question: &str, answer: Option<&str>) -> FileMapping {
         FileMapping { question: question.into(), answer: answer.map(Into::into), domain: None, kind: None, tests: None }
@@ -201,19 +179,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set.jsonl");
         std::fs::write(&path, content).unwrap();
-        load_path(&path, mapping).map(|(prompts, _)| prompts)
+        load_path(&path, mapping).map(|(prompts, ..)| prompts)
     }
 
-    /// The prompts, and the rows that were kept aside.
-    fn load_path(path: &Path, mapping: &FileMapping) -> Result<(Vec<Prompt>, Vec<Value>)> {
+    /// The prompts, the rows that were kept aside, and the tests.
+    fn load_path(path: &Path, mapping: &FileMapping) -> Result<(Vec<Prompt>, Vec<Value>, Vec<PromptTests>)> {
         let dir = tempfile::tempdir().unwrap();
         let mut rejected = Rejected::new(dir.path())?;
         let mut tests = Tests::new(&dir.path().join("tests.parquet"));
         let format = Format::Columns(mapping.clone());
         let prompts = super::load(&Files::find(path)?, &format, "maths", &mut rejected, &mut tests, &|_| true)?;
         rejected.finish()?;
+        let TestCount { runnable, other } = tests.finish()?;
+        let tests = if runnable + other > 0 { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
         let lines = std::fs::read_to_string(dir.path().join("rejected.jsonl")).unwrap_or_default();
-        Ok((prompts, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()))
+        Ok((prompts, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), tests))
     }
 
     #[test]
@@ -253,7 +233,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set.jsonl");
         std::fs::write(&path, "{\"q\":\"How many?\",\"a\":1}\n\n{\"q\":\"How many?\",\"a\":2}").unwrap();
-        let (prompts, rejected) = load_path(&path, &mapping("q", Some("a"))).unwrap();
+        let (prompts, rejected, _) = load_path(&path, &mapping("q", Some("a"))).unwrap();
         assert_eq!((prompts.len(), prompts[0].answer.as_deref(), rejected.len()), (1, Some("1"), 1));
     }
 
@@ -278,18 +258,20 @@ mod tests {
         let mapping = FileMapping { tests: Some(serde_json::from_value(tests).unwrap()), ..mapping("q", None) };
         let row = |q: &str, tests: &str| format!("{{\"q\":\"{q}\",\"setup\":\"x = 1\",\"test_list\":{tests}}}\n");
         let content = row("add", "[\"assert add(1, x) == 2\"]") + &row("none", "null") + &row("none", "\"\"");
-        let prompts = load(&content, &mapping).unwrap();
-        let spec: TestSpec = serde_json::from_str(prompts[0].tests.as_ref().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set.jsonl");
+        std::fs::write(&path, content).unwrap();
+        let (prompts, _, tests) = load_path(&path, &mapping).unwrap();
+        assert_eq!((tests.len(), &tests[0].prompt_id), (1, &prompts[0].id));
+        let spec: TestSpec = serde_json::from_str(tests[0].spec.as_ref().unwrap()).unwrap();
+        assert_eq!(tests[0].language, Some(spec.language));
         let expected = "x = 1\nassert add(1, x) == 2";
         assert!(matches!(&spec.tests, crate::code::CodeTests::Asserts { code, .. } if code == expected), "{spec:?}");
-        assert_eq!(prompts[1].tests, None);
         for (second, says) in [("[\"assert add(1, 1) == 2\"]", "different tests"), ("[]", "there are no cases")] {
             let content = row("add", "[\"assert add(1, x) == 2\"]") + &row("add", second);
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("set.jsonl");
             std::fs::write(&path, content).unwrap();
-            let (kept, rejected) = load_path(&path, &mapping).unwrap();
-            assert_eq!(kept, prompts[..1]);
+            let (kept, rejected, kept_tests) = load_path(&path, &mapping).unwrap();
+            assert_eq!((kept.as_slice(), &kept_tests), (&prompts[..1], &tests));
             assert_eq!((rejected.len(), &rejected[0]["row"]), (1, &Value::from(2)));
             assert!(rejected[0]["reason"].as_str().unwrap().contains(says), "{rejected:?}");
         }
@@ -318,7 +300,7 @@ mod tests {
             ("olympiadbench.jsonl", mapping("question", Some("final_answer.0")), 675),
         ];
         for (name, mapping, rows) in sets {
-            let (prompts, rejected) = load_path(&folder.join(name), &mapping).unwrap();
+            let (prompts, rejected, _) = load_path(&folder.join(name), &mapping).unwrap();
             eprintln!("{name}: {} prompts, {} rows kept aside", prompts.len(), rejected.len());
             assert!(prompts.len() <= rows && prompts.len() * 100 >= rows * 98, "{name}: {}", prompts.len());
             assert!(prompts.iter().all(|p| p.answer.is_some()), "{name}");

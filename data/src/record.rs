@@ -5,46 +5,72 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::Language;
 use crate::signals::Ending;
 
 /// A problem put to a teacher or to a student.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
-    /// Hash of the normalised question: equal questions are one prompt whatever file they came from.
+    /// Hash of the normalised question and of what comes before it: equal ones are one prompt whatever file they came from.
     pub id: String,
     /// The subject: `maths`, `code`, `science`, ...
     pub domain: String,
     /// The kind of problem within the domain, as its source names it; empty if it does not.
     pub kind: String,
+    /// What comes before the question: a system prompt, earlier turns of a conversation. Mostly nothing.
+    pub context: Vec<Message>,
     /// The question as the user would ask it.
     pub question: String,
     /// The gold answer, where there is one.
     pub answer: Option<String>,
     /// Where the problem came from.
     pub source: String,
-    /// Tests of a program that answers it: a [`TestSpec`](crate::code::TestSpec) as JSON.
-    pub tests: Option<String>,
 }
 
 impl Prompt {
     /// Makes a prompt and derives its id from the question.
     pub fn new(domain: &str, kind: &str, question: &str, answer: Option<String>, source: &str) -> Self {
         Self {
-            id: prompt_id(question),
+            id: prompt_id(&[], question),
             domain: domain.to_owned(),
             kind: kind.to_owned(),
+            context: Vec::new(),
             question: question.to_owned(),
             answer,
             source: source.to_owned(),
-            tests: None,
         }
+    }
+
+    /// The same question after something else.
+    pub fn after(self, context: Vec<Message>) -> Self {
+        Self { id: prompt_id(&context, &self.question), context, ..self }
+    }
+
+    /// The conversation up to and with the question, which `instruction` follows after a blank line, if there is one.
+    pub fn messages(&self, instruction: &str) -> Vec<Message> {
+        let question = match instruction {
+            "" => self.question.clone(),
+            instruction => format!("{}\n\n{instruction}", self.question),
+        };
+        self.context.iter().cloned().chain([Message::user(question)]).collect()
+    }
+
+    /// All that the user says, the question last.
+    pub fn user_turns(&self) -> impl Iterator<Item = &str> {
+        let earlier = self.context.iter().filter(|message| message.role == "user");
+        earlier.map(|message| message.content.as_str()).chain([self.question.as_str()])
     }
 }
 
-/// The id of a question: 16 hex digits of BLAKE3 over its words in lower case, single-spaced.
-pub fn prompt_id(question: &str) -> String {
-    let normalised = question.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
-    short_hash(normalised.as_bytes())
+/// The id of a question: 16 hex digits of BLAKE3 over its words in lower case, single-spaced, and over what comes before it.
+pub fn prompt_id(context: &[Message], question: &str) -> String {
+    let normalised = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
+    let mut key = String::new();
+    for Message { role, content } in context {
+        key.extend([role, "\u{1f}", &normalised(content), "\u{1f}"]);
+    }
+    key.push_str(&normalised(question));
+    short_hash(key.as_bytes())
 }
 
 /// The first 16 hex digits of a BLAKE3 hash: enough for 800K records (collision odds below 1e-7).
@@ -78,13 +104,19 @@ impl FinishReason {
     }
 }
 
-/// What a program must pass to solve a prompt, as a published dataset has it.
+/// What a program must pass to solve a prompt. Beside the prompts and not in them, since it may be far larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceTests {
+pub struct PromptTests {
     /// The [`Prompt::id`].
     pub prompt_id: String,
-    /// In the source's own words, mostly JSON.
-    pub tests: String,
+    /// The language that programs are run in; `None` where the tests cannot be run.
+    pub language: Option<Language>,
+    /// What is run: a [`TestSpec`](crate::code::TestSpec) as JSON.
+    pub spec: Option<String>,
+    /// Why the tests cannot be run.
+    pub problem: Option<String>,
+    /// Those that cannot be run, in their source's own words.
+    pub source: Option<String>,
 }
 
 /// How text is sampled. Part of a trace's identity.
@@ -280,7 +312,7 @@ pub struct CuratedTrace {
     pub source: String,
     /// The gold answer, where there is one.
     pub gold: Option<String>,
-    /// User turn and assistant turn; the assistant's holds the thinking.
+    /// A system prompt if there is one, the user's and the assistant's turns; the last one holds the thinking.
     pub messages: Vec<Message>,
     /// Tokens the teacher wrote, where known.
     pub num_tokens: Option<i64>,
@@ -344,8 +376,24 @@ mod tests {
 
     #[test]
     fn equal_questions_have_one_id() {
-        assert_eq!(prompt_id("What is  2 + 2?\n"), prompt_id("what is 2 + 2?"));
-        assert_ne!(prompt_id("What is 2 + 2?"), prompt_id("What is 2 + 3?"));
+        let id = |question| prompt_id(&[], question);
+        assert_eq!(id("What is  2 + 2?\n"), id("what is 2 + 2?"));
+        assert_ne!(id("What is 2 + 2?"), id("What is 2 + 3?"));
+        assert_eq!(id("What is 2 + 2?"), Prompt::new("", "", "What is 2 + 2?", None, "").id);
+    }
+
+    #[test]
+    fn what_comes_before_a_question_makes_it_another() {
+        let prompt = Prompt::new("", "", "Why?", None, "");
+        let system = |content: &str| Message { role: "system".into(), content: content.into() };
+        let brief = prompt.clone().after(vec![system("Be  brief.")]);
+        assert_eq!(brief.id, prompt.clone().after(vec![system("be brief.")]).id);
+        assert_ne!(brief.id, prompt.id);
+        assert_ne!(brief.id, prompt.clone().after(vec![Message::user("Be brief.")]).id);
+        assert_eq!(brief.messages(""), [system("Be  brief."), Message::user("Why?")]);
+        assert_eq!(brief.messages("Now."), [system("Be  brief."), Message::user("Why?\n\nNow.")]);
+        let later = prompt.after(vec![Message::user("2 + 2?"), Message::assistant("4")]);
+        assert_eq!(later.user_turns().collect::<Vec<_>>(), ["2 + 2?", "Why?"]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Rows of files that people bring: JSON Lines (plain, .gz or .zst), a JSON array of objects, or Parquet, all as JSON
 //! objects.
 //!
-//! A file is read a batch at a time, so that memory is bounded by [`BATCH_BYTES`] and not by the file (a JSON array is
-//! the exception). What a single row gets wrong is a [`Flaw`] of that row; what makes the rest of a file unreadable (it
-//! was cut short) is an error.
+//! A file is read a batch at a time, so that memory is bounded by [`BATCH_BYTES`] and not by the file. What a single row
+//! gets wrong is a [`Flaw`] of that row; what makes the rest of a file unreadable (it was cut short) is an error.
 
+mod array;
 mod cells;
 mod lines;
 
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 const BATCH_BYTES: usize = 8 << 20;
 /// Rows of a batch at most.
 const BATCH_ROWS: usize = 1024;
-/// A longer line is no row.
+/// A longer line or element is no row.
 const LINE_BYTES: usize = 64 << 20;
 /// Characters of an excerpt.
 const EXCERPT_CHARS: usize = 300;
@@ -83,12 +83,10 @@ pub(crate) struct RawRow {
 }
 
 enum Raw {
-    /// A line, without its end.
-    Line(Vec<u8>),
-    /// The beginning of a line that is too long.
-    LongLine(Vec<u8>),
-    /// An element of a JSON array.
-    Element(Value),
+    /// A line without its end, or an element of a JSON array.
+    Text(Vec<u8>),
+    /// The beginning of one that is too long.
+    TooLong(Vec<u8>),
     /// A row of a Parquet file, by its place in a batch.
     Cells { batch: Arc<RecordBatch>, index: usize, all: Arc<[String]> },
 }
@@ -99,12 +97,10 @@ impl RawRow {
         let number = self.number;
         let row = |columns| Row { number, columns, all: None };
         match &self.raw {
-            Raw::Line(line) => serde_json::from_slice(line)
+            Raw::Text(text) => serde_json::from_slice(text)
                 .map(row)
                 .map_err(|e| Flaw::other(format!("it is not a JSON object: {}", without_position(&e)))),
-            Raw::LongLine(_) => Err(Flaw::other(format!("the line is longer than {} MiB", LINE_BYTES >> 20))),
-            Raw::Element(Value::Object(columns)) => Ok(row(columns.clone())),
-            Raw::Element(_) => Err(Flaw::other("it is not a JSON object")),
+            Raw::TooLong(_) => Err(Flaw::other(format!("it is longer than {} MiB", LINE_BYTES >> 20))),
             Raw::Cells { batch, index, all } => {
                 let columns = cells::columns(batch, *index)?;
                 Ok(Row { number, columns, all: Some(Arc::clone(all)) })
@@ -116,10 +112,9 @@ impl RawRow {
     pub(crate) fn excerpt(&self) -> String {
         let text = match &self.raw {
             // Some bytes more than needed, since a character may have up to four.
-            Raw::Line(line) | Raw::LongLine(line) => {
-                String::from_utf8_lossy(&line[..line.len().min(4 * EXCERPT_CHARS)]).into_owned()
+            Raw::Text(text) | Raw::TooLong(text) => {
+                String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT_CHARS)]).into_owned()
             }
-            Raw::Element(value) => value.to_string(),
             Raw::Cells { .. } => {
                 self.parse().map_or_else(|flaw| flaw.to_string(), |row| Value::Object(row.columns).to_string())
             }
@@ -141,7 +136,7 @@ pub(crate) fn batches<'a>(path: &'a Path, columns: Option<&[String]>) -> Result<
     if ends(&[".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst"]) {
         Ok(Box::new(lines::batches(path)?))
     } else if ends(&[".json"]) {
-        Ok(Box::new(std::iter::once(json_array(path))))
+        Ok(Box::new(array::batches(path)?))
     } else if ends(&[".parquet"]) {
         Ok(Box::new(cells::batches(path, columns)?))
     } else {
@@ -164,16 +159,6 @@ pub(crate) fn read_rows<'a>(path: &'a Path) -> Result<Box<dyn Iterator<Item = Re
         return Err(Error::malformed(path, "the file has no rows", "give a file with at least one row"));
     }
     Ok(Box::new(rows))
-}
-
-fn json_array(path: &Path) -> Result<Vec<RawRow>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let elements: Vec<Value> = serde_json::from_slice(bytes).map_err(|e| {
-        let problem = format!("not a JSON array of objects: {e}");
-        Error::malformed(path, problem, "a file with one object a line should be named .jsonl")
-    })?;
-    Ok(elements.into_iter().zip(1..).map(|(value, number)| RawRow { number, raw: Raw::Element(value) }).collect())
 }
 
 /// The parser's message; its "at line 1 column 9" would contradict the line of the file.

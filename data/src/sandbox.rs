@@ -94,6 +94,16 @@ pub enum Language {
     Cpp,
 }
 
+impl Language {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Cpp => "cpp",
+        }
+    }
+}
+
 /// Makes sandboxes on a machine that was found to isolate them.
 #[derive(Debug)]
 pub struct Sandbox {

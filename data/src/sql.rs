@@ -7,8 +7,10 @@ mod describe;
 mod explain;
 mod format;
 mod functions;
+mod near;
 mod source;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -96,6 +98,7 @@ pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>)
         .build_arc()
         .map_err(|e| Error::engine("starting the SQL engine", e))?;
     let reading = SessionContext::new_with_config_rt(config.clone(), Arc::clone(&runtime));
+    let in_order = SessionContext::new_with_config_rt(config.clone().with_target_partitions(1), Arc::clone(&runtime));
     let context = SessionContext::new_with_config_rt(config, runtime);
     let files: Arc<dyn UrlTableFactory> = Arc::new(source::Files { context: reading.clone() });
     let catalogs = Arc::clone(context.state_ref().read().catalog_list());
@@ -104,17 +107,21 @@ pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>)
     );
     let tokenizer = tokenizer.map(Arc::new);
     for function in functions::scalar_functions(tokenizer.as_ref()) {
+        in_order.register_udf(function.clone());
         context.register_udf(function);
     }
     let mut known = Vec::new();
+    let mut opened = HashMap::new();
     for (name, path) in tables {
         let table = Box::pin(source::open(&reading, path)).await?;
         let columns = columns(&table.schema());
+        opened.insert(name.clone(), Arc::clone(&table));
         context
             .register_table(TableReference::bare(name.as_str()), table)
             .map_err(|e| Error::engine(format!("opening table {name} from {}", path.display()), e))?;
         known.push(Table { name: name.clone(), path: path.clone(), columns });
     }
+    context.register_udtf(near::NAME, Arc::new(near::NearDuplicates { tables: opened, context: in_order }));
     Ok(Session { context, tables: known })
 }
 
@@ -208,8 +215,8 @@ impl Session {
     pub fn function_names(&self) -> Vec<String> {
         let state = self.context.state_ref();
         let state = state.read();
-        let mut names: Vec<String> =
-            state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
+        let (scalar, aggregate) = (state.scalar_functions().keys(), state.aggregate_functions().keys());
+        let mut names: Vec<String> = scalar.chain(aggregate).chain(state.table_functions().keys()).cloned().collect();
         names.sort();
         names.dedup();
         names

@@ -76,7 +76,7 @@ impl Plan {
         });
         let prompts = stage(
             "prompts",
-            2,
+            3,
             json!({"prompts": json_of(&recipe.prompts)?, "problems": json_of(&problems)?}),
             files.collect(),
         );

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use data::chat::ChatFormat;
-use data::record::{Message, Prompt, Sample, Sampling, short_hash};
+use data::record::{Prompt, Sample, Sampling, short_hash};
 use data::{think, verify};
 use serde::{Deserialize, Serialize};
 
@@ -62,19 +62,11 @@ pub struct KindAccuracy {
     pub accuracy: f64,
 }
 
-/// The user's message for a question.
-pub fn question(prompt: &Prompt, instruction: &str) -> Message {
-    if instruction.is_empty() {
-        return Message::user(prompt.question.as_str());
-    }
-    Message::user(format!("{}\n\n{instruction}", prompt.question))
-}
-
 /// Tokens that the longest of these problems and its answer may take: what an engine must hold.
 pub fn context(format: &ChatFormat, prompts: &[Prompt], protocol: &Protocol) -> Result<usize> {
     let mut longest = 0;
     for prompt in prompts {
-        longest = longest.max(format.prompt_ids(&[question(prompt, &protocol.instruction)])?.len());
+        longest = longest.max(format.prompt_ids(&prompt.messages(&protocol.instruction))?.len());
     }
     Ok(longest + protocol.sampling.max_tokens as usize)
 }
@@ -95,7 +87,7 @@ pub fn evaluate(
             let problem = format!("problem {} has no gold answer", prompt.id);
             return Err(Error::invalid("evaluate.problems", problem, "name the answer column, or leave it out"));
         };
-        let ids = format.prompt_ids(&[question(prompt, &protocol.instruction)])?;
+        let ids = format.prompt_ids(&prompt.messages(&protocol.instruction))?;
         for sample in 0..protocol.samples {
             let seed = seed_of(protocol.seed, &prompt.id, sample);
             requests.push(Request { prompt: ids.clone(), sampling: protocol.sampling, seed });

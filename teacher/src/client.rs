@@ -248,7 +248,7 @@ mod tests {
     async fn chat(endpoint: &Endpoint) -> std::result::Result<Reply, Failure> {
         let request = ChatRequest {
             model: &endpoint.model,
-            messages: [Message::user("3 + 4?")],
+            messages: vec![Message::user("3 + 4?")],
             temperature: 0.6,
             top_p: 0.95,
             max_tokens: 64,

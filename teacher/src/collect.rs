@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Instant;
 
-use data::record::{Message, Prompt, Sampling, Trace, short_hash, trace_id};
+use data::record::{Prompt, Sampling, Trace, short_hash, trace_id};
 use data::think;
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -33,8 +33,8 @@ const MAX_CONSECUTIVE_FAILURES: usize = 20;
 pub struct Request {
     /// The teacher's name as recorded in the traces, whatever the endpoint calls it.
     pub teacher: String,
-    /// Appended to each question after a blank line; may be empty. R1 takes no system prompt (its model card, "Usage
-    /// Recommendations").
+    /// Appended to each question after a blank line; may be empty. It is no system prompt, which R1 should not have (its
+    /// model card, "Usage Recommendations"); one is sent where the problem itself has one.
     pub instruction: String,
     /// Traces per prompt.
     pub samples: u32,
@@ -205,13 +205,9 @@ async fn ask(
 ) -> std::result::Result<Trace, Failure> {
     let Sampling { temperature, top_p, max_tokens } = request.sampling;
     let seed = request_seed(&job.id, request.seed);
-    let question = match request.instruction.as_str() {
-        "" => job.prompt.question.clone(),
-        instruction => format!("{}\n\n{instruction}", job.prompt.question),
-    };
     let body = ChatRequest {
         model: &endpoint.model,
-        messages: [Message::user(question)],
+        messages: job.prompt.messages(&request.instruction),
         temperature,
         top_p,
         max_tokens,

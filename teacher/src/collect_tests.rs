@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use data::parquet_file::{parquet_files, read_folder};
-use data::record::FinishReason;
+use data::record::{FinishReason, Message};
 use serde_json::json;
 
 use super::*;
@@ -97,6 +97,21 @@ async fn every_form_of_reply_becomes_a_trace() {
         assert_eq!(traces, [expected]);
         assert_eq!(mock.asked()[0].question(), "What is 0 + 1?\n\nAnswer within \\boxed{}.");
     }
+}
+
+#[tokio::test]
+async fn what_comes_before_a_question_is_sent_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mock = Mock::start(echo);
+    let system = Message { role: "system".into(), content: "Be brief.".into() };
+    let context = vec![system, Message::user("1 + 1?"), Message::assistant("2")];
+    let prompts = [Prompt::new("maths", "sum", "And 2 + 2?", None, "test").after(context)];
+    run(&prompts, 1, &endpoint(&mock, 1), dir.path()).await.unwrap();
+    let expected = json!([
+        {"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "2"}, {"role": "user", "content": "And 2 + 2?\n\nAnswer within \\boxed{}."}
+    ]);
+    assert_eq!(mock.asked()[0].body["messages"], expected);
 }
 
 #[tokio::test]

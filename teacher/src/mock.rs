@@ -22,9 +22,9 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The text of the user's message.
+    /// The text of the last message.
     pub(crate) fn question(&self) -> &str {
-        self.body["messages"][0]["content"].as_str().unwrap()
+        self.body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::retry::Failure;
 #[derive(Debug, Serialize)]
 pub(crate) struct ChatRequest<'a> {
     pub(crate) model: &'a str,
-    pub(crate) messages: [Message; 1],
+    pub(crate) messages: Vec<Message>,
     pub(crate) temperature: f64,
     pub(crate) top_p: f64,
     pub(crate) max_tokens: u32,

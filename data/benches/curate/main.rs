@@ -163,7 +163,7 @@ fn child(dir: &Path) -> Result<()> {
     let inputs =
         Inputs { prompts: &prompts, traces: &corpus.traces, items: items(), key: "bench", earlier: &[], sandboxes: 1 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let curation = runtime.block_on(curate(inputs, &config, &dir.join("out")))?;
+    let curation = runtime.block_on(curate(inputs, &config, &dir.join("out")))?.curation;
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     println!(

@@ -1,16 +1,17 @@
 //! The tests of problems as datasets hold them.
 //!
-//! Known shapes of the column of tests: Python code (HumanEval's `test`, LeetCode sets); a list of assertions (MBPP's
-//! `test_list`); `{inputs, outputs, fn_name?}` (APPS, TACO); `{language, test_cases: [{input, output, fn_name?}]}`
-//! (`verification_info` of open-r1's sets) or such cases alone; and a [`TestSpec`] as this crate writes it. Each may also
-//! be JSON in a string. With a function's name, inputs are arguments and outputs what it must return; without one, they
-//! are standard input and output.
+//! Known shapes of the column of tests: Python code (HumanEval's `test`, LeetCode sets, KodCode's functions for pytest), also
+//! as `{test_code, test_entry_point}`; a list of assertions (MBPP's `test_list`); `{inputs, outputs, fn_name?}` (APPS, TACO,
+//! OpenThoughts); `{language, test_cases: [{input, output, fn_name?}]}` (`verification_info` of open-r1's sets) or such cases
+//! alone; and a [`TestSpec`] as this crate writes it. Each may also be JSON in a string. With a function's name, inputs are
+//! arguments and outputs what it must return; without one, they are standard input and output.
 
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::asserts::{called, complete};
 use super::{Case, CodeTests, TestSpec};
 use crate::sandbox::Language;
 
@@ -82,8 +83,13 @@ pub(crate) struct Cells<'a> {
 }
 
 impl TestSpec {
-    /// Reads the tests of a problem; the error says what is wrong with them.
-    pub(crate) fn of_cells(cells: &Cells<'_>, columns: &TestColumns) -> Result<Self, String> {
+    /// Reads the tests of a problem; the error says what is wrong with them. Where it is not known what programs may rely on,
+    /// those that are asked for a function have what LeetCode has ready: mostly they are written for that.
+    pub(crate) fn of_cells(
+        cells: &Cells<'_>,
+        environment: Option<Environment>,
+        language: Language,
+    ) -> Result<Self, String> {
         let parsed;
         let value = match cells.tests {
             // Only objects and lists: Python code such as `1` is JSON too.
@@ -93,28 +99,46 @@ impl TestSpec {
             }
             other => other,
         };
+        let functions = environment.unwrap_or(Environment::Leetcode);
         let asserts = |code: &str, known: Option<String>| {
             let setup = cells.setup.as_deref().map_or(String::new(), |setup| [setup.trim_end(), "\n"].concat());
             CodeTests::Asserts {
                 code: [&setup, code].concat(),
                 entry_point: cells.entry_point.clone().or(known),
-                preamble: preamble(columns.environment, cells.preamble.as_deref()),
+                preamble: preamble(
+                    environment.unwrap_or(if code.contains("Solution()") {
+                        Environment::Leetcode
+                    } else {
+                        Environment::Plain
+                    }),
+                    cells.preamble.as_deref(),
+                ),
             }
         };
         let of = |language, tests| Self { language, tests, time_limit_seconds: None, memory_mb: None };
         match value {
             Value::String(code) => {
-                Ok(of(Language::Python, asserts(&with_check(code, cells.entry_point.as_deref()), None)))
+                let (code, tested) = complete(code, cells.entry_point.as_deref())?;
+                Ok(of(Language::Python, asserts(&code, tested)))
             }
             Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
                 let lines: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
                 Ok(of(Language::Python, asserts(&lines.join("\n"), called(&lines))))
             }
-            Value::Array(items) => Ok(of(columns.language, of_cases(items, None, columns.environment)?)),
+            Value::Array(items) => Ok(of(language, of_cases(items, None, functions)?)),
             Value::Object(fields) if fields.contains_key("tests") => {
                 serde_json::from_value(value.clone()).map_err(|e| format!("the tests cannot be read: {e}"))
             }
-            Value::Object(fields) => of_object(fields, columns),
+            Value::Object(fields) if fields.get("test_code").is_some_and(Value::is_string) => {
+                let name = fields.get("test_entry_point").and_then(Value::as_str).map(str::to_owned);
+                let cells = Cells {
+                    tests: &fields["test_code"],
+                    entry_point: cells.entry_point.clone().or(name),
+                    ..cells.clone()
+                };
+                Self::of_cells(&cells, environment, language)
+            }
+            Value::Object(fields) => of_object(fields, functions, language),
             _ => Err("the tests are neither code, nor cases, nor a list of assertions".into()),
         }
     }
@@ -128,33 +152,45 @@ fn preamble(environment: Environment, own: Option<&str>) -> String {
     [ready, own.unwrap_or_default()].concat()
 }
 
-/// HumanEval's tests define a function `check` and leave it to others to call it.
-fn with_check(code: &str, entry_point: Option<&str>) -> String {
-    match entry_point {
-        Some(name) if code.lines().any(|line| line.starts_with("def check(")) => format!("{code}\n\ncheck({name})\n"),
-        _ => code.to_owned(),
-    }
-}
-
-fn of_object(fields: &Map<String, Value>, columns: &TestColumns) -> Result<TestSpec, String> {
+fn of_object(fields: &Map<String, Value>, environment: Environment, language: Language) -> Result<TestSpec, String> {
     let language = match fields.get("language").and_then(Value::as_str) {
-        None => columns.language,
+        None => language,
         Some(name) if name.to_lowercase().starts_with("python") => Language::Python,
         Some(name) if ["cpp", "c++"].contains(&name.to_lowercase().as_str()) => Language::Cpp,
         Some(name) => return Err(format!("programs in {name} cannot be run here; give python or cpp")),
     };
-    let name = fields.get("fn_name").and_then(Value::as_str);
-    let tests = match (fields.get("test_cases"), fields.get("inputs"), fields.get("outputs")) {
-        (Some(Value::Array(cases)), ..) => of_cases(cases, name, columns.environment)?,
-        (_, Some(Value::Array(inputs)), Some(Value::Array(outputs))) => {
-            if inputs.len() != outputs.len() {
-                return Err(format!("{} inputs but {} outputs", inputs.len(), outputs.len()));
-            }
-            of_pairs(&inputs.iter().zip(outputs).collect::<Vec<_>>(), name, columns.environment)?
+    let parsed;
+    let cases = match fields.get("test_cases") {
+        Some(Value::String(text)) => {
+            parsed = serde_json::from_str(text).map_err(|e| format!("`test_cases` is no JSON: {e}"))?;
+            Some(&parsed)
         }
-        _ => return Err("the tests have neither `test_cases` nor `inputs` and `outputs`".into()),
+        other => other,
     };
-    Ok(TestSpec { language, tests, time_limit_seconds: None, memory_mb: None })
+    let of = |tests| TestSpec { language, tests, time_limit_seconds: None, memory_mb: None };
+    let name = fields.get("fn_name").and_then(Value::as_str);
+    match cases {
+        Some(Value::Array(cases)) => return Ok(of(of_cases(cases, name, environment)?)),
+        Some(Value::Object(inner)) if !inner.contains_key("test_cases") => {
+            let inner_name = inner.get("fn_name").and_then(Value::as_str);
+            return Ok(of(of_columns(inner, name.or(inner_name), environment)?));
+        }
+        _ => {}
+    }
+    Ok(of(of_columns(fields, name, environment)?))
+}
+
+/// Inputs and outputs in a list each; `input` and `output` where a file's writer made lists of them.
+fn of_columns(fields: &Map<String, Value>, name: Option<&str>, environment: Environment) -> Result<CodeTests, String> {
+    let list = |names: [&str; 2]| names.iter().find_map(|name| fields.get(*name)?.as_array());
+    let (Some(inputs), Some(outputs)) = (list(["inputs", "input"]), list(["outputs", "output"])) else {
+        return Err("the tests have neither `test_cases` nor `inputs` and `outputs`".into());
+    };
+    if inputs.len() != outputs.len() {
+        return Err(format!("{} inputs but {} outputs", inputs.len(), outputs.len()));
+    }
+    let in_list = list(["fn_name", "fn_name"]).and_then(|names| names.first()?.as_str());
+    of_pairs(&inputs.iter().zip(outputs).collect::<Vec<_>>(), name.or(in_list), environment)
 }
 
 fn of_cases(cases: &[Value], name: Option<&str>, environment: Environment) -> Result<CodeTests, String> {
@@ -205,9 +241,9 @@ def _right(found, expected):
     return found == expected or (isinstance(expected, list) and len(expected) == 1 and found == expected[0])
 
 try:
-    _function = FUNCTION
-except NameError:
     _function = Solution().FUNCTION
+except (NameError, AttributeError, TypeError):
+    _function = FUNCTION
 ";
 
 fn calls(name: &str, pairs: &[(&Value, &Value)], environment: Environment) -> Result<CodeTests, String> {
@@ -236,48 +272,18 @@ fn calls(name: &str, pairs: &[(&Value, &Value)], environment: Environment) -> Re
         let (arguments, expected) = (quoted(&arguments), quoted(&expected));
         let _ = writeln!(code, "assert _right(_function(*json.loads({arguments})), json.loads({expected}))");
     }
-    Ok(CodeTests::Asserts { code, entry_point: None, preamble: preamble(environment, None) })
+    // The function is the program's own, also where its name is one that is ready (`gcd`, `count`).
+    let preamble = match preamble(environment, None) {
+        ready if ready.is_empty() => ready,
+        ready => format!("{ready}\nglobals().pop({name:?}, None)\n"),
+    };
+    Ok(CodeTests::Asserts { code, entry_point: Some(name.to_owned()), preamble })
 }
 
 /// A Python string literal: JSON's escapes are Python's too, but for pairs of surrogates, which are not used.
 fn python_string(text: &str) -> String {
     Value::from(text).to_string()
 }
-
-/// The function that assertions are about: the first one called in all of them that is no builtin; or else the first
-/// that is called in all.
-fn called(lines: &[&str]) -> Option<String> {
-    let names: Vec<Vec<&str>> = lines.iter().map(|line| calls_in(line)).collect();
-    let in_all = |name: &&&str| names.iter().all(|line| line.contains(name));
-    let first = names.first()?;
-    let own = first.iter().find(|name| in_all(name) && !BUILTINS.contains(name));
-    own.or_else(|| first.iter().find(in_all)).map(|name| (*name).to_owned())
-}
-
-/// Names before an opening parenthesis, without those of methods.
-fn calls_in(line: &str) -> Vec<&str> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let mut found = Vec::new();
-    for (at, _) in line.match_indices('(') {
-        let before = line[..at].trim_end();
-        let start =
-            before.rfind(|c| !is_name(c)).map_or(0, |i| i + before[i..].chars().next().map_or(0, char::len_utf8));
-        let name = &before[start..];
-        let is_method = before[..start].ends_with('.');
-        if !name.is_empty() && !is_method && !["assert", "in", "not", "and", "or", "is", "if", "else"].contains(&name) {
-            found.push(name);
-        }
-    }
-    found
-}
-
-#[rustfmt::skip]
-const BUILTINS: &[&str] = &[
-    "abs", "all", "any", "bool", "bytes", "chr", "complex", "dict", "divmod", "enumerate", "filter", "float",
-    "format", "frozenset", "hash", "hex", "int", "isinstance", "iter", "len", "list", "map", "max", "min", "next",
-    "oct", "ord", "pow", "print", "range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum",
-    "tuple", "type", "zip",
-];
 
 #[cfg(test)]
 mod tests {
@@ -286,16 +292,8 @@ mod tests {
     use super::*;
 
     fn read(tests: &Value, entry_point: Option<&str>) -> Result<TestSpec, String> {
-        let columns = TestColumns {
-            tests: "tests".into(),
-            setup: None,
-            preamble: None,
-            entry_point: None,
-            environment: Environment::Plain,
-            language: Language::Cpp,
-        };
         let cells = Cells { tests, setup: None, preamble: None, entry_point: entry_point.map(Into::into) };
-        TestSpec::of_cells(&cells, &columns)
+        TestSpec::of_cells(&cells, Some(Environment::Plain), Language::Cpp)
     }
 
     fn code_of(spec: &TestSpec) -> (&str, Option<&str>) {
@@ -312,7 +310,9 @@ mod tests {
             json!({"inputs": ["1\n2\n"], "outputs": ["3\n"]}),
             json!("{\"inputs\": [[1, \"2\"]], \"outputs\": [[\"3\"]]}"),
             json!([{"input": "1\n2\n", "output": "3\n"}]),
-            json!({"test_cases": [{"input": "1\n2\n", "output": "3\n", "type": "stdin_stdout"}]}),
+            json!({"test_cases": [{"input": "1\n2\n", "output": "3\n", "type": "stdin_stdout", "fn_name": null}]}),
+            json!({"test_cases": {"input": ["1\n2\n"], "output": ["3\n"], "fn_name": [null]}}),
+            json!({"test_cases": "{\"inputs\": [\"1\\n2\\n\"], \"outputs\": [\"3\\n\"]}"}),
         ] {
             let spec = read(&tests, None).unwrap();
             assert_eq!((&spec.tests, spec.language), (&want, Language::Cpp), "{tests}");

@@ -67,18 +67,24 @@ fn firsts(sketches: &Sketches, load: impl FnMut(&[u32]) -> Result<Vec<Vec<u32>>>
     Ok(found.first.into_iter().zip(found.exact).map(|(first, exact)| First { first, exact }).collect())
 }
 
+/// What of a prompt is compared with others: what the user says, but no system prompt, which others share that ask
+/// something else.
+fn asked(prompt: &Prompt) -> String {
+    prompt.user_turns().collect::<Vec<_>>().join("\n")
+}
+
 fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<First>> {
     let mut sketches = Sketches::new(near);
     let mut sketcher = Sketcher::new(near);
     for prompt in prompts {
         let mut bands = Vec::with_capacity(near.bands);
-        let (digest, shingles) = sketcher.sketch(&prompt.question, &mut bands);
+        let (digest, shingles) = sketcher.sketch(&asked(prompt), &mut bands);
         sketches.push(digest, &bands, shingles, 0);
     }
     firsts(&sketches, |rows| {
         Ok(rows
             .par_iter()
-            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&prompts[*row as usize].question))
+            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&asked(&prompts[*row as usize])))
             .collect())
     })
 }

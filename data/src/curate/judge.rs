@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::kept::{Case, Group};
 use crate::Result;
@@ -42,8 +43,8 @@ impl Group for Form {
         Value::Null
     }
 
-    fn of_prompt<'p>(&self, _: &'p Prompt) -> Option<&'p str> {
-        None
+    fn of_prompt(&self, _: &Prompt) -> u64 {
+        0
     }
 
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Formed>> {
@@ -97,8 +98,8 @@ impl Group for Answers {
         Value::Null
     }
 
-    fn of_prompt<'p>(&self, prompt: &'p Prompt) -> Option<&'p str> {
-        prompt.answer.as_deref()
+    fn of_prompt(&self, prompt: &Prompt) -> u64 {
+        prompt.answer.as_ref().map_or(0, |answer| xxh3_64(answer.as_bytes()))
     }
 
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Answered>> {
@@ -148,8 +149,8 @@ impl Group for Likeness {
         json!([shingle, bands, rows])
     }
 
-    fn of_prompt<'p>(&self, _: &'p Prompt) -> Option<&'p str> {
-        None
+    fn of_prompt(&self, _: &Prompt) -> u64 {
+        0
     }
 
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Sketch>> {
@@ -193,16 +194,30 @@ impl Group for Benchmarks {
         self.settings.clone()
     }
 
-    fn of_prompt<'p>(&self, prompt: &'p Prompt) -> Option<&'p str> {
-        Some(&prompt.question)
+    fn of_prompt(&self, prompt: &Prompt) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        for turn in prompt.context.iter().flat_map(|m| [&m.role, &m.content]).chain([&prompt.question]) {
+            hasher.update(&turn.len().to_le_bytes());
+            hasher.update(turn.as_bytes());
+        }
+        hasher.digest()
     }
 
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Option<Hit>>> {
         let check = |case: &Case<'_>| {
-            let trace = [case.trace.thinking.as_deref().unwrap_or_default(), &case.trace.answer];
-            let hit = self.index.check(&case.prompt.question, &trace)?;
+            let hit = contamination(&self.index, case)?;
             Some(Hit { evidence: cut(&hit.evidence), ..hit })
         };
         Ok(cases.par_iter().map(check).collect())
     }
+}
+
+/// What a conversation shows of a benchmark: the question with its trace, then earlier questions with their replies.
+fn contamination(index: &Index, Case { prompt, trace }: &Case<'_>) -> Option<Hit> {
+    let own = index.check(&prompt.question, &[trace.thinking.as_deref().unwrap_or_default(), &trace.answer]);
+    own.or_else(|| {
+        let turns = prompt.context.iter().filter(|message| message.role != "system").map(|m| m.content.as_str());
+        let turns: Vec<&str> = turns.collect();
+        turns.chunks(2).find_map(|turn| index.check(turn[0], &turn[1..]))
+    })
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::{PART_ROWS, Part, Prompts};
 use crate::artifact::fingerprint;
@@ -43,8 +43,8 @@ pub(super) trait Group {
     /// What of the recipe decides the rows.
     fn settings(&self) -> Value;
 
-    /// What of a prompt decides the rows.
-    fn of_prompt<'p>(&self, prompt: &'p Prompt) -> Option<&'p str>;
+    /// A hash of what of a prompt decides the rows; 0 where nothing does.
+    fn of_prompt(&self, prompt: &Prompt) -> u64;
 
     /// Judges, on all threads.
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Self::Row>>;
@@ -323,10 +323,6 @@ fn trace_hash(trace: &Trace) -> u64 {
     hasher.digest()
 }
 
-fn row_key(trace: u64, of_prompt: Option<&str>) -> u64 {
-    let mut hasher = Xxh3Default::new();
-    hasher.update(&trace.to_le_bytes());
-    hasher.update(&[u8::from(of_prompt.is_some())]);
-    hasher.update(of_prompt.unwrap_or_default().as_bytes());
-    hasher.digest()
+fn row_key(trace: u64, of_prompt: u64) -> u64 {
+    xxh3_64(&[trace.to_le_bytes(), of_prompt.to_le_bytes()].concat())
 }

@@ -2,7 +2,7 @@ mod kept;
 
 use super::*;
 use crate::parquet_file::read_folder;
-use crate::record::{FinishReason, Verdict};
+use crate::record::{FinishReason, PromptTests, Verdict};
 
 fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace {
@@ -75,7 +75,10 @@ impl Folder {
     async fn curate_as(&self, name: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curated> {
         let traces = self.dir.path().join("traces");
         let earlier = [self.dir.path().join("out/rules")];
-        let inputs = Inputs { prompts: &self.prompts, traces: &traces, name, items, earlier: &earlier, sandboxes: 2 };
+        let tests = self.dir.path().join("tests.parquet");
+        let tests = tests.exists().then_some(tests.as_path());
+        let prompts = &self.prompts;
+        let inputs = Inputs { prompts, traces: &traces, name, tests, items, earlier: &earlier, sandboxes: 2 };
         curate(inputs, config, &self.dir.path().join(out)).await
     }
 
@@ -100,21 +103,33 @@ fn programs_can_be_run() -> bool {
     bare.is_ok_and(|output| output.status.success())
 }
 
-/// One problem with a test, and one without.
-fn prompts_with_a_test() -> Vec<Prompt> {
+/// A test of the sum of two numbers.
+fn tests_of(prompt: &Prompt, input: &str) -> PromptTests {
     use crate::code::{Case, CodeTests, TestSpec};
     use crate::sandbox::Language;
-    let (mut prompts, _) = run();
-    let cases = vec![Case { input: "2 2".into(), output: "4".into() }];
+    let cases = vec![Case { input: input.into(), output: "4".into() }];
     let tests = CodeTests::Stdio { cases };
     let spec = TestSpec { language: Language::Python, tests, time_limit_seconds: None, memory_mb: None };
-    prompts[1].tests = Some(serde_json::to_string(&spec).unwrap());
-    prompts
+    PromptTests {
+        prompt_id: prompt.id.clone(),
+        language: Some(spec.language),
+        spec: Some(serde_json::to_string(&spec).unwrap()),
+        problem: None,
+        source: None,
+    }
 }
 
 #[tokio::test]
 async fn programs_are_run_only_if_the_recipe_says_so() {
-    let prompts = prompts_with_a_test();
+    let (prompts, _) = run();
+    let of_essay = tests_of(&prompts[1], "2 2");
+    let of_none = PromptTests {
+        prompt_id: prompts[0].id.clone(),
+        language: None,
+        spec: None,
+        problem: Some("odd".into()),
+        ..of_essay.clone()
+    };
     let answer = |sum: &str| format!("So:\n```python\na, b = map(int, input().split())\nprint({sum})\n```");
     let of = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some("hm"), text, FinishReason::Stop);
     let traces = [
@@ -124,6 +139,7 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
         of(&prompts[1], 2, "4"),
     ];
     let folder = Folder::new(prompts, &traces);
+    write_records(&folder.dir.path().join("tests.parquet"), &[of_none.clone(), of_essay]).unwrap();
     folder.curate(&config("finished"), "out", Vec::new()).await.unwrap();
     assert!(folder.verdicts().iter().all(|v| v.code_verdict.is_none()));
 
@@ -142,6 +158,44 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
     let no_tests = Folder::new(run().0, &run().1);
     let refused = no_tests.curate(&with_code, "out", Vec::new()).await.unwrap_err().to_string();
     assert!(refused.contains("no prompt has tests"), "{refused}");
+    write_records(&no_tests.dir.path().join("tests.parquet"), &[of_none]).unwrap();
+    let refused = no_tests.curate(&with_code, "out", Vec::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("no tests can be run; the first: odd"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_comes_before_a_question_is_judged_and_kept_with_it() {
+    let system = |text: &str| vec![Message { role: "system".into(), content: text.into() }];
+    let question =
+        Prompt::new("maths", "", "Tell me what becomes of the seven apples of Mia and why it is so.", None, "s");
+    let asked = "How many apples does Mia have if she buys five more of them today?";
+    let prompts = vec![
+        question.clone(),
+        question.clone().after(system("Be brief.")),
+        question.clone().after(vec![Message::user(asked), Message::assistant("Twelve.")]),
+        Prompt::new("maths", "", "Why?", None, "s").after(vec![
+            Message::user("Rain, wind and seventy sheep stay on the hill today."),
+            Message::assistant("So."),
+        ]),
+        Prompt::new("maths", "", "Why?", None, "s").after(vec![Message::user(asked), Message::assistant("Twelve.")]),
+    ];
+    let traces: Vec<Trace> =
+        prompts.iter().map(|prompt| trace(prompt, 0, Some("hm"), "\\boxed{4}", FinishReason::Stop)).collect();
+    let folder = Folder::new(prompts.clone(), &traces);
+    let item = Item { benchmark: "b".into(), id: "7".into(), question: asked.into(), solution: None };
+    let contamination = Some(Contamination { preset: Preset::OpenR1, benchmarks: Vec::new() });
+    folder.curate(&CurateConfig { contamination, ..config("finished") }, "out", vec![item]).await.unwrap();
+    let verdicts = folder.verdicts();
+    let cluster: Vec<&str> = verdicts.iter().map(|v| v.prompt_cluster.as_str()).collect();
+    let expected = [0, 0, 2, 3, 4].map(|n: usize| prompts[n].id.as_str());
+    assert_eq!(cluster, expected, "a system prompt makes no other question, an earlier turn does");
+    let contaminated: Vec<bool> = verdicts.iter().map(|v| v.contaminated.is_some()).collect();
+    assert_eq!(contaminated, [false, false, true, false, true]);
+    let curated = folder.curated();
+    assert_eq!(curated[1].messages[0], system("Be brief.")[0]);
+    let roles: Vec<&str> = curated[2].messages.iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant"]);
+    assert_eq!(curated[2].messages[3].content, traces[2].text());
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
-//! Conversations: lists of `{role, content}` or `{from, value}` with one question and one reply.
+//! Conversations: lists of `{role, content}` or `{from, value}` in which a user and an assistant take turns.
 
 use serde_json::Value;
 
+use crate::record::Message;
 use crate::rows::{Flaw, Row};
+use crate::think;
 
-/// One question and one reply, with the turns they stand in.
+/// The last question and its reply, with the turns they stand in and what comes before them.
 pub(super) struct Chat<'a> {
+    pub(super) context: Vec<Message>,
     pub(super) question: &'a str,
     pub(super) reply: &'a str,
     pub(super) user: &'a Value,
@@ -36,27 +39,63 @@ pub(crate) fn last_reply(chat: &Value) -> Option<&str> {
     content(chat.as_array()?.iter().rev().find(|turn| role(turn).is_some_and(is_assistant))?)
 }
 
-/// Reads a column that holds a conversation. Turns by the system may come first.
+/// Reads a column that holds a conversation. Turns by the system may come first, then the two take turns.
 pub(super) fn chat<'a>(row: &'a Row, column: &str) -> Result<Chat<'a>, Flaw> {
     let value = row.columns.get(column).ok_or_else(|| row.no_column(column))?;
     let flaw = |what: &str| Flaw::other(format!("column {column:?} {what}"));
     let turns = value.as_array().ok_or_else(|| flaw("is not a list of turns"))?;
-    let spoken: Vec<&Value> = turns.iter().skip_while(|turn| role(turn) == Some("system")).collect();
-    let &[user, assistant] = spoken.as_slice() else {
-        return Err(flaw(&format!("has {} turns; one question and one reply are read", spoken.len())));
+    let systems = turns.iter().take_while(|turn| role(turn) == Some("system")).count();
+    let (system, spoken) = turns.split_at(systems);
+    in_turns(spoken).map_err(|what| flaw(&what))?;
+    let Some((earlier, [user, assistant])) = spoken.split_last_chunk::<2>() else {
+        return Err(flaw(&format!("has {} turns, which are no question and reply", spoken.len())));
     };
-    if !role(user).is_some_and(is_user) || !role(assistant).is_some_and(is_assistant) {
-        let name = |turn: &Value| role(turn).map_or("nobody".to_owned(), |role| format!("{role:?}"));
-        return Err(flaw(&format!("is by {} and {}, not by a user and an assistant", name(user), name(assistant))));
+    let said = |turn: &'a Value| content(turn).map(str::trim).filter(|text| !text.is_empty());
+    let question = said(user).ok_or_else(|| flaw("has an empty question"))?;
+    let reply = content(assistant).ok_or_else(|| flaw("has a reply without text"))?;
+    let mut context = Vec::new();
+    let system: Vec<&str> = system.iter().filter_map(said).collect();
+    if !system.is_empty() {
+        context.push(Message { role: "system".into(), content: system.join("\n\n") });
     }
-    if assistant.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty()) {
-        return Err(flaw("has a reply that calls tools"));
+    for pair in earlier.chunks(2) {
+        let [question, reply] = [0, 1].map(|n| pair.get(n).and_then(said));
+        let (question, reply) =
+            question.zip(reply).ok_or_else(|| flaw("has an empty turn before its last question"))?;
+        context.push(Message::user(question));
+        context.push(Message::assistant(earlier_reply(reply).map_err(flaw)?));
     }
-    let question = content(user).map(str::trim).filter(|text| !text.is_empty());
-    Ok(Chat {
-        question: question.ok_or_else(|| flaw("has an empty question"))?,
-        reply: content(assistant).ok_or_else(|| flaw("has a reply without text"))?,
-        user,
-        assistant,
-    })
+    Ok(Chat { context, question, reply, user, assistant })
+}
+
+/// Refuses turns that are not by a user and an assistant in this order, each time.
+fn in_turns(spoken: &[Value]) -> Result<(), String> {
+    for (pair, number) in spoken.chunks(2).zip((1..).step_by(2)) {
+        let [user, assistant] = [0, 1].map(|n| pair.get(n).map(|turn| role(turn).unwrap_or("nobody")));
+        if let Some(role) = user.filter(|role| !is_user(role)) {
+            return Err(format!("has a turn by {role:?} where a user should ask (turn {number})"));
+        }
+        match assistant {
+            None => return Err("ends with a question that has no reply".into()),
+            Some(role) if !is_assistant(role) => {
+                return Err(format!("has a turn by {role:?} where an assistant should reply (turn {})", number + 1));
+            }
+            Some(_) => {}
+        }
+        let calls =
+            |turn: &Value| turn.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+        if pair.iter().any(calls) {
+            return Err("has a reply that calls tools".into());
+        }
+    }
+    Ok(())
+}
+
+/// A reply as it stands in a conversation that went on: without its thinking.
+fn earlier_reply(text: &str) -> Result<String, &'static str> {
+    let (_, answer) = think::split(None, text);
+    if answer.contains("<think>") || answer.contains("</think>") {
+        return Err("has an earlier reply in which thinking and answer cannot be told apart");
+    }
+    if answer.is_empty() { Err("has an earlier reply without an answer") } else { Ok(answer) }
 }

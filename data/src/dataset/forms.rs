@@ -6,9 +6,14 @@ use serde_json::Value;
 
 use super::chat::{Chat, chat};
 use super::markers::{think, think_and_answer, thought};
-use super::{Example, Reply};
+use super::{Example, Reply, RowTests};
+use crate::code::{Cells, TestSpec};
 use crate::record::FinishReason;
 use crate::rows::{Flaw, Row};
+use crate::sandbox::Language;
+
+/// The column in which open-r1's sets hold tests.
+const VERIFICATION: &str = "verification_info";
 
 /// One way in which a format's rows come.
 pub(super) struct Form {
@@ -22,11 +27,13 @@ pub(super) struct Form {
 
 pub(super) const MESSAGES: Form = Form {
     required: &["messages"],
-    optional: &["source"],
+    optional: &["source", VERIFICATION],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "messages")?;
+        let Chat { context, question, reply, .. } = chat(row, "messages")?;
         Ok(Example {
+            context,
             source: text(row, "source")?,
+            tests: row.get(VERIFICATION).and_then(tests),
             replies: vec![think(reply).map(Reply::of)],
             ..Example::new(question)
         })
@@ -37,8 +44,8 @@ pub(super) const SHAREGPT: Form = Form {
     required: &["conversations"],
     optional: &[],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "conversations")?;
-        Ok(Example { replies: vec![think(reply).map(Reply::of)], ..Example::new(question) })
+        let Chat { context, question, reply, .. } = chat(row, "conversations")?;
+        Ok(Example { context, replies: vec![think(reply).map(Reply::of)], ..Example::new(question) })
     },
 };
 
@@ -52,20 +59,21 @@ pub(super) const OPEN_THOUGHTS: Form = Form {
     required: &["conversations"],
     optional: &[],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "conversations")?;
-        Ok(Example { replies: vec![thought(reply).map(Reply::of)], ..Example::new(question) })
+        let Chat { mut context, question, reply, .. } = chat(row, "conversations")?;
+        context.retain(|message| message.role != "system");
+        Ok(Example { context, replies: vec![thought(reply).map(Reply::of)], ..Example::new(question) })
     },
 };
 
 pub(super) const OPEN_THOUGHTS_METADATA: Form = Form {
     required: &["problem", "deepseek_reasoning", "deepseek_solution"],
-    optional: &["ground_truth_solution", "domain", "source", "test_cases", "starter_code"],
+    optional: &["ground_truth_solution", "domain", "source", "test_cases", VERIFICATION, "starter_code"],
     read: |row| {
         let mut question = row.required_text("problem")?.trim().to_owned();
         if let Some(code) = text(row, "starter_code")? {
             let _ = write!(question, "\n\n{code}");
         }
-        let tests = text(row, "test_cases")?;
+        let tests = ["test_cases", VERIFICATION].iter().find_map(|column| tests(row.get(column)?));
         let reply = match (text(row, "deepseek_reasoning")?, text(row, "deepseek_solution")?) {
             (Some(thinking), Some(solution)) => Ok(Reply::of((thinking.trim().to_owned(), solution.trim().to_owned()))),
             (None, _) => Err(Flaw::other("column \"deepseek_reasoning\" is empty")),
@@ -111,16 +119,18 @@ pub(super) const AM_DEEPSEEK_R1: Form = Form {
     required: &["messages"],
     optional: &[],
     read: |row| {
-        let Chat { question, reply, user, assistant } = chat(row, "messages")?;
+        let Chat { context, question, reply, user, assistant } = chat(row, "messages")?;
         let info = |turn: &Value, name: &str| turn.get("info").and_then(|info| as_text(info.get(name)?));
+        let test_case = user.get("info").and_then(|info| info.get("test_case"));
         let reply = match (info(assistant, "think_content"), info(assistant, "answer_content")) {
             (Some(thinking), Some(answer)) => Ok((thinking.trim().to_owned(), answer.trim().to_owned())),
             _ => think_and_answer(reply),
         };
         Ok(Example {
+            context,
             answer: info(user, "reference_answer"),
             source: info(user, "source"),
-            tests: info(user, "test_case"),
+            tests: test_case.and_then(tests),
             replies: vec![reply.map(Reply::of)],
             ..Example::new(question)
         })
@@ -131,7 +141,7 @@ pub(super) const NEMOTRON_V1: Form = Form {
     required: &["messages"],
     optional: &["category", "reasoning", "generator", "metadata"],
     read: |row| {
-        let Chat { question, reply, .. } = chat(row, "messages")?;
+        let Chat { context, question, reply, .. } = chat(row, "messages")?;
         if question == "-" {
             return Err(Flaw::other(
                 "its question was left out (\"-\"); the dataset's card says where to take it from",
@@ -150,6 +160,7 @@ pub(super) const NEMOTRON_V1: Form = Form {
         let known = |names: &[&str]| names.iter().find_map(|name| as_text(metadata.get(*name)?));
         let teacher = text(row, "generator")?;
         Ok(Example {
+            context,
             answer: known(&["expected_answer"]),
             domain: text(row, "category")?,
             source: known(&["problem_source", "source", "dataset"]),
@@ -172,6 +183,16 @@ fn as_text(value: &Value) -> Option<String> {
         Value::Array(items) if items.is_empty() => None,
         other => Some(other.to_string()),
     }
+}
+
+/// The tests in a cell, if it holds something.
+fn tests(value: &Value) -> Option<RowTests> {
+    let source = as_text(value)?;
+    let cells = Cells { tests: value, setup: None, preamble: None, entry_point: None };
+    Some(match TestSpec::of_cells(&cells, None, Language::Python) {
+        Ok(spec) => RowTests::Runnable(spec),
+        Err(problem) => RowTests::Other { source, problem },
+    })
 }
 
 /// Whether a reference solution ends in an answer that can be compared: a box, or nothing but the answer.

@@ -19,7 +19,8 @@ use crate::files::Files;
 use crate::import::{Imported, TraceMapping, import};
 use crate::parquet_file::{read_records, write_records};
 use crate::prompts::{FileMapping, Tests, load};
-use crate::record::{CuratedTrace, Message, Prompt, SourceTests, Trace, prompt_id};
+use crate::record::{CuratedTrace, Message, Prompt, PromptTests, Trace, prompt_id};
+use crate::sandbox::Language;
 
 const THINK: &str = "<think>\n2 and 2.\n</think>\n\nIt is \\boxed{4}.";
 const THOUGHT: &str = "<|begin_of_thought|>\n\n2 and 2.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nIt is \
@@ -33,7 +34,7 @@ fn format_named(name: &str) -> Format<TraceMapping> {
 #[derive(Debug)]
 struct Got {
     prompts: Vec<Prompt>,
-    tests: Vec<SourceTests>,
+    tests: Vec<PromptTests>,
     traces: Vec<Trace>,
     imported: Imported,
     /// File, row and reason of each.
@@ -48,7 +49,9 @@ fn read(input: &Path, name: &str) -> crate::Result<Got> {
     let mut rejected = Rejected::new(dir.path())?;
     let prompts = load(&files, &prompts_format, "maths", &mut rejected, &mut tests, &|_| true)?;
     rejected.finish()?;
-    let tests = if tests.finish()? > 0 { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
+    let count = tests.finish()?;
+    let any = count.runnable + count.other > 0;
+    let tests = if any { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
     let mut rejected = Rejected::new(dir.path())?;
     let path = dir.path().join("traces.parquet");
     let imported = import(&files, &format_named(name), "r1", &prompts, &path, &mut rejected, &|_| true)?;
@@ -130,7 +133,7 @@ fn everywhere(rows: &[Value], name: &str) -> Got {
 /// The one trace of the rows that all formats can say.
 #[track_caller]
 fn is_the_usual_one(trace: &Trace, question: &str) {
-    assert_eq!(trace.prompt_id, prompt_id(question));
+    assert_eq!(trace.prompt_id, prompt_id(&[], question));
     assert_eq!((trace.thinking.as_deref(), trace.answer.as_str()), (Some("2 and 2."), "It is \\boxed{4}."));
 }
 
@@ -205,7 +208,9 @@ fn open_thoughts_in_both_of_its_forms() {
         Prompt::new("physics", "", "Why?", None, "numina_math"),
     ];
     assert_eq!(got.prompts, expected);
-    assert_eq!(got.tests, [SourceTests { prompt_id: expected[1].id.clone(), tests: tests.into() }]);
+    assert_eq!(got.tests.len(), 1);
+    assert_eq!((&got.tests[0].prompt_id, got.tests[0].language), (&expected[1].id, Some(Language::Python)));
+    assert!(got.tests[0].spec.as_ref().unwrap().contains(r#""input":"2 2","output":"4""#), "{:?}", got.tests);
 }
 
 #[test]
@@ -228,9 +233,6 @@ fn open_thoughts3_bespoke_stratos_and_sharegpt() {
         &everywhere(&[json!({"conversations": conversations("human", "gpt", THINK)})], "sharegpt").traces[0],
         "2 + 2?",
     );
-    let mut with_system = conversations("human", "gpt", THINK);
-    with_system.as_array_mut().unwrap().insert(0, json!({"from": "system", "value": "Think."}));
-    is_the_usual_one(&everywhere(&[json!({"conversations": with_system})], "sharegpt").traces[0], "2 + 2?");
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn am_deepseek_r1() {
         let got = read(&path, "am-deepseek-r1").unwrap();
         is_the_usual_one(&got.traces[0], "2 + 2?");
         assert_eq!(got.prompts, [Prompt::new("maths", "", "2 + 2?", gold, source)]);
-        let tests: Vec<&str> = got.tests.iter().map(|t| t.tests.as_str()).collect();
+        let tests: Vec<&str> = got.tests.iter().filter_map(|t| t.source.as_deref()).collect();
         assert_eq!(tests, if source == "KodCode" { vec!["{\"cases\":[1,2]}"] } else { vec![] });
     }
 }
@@ -319,11 +321,11 @@ fn what_is_no_single_question_and_reply_is_kept_aside_with_its_reason() {
         (json!({"messages": []}), "0 turns"),
         (json!({"messages": null}), "not a list"),
         (json!({"messages": "text"}), "not a list"),
-        (json!({"messages": [1, 2]}), "by nobody and nobody"),
-        (json!({"messages": [turn("user", json!("2 + 2?"))]}), "1 turns"),
+        (json!({"messages": [1, 2]}), "by \"nobody\" where a user should ask (turn 1)"),
+        (json!({"messages": [turn("user", json!("2 + 2?"))]}), "no reply"),
         (
             json!({"messages": [turn("assistant", json!(THINK)), turn("user", json!("?"))]}),
-            "by \"assistant\" and \"user\"",
+            "by \"assistant\" where a user should ask",
         ),
         (json!({"messages": [turn("user", json!(" ")), turn("assistant", json!(THINK))]}), "empty question"),
         (json!({"messages": [turn("user", json!("?")), turn("assistant", Value::Null)]}), "without text"),
@@ -350,7 +352,7 @@ fn what_is_exported_comes_back() {
         let text = format!("<think>\nβ{n} \\n \"x\"\n\nso\n</think>\n\n\\boxed{{{n}}}");
         CuratedTrace {
             trace_id: n.to_string(),
-            prompt_id: prompt_id(&format!("What is {n}?")),
+            prompt_id: prompt_id(&[], &format!("What is {n}?")),
             domain: "code".into(),
             kind: String::new(),
             source: "somewhere".into(),
@@ -413,4 +415,6 @@ fn formats_are_named_in_recipes_and_nothing_else_is() {
     assert!(serde_json::from_value::<Format<TraceMapping>>(both).is_err());
 }
 
+mod conversations;
 mod hostile;
+mod programs;

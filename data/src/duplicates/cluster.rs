@@ -57,6 +57,11 @@ impl Sketches {
         self.digests.is_empty()
     }
 
+    /// The number of sequences of words of a text, equal ones counted each time.
+    pub fn shingles(&self, row: u32) -> usize {
+        self.shingles[row as usize] as usize
+    }
+
     /// For each text the first equal one of its group.
     fn equal(&self) -> Vec<u32> {
         let mut seen = HashMap::with_capacity(self.len());

@@ -39,8 +39,15 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
     };
     let traces = at("traces");
     let prompts = [prompt.clone()];
-    let inputs =
-        Inputs { prompts: &prompts, traces: &traces, items: Vec::new(), name: "k", earlier: &[], sandboxes: 1 };
+    let inputs = Inputs {
+        prompts: &prompts,
+        traces: &traces,
+        name: "k",
+        tests: None,
+        items: Vec::new(),
+        earlier: &[],
+        sandboxes: 1,
+    };
     curate(inputs, &config, dir.path()).await.unwrap();
     let places = Places {
         traces,

@@ -81,7 +81,7 @@ impl Lines {
                 self.reader.skip_until(b'\n')?;
                 line.truncate(4 * EXCERPT_CHARS);
                 line.shrink_to_fit();
-                return Ok(Some((RawRow { number: self.number, raw: Raw::LongLine(line) }, 0)));
+                return Ok(Some((RawRow { number: self.number, raw: Raw::TooLong(line) }, 0)));
             }
             if std::mem::take(&mut self.first) && line.starts_with(b"\xef\xbb\xbf") {
                 line.drain(..3);
@@ -89,7 +89,7 @@ impl Lines {
             line.truncate(line.trim_ascii_end().len());
             if !line.trim_ascii_start().is_empty() {
                 let bytes = line.len();
-                return Ok(Some((RawRow { number: self.number, raw: Raw::Line(line) }, bytes)));
+                return Ok(Some((RawRow { number: self.number, raw: Raw::Text(line) }, bytes)));
             }
         }
     }

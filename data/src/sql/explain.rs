@@ -33,6 +33,10 @@ impl Session {
         {
             let mut columns: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
             columns.dedup();
+            if columns.is_empty() {
+                let problem = format!("there is no table to take {:?} from", field.name);
+                return Error::invalid("the query", problem, "add FROM and a table, or put a text into quotes");
+            }
             let problem = format!("there is no column {:?} here", field.name);
             let meant = meant(&field.name, columns.iter().copied());
             return Error::invalid("the query", problem, format!("{meant}the columns are: {}", columns.join(", ")));

@@ -15,6 +15,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use rayon::prelude::*;
 
+use super::near;
 use crate::Error;
 use crate::duplicates::{Near, Sketcher, jaccard};
 use crate::signals::{degenerate, language};
@@ -34,15 +35,15 @@ pub struct FunctionHelp {
     pub signature: &'static str,
     /// One line.
     pub summary: &'static str,
-    /// An expression that uses it.
+    /// An expression that uses it; of a function that gives a table, a query.
     pub example: &'static str,
-    /// What the example gives; empty where it depends on the tokenizer.
+    /// What the example gives; empty where it depends on the tokenizer or on tables.
     pub result: &'static str,
 }
 
 /// The functions, in the order in which they are explained.
 pub fn functions() -> Vec<&'static FunctionHelp> {
-    FUNCTIONS.iter().map(|(help, _)| help).collect()
+    FUNCTIONS.iter().map(|(help, _)| help).chain([&near::HELP]).collect()
 }
 
 /// All functions as DataFusion takes them. `tokens` refuses to be planned without a tokenizer.
@@ -346,19 +347,19 @@ impl TextFunction {
 }
 
 /// An error that is told as it is, not as the engine's.
-fn refused(name: &str, problem: &str, remedy: &str) -> DataFusionError {
+pub(super) fn refused(name: &str, problem: &str, remedy: &str) -> DataFusionError {
     DataFusionError::External(Box::new(Error::invalid(format!("the function {name}"), problem, remedy)))
 }
 
 /// What can be cast to text without a choice of how.
-fn is_plain(given: &DataType) -> bool {
+pub(super) fn is_plain(given: &DataType) -> bool {
     match given {
         DataType::Dictionary(_, values) => values.is_string() || is_plain(values),
         other => other.is_numeric() || matches!(other, DataType::Boolean | DataType::Null),
     }
 }
 
-fn texts(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
+pub(super) fn texts(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
     Ok(match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().iter().collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().collect(),

@@ -132,6 +132,8 @@ async fn what_is_not_there_is_answered_with_what_is() {
     assert!(message.contains("table 'trace' not found") && message.contains("curated, metrics, one"), "{message}");
     let message = error("SELECT los FROM metrics").await;
     assert!(message.contains("\"los\"") && message.contains("step, loss"), "{message}");
+    let message = error("SELECT los").await;
+    assert!(message.contains("no table to take \"los\" from; add FROM"), "{message}");
     let message = error("SELEC 1").await;
     assert!(message.contains("SELEC"), "{message}");
     error("SELECT 1; SELECT 2").await;
@@ -150,4 +152,5 @@ async fn tables_that_cannot_be_opened_are_named() {
 
 mod answers;
 mod functions;
+mod near;
 mod sources;

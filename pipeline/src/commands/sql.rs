@@ -77,9 +77,10 @@ impl ValueEnum for FormatName {
 }
 
 /// Tables, the stage that makes each, and where it is in the stage's folder.
-const TABLES: [(&str, &str, &str); 8] = [
+const TABLES: [(&str, &str, &str); 9] = [
     ("prompts", "prompts", "prompts"),
     ("problems", "prompts", "problems"),
+    ("tests", "prompts", "tests"),
     ("traces", "collect", "traces"),
     ("verdicts", "curate", "verdicts"),
     ("curated", "curate", "curated"),

@@ -9,7 +9,7 @@ use data::record::CuratedTrace;
 use serde_json::Value;
 
 use super::collect::{Traces, earlier};
-use super::prompts::{Prompts, prompts};
+use super::prompts::{Prompts, prompts, tests};
 use super::{number, realize, summary};
 use crate::console::say;
 use crate::error::Result;
@@ -28,6 +28,7 @@ pub(crate) fn stage(
     let describe = |s: &Value| format!("{} of {} traces selected", number(s, "selected"), number(s, "total"));
     realize(run, &run.plan.curate, describe, |dir| {
         let prompts = prompts(&prompts_in.dir)?;
+        let tests = tests(&prompts_in.dir);
         let mut items = Vec::new();
         for benchmark in run.recipe.benchmarks() {
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
@@ -37,6 +38,7 @@ pub(crate) fn stage(
             traces: &traces_in.dir.join("traces"),
             // The prompts are among what made the traces.
             name: &traces_in.fingerprint,
+            tests: tests.as_deref(),
             items,
             earlier: &earlier(run, dir, "rules"),
             sandboxes: run.options.sandboxes,

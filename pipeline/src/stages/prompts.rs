@@ -1,13 +1,13 @@
 //! Stage 1: the problems to learn from, and the problems to measure on.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
 use data::dataset::{Rejected, Seen};
 use data::parquet_file::{read_records, write_records};
 use data::prompts::Tests;
-use data::record::Prompt;
+use data::record::{Prompt, prompt_id};
 use serde_json::json;
 
 use super::{number, realize};
@@ -21,6 +21,8 @@ use crate::run::{Halt, Run};
 #[derive(Debug)]
 pub(crate) struct Prompts;
 
+const TESTS: &str = "tests/tests.parquet";
+
 /// Makes or reads both sets. A problem that is measured on is never learned from.
 pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
     let describe = |s: &serde_json::Value| {
@@ -30,20 +32,33 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
             0 => String::new(),
             count => format!(", {count} rows could not be used (rejected.jsonl)"),
         };
-        format!("{} to learn from, {} to measure on{note}{rejected}", number(s, "prompts"), number(s, "problems"))
+        let tests = match (number(s, "tests"), number(s, "other_tests")) {
+            (0, 0) => String::new(),
+            (tests, 0) => format!(", {tests} with tests of programs"),
+            (tests, other) => {
+                format!(", {tests} with tests of programs, {other} with tests that cannot be run (tests/)")
+            }
+        };
+        format!(
+            "{} to learn from, {} to measure on{tests}{note}{rejected}",
+            number(s, "prompts"),
+            number(s, "problems")
+        )
     };
     realize(run, &run.plan.prompts, describe, |dir| {
         let mut rejected = Rejected::new(dir)?;
-        let mut tests = Tests::new(&dir.join("tests/tests.parquet"));
+        let mut tests = Tests::new(&dir.join(TESTS));
         let mut load = |source: &ProblemSource| load(run, source, &mut rejected, &mut tests);
         let problems = match &run.recipe.evaluate.accuracy {
             Some(accuracy) => load(&accuracy.problems)?,
             None => Vec::new(),
         };
-        let measured: HashSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
+        // Whatever comes before it: a question that is measured is not learned, not even as an earlier turn.
+        let measured: HashSet<String> = problems.iter().map(|p| prompt_id(&[], &p.question)).collect();
+        let is_measured = |p: &Prompt| p.user_turns().any(|turn| measured.contains(&prompt_id(&[], turn)));
         let all = load(&run.recipe.prompts)?;
         let count = all.len();
-        let prompts: Vec<Prompt> = all.into_iter().filter(|p| !measured.contains(p.id.as_str())).collect();
+        let prompts: Vec<Prompt> = all.into_iter().filter(|p| !is_measured(p)).collect();
         if prompts.is_empty() {
             return Err(Failure::usage("[prompts] gives no problem to learn from that is not also measured on"));
         }
@@ -53,8 +68,8 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
         let tests = tests.finish()?;
         let taken_out = count - prompts.len();
         Ok(json!({
-            "prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out, "tests": tests,
-            "rejected": rejected.count()
+            "prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out,
+            "tests": tests.runnable, "other_tests": tests.other, "rejected": rejected.count()
         }))
     })
 }
@@ -74,6 +89,11 @@ fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut 
             Ok(data::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
         }
     }
+}
+
+/// The file of what programs must pass, if any prompt has tests.
+pub(crate) fn tests(dir: &Path) -> Option<PathBuf> {
+    Some(dir.join(TESTS)).filter(|path| path.exists())
 }
 
 /// The problems to learn from.

@@ -34,7 +34,7 @@ fn spec(row: &Map<String, Value>, columns: &TestColumns) -> TestSpec {
         preamble: text(&columns.preamble),
         entry_point: text(&columns.entry_point),
     };
-    TestSpec::of_cells(&cells, columns).unwrap()
+    TestSpec::of_cells(&cells, Some(columns.environment), columns.language).unwrap()
 }
 
 fn columns(tests: &str) -> TestColumns {

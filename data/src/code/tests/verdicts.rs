@@ -190,7 +190,7 @@ fn datasets_of_calls() {
     };
     let read = |tests: &Value| {
         let cells = Cells { tests, setup: None, preamble: None, entry_point: None };
-        TestSpec::of_cells(&cells, &columns).unwrap()
+        TestSpec::of_cells(&cells, Some(columns.environment), columns.language).unwrap()
     };
     let calls = read(
         &json!({"fn_name": "pair", "inputs": [[1, "a"], [2, "é\"\\\n😀"]], "outputs": [[[1, "a"]], [2, "é\"\\\n😀"]]}),
@@ -203,7 +203,12 @@ fn datasets_of_calls() {
         "",
     );
     expect(judge("def pair(a, b): return b, a", &calls), WrongAnswer, Some(17), "");
-    expect(judge("def other(a, b): return a, b", &calls), RuntimeError, Some(16), "Solution");
+    expect(judge("def other(a, b): return a, b", &calls), RuntimeError, Some(16), "no 'pair'");
+    // What is ready is not the program's, even under the name that is asked for.
+    let ready = read(&json!({"fn_name": "gcd", "inputs": [[4, 6]], "outputs": [2]}));
+    expect(judge("x = 1", &ready), RuntimeError, Some(16), "no 'gcd'");
+    expect(judge("class Solution:\n  def gcd(self, a, b): return math.gcd(a, b)", &ready), Accepted, None, "");
+    expect(judge("class Solution:\n  pass\ndef gcd(a, b): return 2", &ready), Accepted, None, "");
     let lines =
         read(&json!({"language": "python", "test_cases": [{"input": "[1, 2]\n3", "output": "6", "fn_name": "sum"}]}));
     expect(judge("def sum(xs, y): return xs[0] + xs[1] + y", &lines), Accepted, None, "");

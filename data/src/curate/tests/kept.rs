@@ -87,7 +87,9 @@ async fn other_limits_run_the_programs_again_and_do_nothing_else() {
         eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
         return;
     }
-    let folder = Folder::new(prompts_with_a_test(), &run().1);
+    let folder = small_run();
+    let path = folder.dir.path().join("tests.parquet");
+    write_records(&path, &[tests_of(&folder.prompts[1], "2 2")]).unwrap();
     let limited =
         |memory_mb| CurateConfig { code: Some(Limits { time_limit_seconds: 5.0, memory_mb }), ..config("true") };
     folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
@@ -96,9 +98,7 @@ async fn other_limits_run_the_programs_again_and_do_nothing_else() {
         assert_eq!(judged(&curated), BTreeMap::from_iter(groups), "{memory_mb}");
     }
     // Another test is another question.
-    let mut prompts = folder.prompts.clone();
-    prompts[1].tests = prompts[1].tests.take().map(|tests| tests.replace("2 2", "2 3"));
-    let folder = Folder { prompts, ..folder };
+    write_records(&path, &[tests_of(&folder.prompts[1], "2 3")]).unwrap();
     let curated = folder.curate_as("other tests", &limited(256), "out", Vec::new()).await.unwrap();
     assert_eq!(judged(&curated), BTreeMap::from([("code", 3)]));
 }
@@ -227,8 +227,8 @@ impl Group for Slow<'_> {
         json!("x")
     }
 
-    fn of_prompt<'p>(&self, _: &'p Prompt) -> Option<&'p str> {
-        None
+    fn of_prompt(&self, _: &Prompt) -> u64 {
+        0
     }
 
     fn judge(&self, cases: &[super::super::kept::Case<'_>]) -> Result<Vec<String>> {

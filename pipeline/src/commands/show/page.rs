@@ -87,6 +87,9 @@ pub(super) fn page(found: &Inspected, look: &Look) -> String {
     if let Some(prompt) = &found.prompt {
         let place = [&prompt.domain, &prompt.kind, &prompt.source].map(String::as_str);
         let place: Vec<&str> = place.into_iter().filter(|part| !part.is_empty()).collect();
+        for message in &prompt.context {
+            section(&mut out, look, &message.role, "", &message.content, Some(OTHER_LINES));
+        }
         section(&mut out, look, "prompt", &place.join(", "), &prompt.question, None);
     }
     let trace = &found.trace;

@@ -81,6 +81,10 @@ impl Assistant {
         }
     }
 
+    fn is_table(&self, name: &str) -> bool {
+        self.tables.iter().any(|(table, _)| table == name)
+    }
+
     /// What may stand where `before` ends, and where the word begins that it replaces.
     fn candidates(&self, before: &str) -> (usize, Vec<String>) {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -127,7 +131,7 @@ fn starts_with_ignoring_case(name: &str, word: &str) -> bool {
     name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
-/// Whether the cursor is in a file's name: after `\o`, or in the text that follows FROM or JOIN.
+/// Whether the cursor is in a file's name: after `\o`, or in the text that follows FROM, JOIN or `near_duplicates(`.
 fn names_a_file(before: &str) -> bool {
     if let Some(command) = before.trim_start().strip_prefix('\\') {
         return command.starts_with("o ");
@@ -137,7 +141,8 @@ fn names_a_file(before: &str) -> bool {
     // An even number of quotes before this one: it opens.
     let opens = head.matches('\'').count() % 2 == 0;
     let word = head.trim_end().rsplit(char::is_whitespace).next().unwrap_or_default();
-    opens && ["from", "join"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
+    let takes_a_file = ["from", "join"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword));
+    opens && (takes_a_file || word.to_lowercase().ends_with("near_duplicates("))
 }
 
 impl Completer for Assistant {
@@ -145,10 +150,14 @@ impl Completer for Assistant {
 
     fn complete(&self, line: &str, at: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = line.get(..at).unwrap_or(line);
-        if names_a_file(before) {
-            return self.files.complete(line, at, context);
-        }
         let (begin, found) = self.candidates(before);
+        if names_a_file(before) {
+            let (at, mut names) = self.files.complete(line, at, context)?;
+            // Within quotes a table's name may stand, and a column's or function's may not.
+            let tables = found.into_iter().filter(|name| at == begin && self.is_table(name));
+            names.extend(tables.map(|name| Pair { display: name.clone(), replacement: name }));
+            return Ok((at, names));
+        }
         Ok((begin, found.into_iter().map(|name| Pair { display: name.clone(), replacement: name }).collect()))
     }
 }
@@ -218,6 +227,8 @@ mod tests {
         assert!(names_a_file("SELECT * FROM 'tra"));
         assert!(names_a_file("SELECT 'a' FROM x JOIN 'b/"));
         assert!(names_a_file("\\o out.p"));
+        assert!(names_a_file("SELECT * FROM near_duplicates('"));
+        assert!(!names_a_file("SELECT * FROM near_duplicates('t', 'i"));
         assert!(!names_a_file("SELECT 'tra"));
         assert!(!names_a_file("SELECT * FROM 'a' WHERE x"));
         assert!(!names_a_file("\\d t"));

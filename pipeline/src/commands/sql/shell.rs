@@ -34,8 +34,8 @@ const HINTS: &str = "\
 A statement ends with ; and may have many lines. Tab completes. A file is a table: SELECT count(*) FROM 'traces.parquet';
 The assistant's text of a conversation: array_filter(messages, m -> m['role'] = 'assistant')[1]['content']
 Near duplicates in a run:      SELECT cluster, count(*) FROM verdicts GROUP BY cluster HAVING count(*) > 1;
-Near duplicates in any table:  WITH bands AS (SELECT id, unnest(minhash(text)) AS band FROM t)
-                               SELECT DISTINCT a.id, b.id FROM bands a JOIN bands b ON a.band = b.band AND a.id < b.id;";
+Near duplicates in any table:  SELECT * FROM near_duplicates('traces.parquet', 'id', 'text');
+All but those:                 SELECT * FROM t WHERE id NOT IN (SELECT id FROM near_duplicates('t', 'id', 'text'));";
 
 /// What a person sets while asking.
 pub(super) struct Shell<'a> {
