@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use super::lex::Commas;
 use super::number;
+use super::parse::parse;
+use super::plain::{is_prose, plain};
 
 /// Bytes between two boxes of one answer.
 const MOST_BETWEEN_BOXES: usize = 70;
@@ -84,19 +87,36 @@ fn with_percent(text: &str, place: Range<usize>) -> &str {
     &text[place.start..place.end + percent.map_or(0, |sign| sign.len())]
 }
 
-/// Any other answer: the last box, else what the last announcement says, else a text that is nothing but a formula, else
-/// the last formula, else the last number, else a text of one line as it stands.
+/// Any other answer: the last box, else what the last announcement says, else what a text of one line says that something
+/// is, else a text that is nothing but a formula, else the last formula, else the last number, else a text of one line as it
+/// stands.
 pub(super) fn text(text: &str) -> Option<&str> {
     last_boxed(text)
         .or_else(|| announced(text).next().map(|said| leading_formula(said).unwrap_or(said)))
+        .or_else(|| stated(text.trim()))
         .or_else(|| {
             let line = text.trim();
             let bare = !line.contains(['\n', '$']) && line.len() <= LONGEST_BARE_ANSWER && !line.is_empty();
-            (bare && !super::plain::is_prose(line)).then_some(line)
+            (bare && !is_prose(line)).then_some(line)
         })
         .or_else(|| last_formula(text))
         .or_else(|| number::last(text).map(|place| &text[place]))
         .or_else(|| Some(text.trim()).filter(|line| !line.contains('\n') && line.len() <= LONGEST_BARE_ANSWER))
+}
+
+/// What a line says that something is, where it is a number or a formula with one: 8 in "it is 8". Numbers before the verb
+/// make several statements of it, of which none is the answer by itself.
+fn stated(line: &str) -> Option<&str> {
+    const VERBS: [&str; 3] = [" is ", " are ", " equals "];
+    if line.len() > LONGEST_BARE_ANSWER || line.contains(['\n', '$']) {
+        return None;
+    }
+    let end_of = |verb: &&str| Some(line.rfind(*verb)? + verb.len());
+    let (before, said) = line.split_at(VERBS.iter().filter_map(end_of).max()?);
+    let said = said.trim().trim_end_matches(['*', '.', '!', ' ']);
+    let has_digit = |text: &str| text.contains(|c: char| c.is_ascii_digit());
+    let is_maths = || number::quantity(&plain(said)).is_some() || parse(said, Commas::Thousands).is_some();
+    (has_digit(said) && !has_digit(before) && is_maths()).then_some(said)
 }
 
 /// The whole text if it is one formula.
@@ -226,5 +246,28 @@ mod tests {
         assert_eq!(number("First 3, then 45\\%."), Some("45\\%"));
         assert_eq!(number("nothing"), None);
         assert_eq!(text("The answer is **New York**."), Some("New York"));
+    }
+
+    #[test]
+    fn a_line_that_says_what_something_is_gives_that() {
+        for (line, expected) in [
+            ("it is 8", "8"),
+            ("It is 8.", "8"),
+            ("x is -3/4!", "-3/4"),
+            ("So it is 1,234 cm", "1,234 cm"),
+            ("The value is x+1", "x+1"),
+            ("it is 8 or 9", "8 or 9"),
+            ("they are (1, 2)", "(1, 2)"),
+            ("pi r^2 equals \\frac{9}{4}\\pi", "pi r^2 equals \\frac{9}{4}\\pi"),
+            ("an area equals \\frac{9}{4}\\pi", "\\frac{9}{4}\\pi"),
+            // Nothing that could be taken for less, or for more, than it is.
+            ("x is 3, y is 4", "x is 3, y is 4"),
+            ("it is so", "it is so"),
+            ("x = 8", "x = 8"),
+            ("8 or 9", "8 or 9"),
+            ("is 8", "is 8"),
+        ] {
+            assert_eq!(text(line), Some(expected), "{line}");
+        }
     }
 }

@@ -28,6 +28,7 @@ async fn every_example_gives_what_it_says() {
         assert_eq!(value(&session, function.example).await, function.result, "{}", function.example);
         assert!(function.signature.starts_with(function.name) && function.example.contains(function.name));
     }
+    assert_eq!(value(&session, "final_answer('<think>7?</think>it is 8')").await, "8");
 }
 
 #[tokio::test]
