@@ -60,6 +60,50 @@ fn to_a_stage_stops_there() {
     assert!(folder.path("runs/tiny/curate").exists() && !folder.path("runs/tiny/pack").exists());
 }
 
+/// A mixture is what its recipe says, and a mistake in it is told before anything is run.
+#[test]
+fn quotas_decide_the_mixture() {
+    let folder = TestFolder::new();
+    let balance = |section: &str| {
+        let section =
+            format!("[curate.balance]\nby = \"sample\"\nothers = \"none\"\nseed = 1\n{section}\n[student.base]");
+        tiny_recipe().replace("[student.base]", &section)
+    };
+    folder.write("recipe.toml", &balance("quotas = { 0 = 120 }\nprefer = \"thinking_chars DESC\""));
+    let ran = folder.run(&["run", "recipe.toml", "--to", "curate"]);
+    ran.succeeds();
+    for words in ["quotas by sample", "sample     passed      quota       kept    prompts", "120 of 300 traces"] {
+        assert!(ran.stderr.contains(words), "no {words:?} in: {}", ran.stderr);
+    }
+    let query = "SELECT (SELECT min(thinking_chars) FROM verdicts v JOIN curated c ON v.trace_id = c.trace_id) >=
+                        (SELECT max(thinking_chars) FROM verdicts v LEFT ANTI JOIN curated c ON v.trace_id = c.trace_id
+                         WHERE correct AND NOT duplicate) AS ok";
+    let ran = folder.run(&["sql", query, "--format", "csv"]);
+    ran.succeeds();
+    assert_eq!(ran.stdout, "ok\ntrue\n");
+
+    // Other quotas judge nothing again.
+    folder.write("recipe.toml", &balance("quotas = { 0 = 1000 }"));
+    let plan = folder.run(&["plan", "recipe.toml"]).stdout;
+    assert!(plan.contains("balance.quotas.0: 120 → 1000"), "{plan}");
+    let ran = folder.run(&["run", "recipe.toml", "--to", "curate"]);
+    ran.succeeds();
+    for words in ["judged: nothing; the rest is known from before", "short by "] {
+        assert!(ran.stderr.contains(words), "no {words:?} in: {}", ran.stderr);
+    }
+
+    for (section, words) in [
+        ("quotas = { 0 = -1 }", ["recipe.toml", "-1", "u64"]),
+        ("quotas = { 0 = 1 }\nprefer = \"lenght DESC\"", ["curate.balance.prefer", "lenght", "thinking_chars"]),
+        ("shares = { 0 = 1.0 }\nquotas = { 0 = 1 }", ["curate.balance", "quotas or shares", "not both"]),
+    ] {
+        folder.write("recipe.toml", &balance(section));
+        folder.run(&["plan", "recipe.toml"]).fails(2, &words);
+    }
+    folder.write("recipe.toml", &balance("quotas = { 7 = 1 }"));
+    folder.run(&["run", "recipe.toml", "--to", "curate"]).fails(2, &["curate.balance.quotas", "\"7\"", "0 (300)"]);
+}
+
 /// `kill -9` at moments spread over the run; each time it goes on, and the end is the same to the last bit.
 fn killed_equals_straight(recipe: &str, name: &str) {
     let weights =

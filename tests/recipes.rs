@@ -20,6 +20,25 @@ fn every_recipe_plans_with_inputs_in_place() {
     }
 }
 
+/// What stands in a recipe as a comment can be used as it stands.
+#[test]
+fn sections_that_are_comments_are_sections() {
+    let folder = TestFolder::new();
+    let recipe = fs::read_to_string(root().join("recipes/quickstart.toml")).unwrap();
+    let mut inside = false;
+    let uncommented = recipe.lines().map(|line| {
+        inside = line.starts_with("# [curate.") || inside && line.starts_with("# ");
+        if inside { line.trim_start_matches("# ") } else { line }
+    });
+    folder.write("recipe.toml", &uncommented.collect::<Vec<_>>().join("\n"));
+    folder.write("aime.jsonl", "{\"problem\":\"p\",\"solution\":\"s\"}\n");
+    folder.run(&["plan", "recipe.toml", "--input", "aime24=aime.jsonl"]).succeeds();
+    let text = fs::read_to_string(folder.path("recipe.toml")).unwrap();
+    for section in ["\n[curate.balance]", "\n[curate.contamination]", "\n[curate.code]"] {
+        assert!(text.contains(section), "{section}");
+    }
+}
+
 #[test]
 fn recipes_name_no_place_on_this_machine() {
     for entry in fs::read_dir(root().join("recipes")).unwrap() {

@@ -10,6 +10,8 @@
 //! only the rest.
 
 mod alike;
+mod balance;
+mod clauses;
 mod code;
 mod judge;
 mod kept;
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::alike::alike;
+pub use self::balance::{Balance, BalanceLine, Balanced, Others};
 use self::code::CodeJudge;
 use self::judge::{Answers, Benchmarks, Form, Likeness};
 pub use self::kept::Judging;
@@ -46,8 +49,11 @@ const PART_ROWS: usize = 8192;
 pub struct CurateConfig {
     /// A SQL condition on the columns of the verdicts; the terms joined by AND are the lines of the funnel.
     pub policy: String,
-    /// The most traces of one prompt (or of prompts that are duplicates) that are kept, the first ones; 0: all.
+    /// The most traces of one prompt (or of prompts that are duplicates) that are kept; 0: all. The first ones, or those
+    /// that `balance` prefers.
     pub traces_per_prompt: u32,
+    /// How many of each domain are kept, or of each value of another column.
+    pub balance: Option<Balance>,
     /// When prompts count as one.
     pub near_prompts: Near,
     /// When traces of one prompt count as one.
@@ -73,6 +79,8 @@ impl CurateConfig {
                 return Err(format!("curate.{name}.threshold is {threshold}; it must be from 0 to 1"));
             }
         }
+        clauses::check_policy(&self.policy).map_err(|e| e.to_string())?;
+        self.balance.as_ref().map_or(Ok(()), Balance::check)?;
         self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
     }
 }
@@ -108,8 +116,10 @@ pub struct Curation {
     pub total: usize,
     /// The traces that were selected.
     pub selected: usize,
-    /// The terms of the policy in order, and the limit of traces per prompt, if there is one.
+    /// The terms of the policy in order, then the limit of traces per prompt and the quotas, where there are any.
     pub funnel: Vec<FunnelStep>,
+    /// What came of the quotas.
+    pub balanced: Option<Balanced>,
     /// Common rules that are not in the policy, and what each would drop of all traces.
     pub others: Vec<FunnelStep>,
 }

@@ -234,7 +234,8 @@ pub struct Verdict {
     pub prompt_cluster: String,
     /// Samples of its prompt.
     pub samples: u32,
-    /// Share of those that are right, where there is a gold answer: how hard the prompt is for the teacher.
+    /// Share of those that are right, where there is a gold answer or programs were run on tests: how hard the prompt is
+    /// for the teacher.
     pub pass_rate: Option<f64>,
     /// More than half of the samples with an answer have this one; `None` for a single sample or none.
     pub consensus: Option<bool>,

@@ -6,20 +6,19 @@ use std::path::Path;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::UInt64Type;
-use datafusion::common::config::Dialect;
-use datafusion::common::{DFSchema, plan_err};
+use datafusion::common::plan_err;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, col};
-use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
-use datafusion::sql::sqlparser::ast;
+use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 use serde::Serialize;
 
+use super::balance;
+use super::clauses::{condition, context, policy_terms, quoted, refused_policy};
 use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
-use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
@@ -50,15 +49,7 @@ pub(super) struct Selection {
 /// Runs the policy over `verdicts` in `out`.
 pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selection> {
     let policy = config.policy.as_str();
-    let refused = |e: DataFusionError| {
-        let columns = fields_of::<Verdict>()
-            .map(|fields| fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "));
-        Error::invalid(
-            "curate.policy",
-            format!("{} cannot be used: {}", quoted(policy), e.strip_backtrace()),
-            format!("write one SQL condition on these columns: {}", columns.unwrap_or_default()),
-        )
-    };
+    let refused = |e: DataFusionError| refused_policy(policy, &e);
     let frame = table(out).await.map_err(refused)?;
     let parse = |sql: &str| condition(sql, frame.schema());
     let (names, terms): (Vec<String>, Vec<Expr>) =
@@ -72,44 +63,60 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     let named =
         terms.iter().cloned().chain(common).enumerate().map(|(i, term): (usize, Expr)| term.alias(format!("c{i}")));
     columns.extend(named);
-    let mut tally = Tally::new(terms.len(), others.len(), config.traces_per_prompt);
-    let mut batches = frame.select(columns).map_err(refused)?.execute_stream().await.map_err(refused)?;
+    // With quotas, which traces of a prompt come first is not decided by the order of files.
+    let most_of_prompt = if config.balance.is_some() { 0 } else { config.traces_per_prompt };
+    let mut tally = Tally::new(terms.len(), others.len(), most_of_prompt);
+    let mut batches = frame.clone().select(columns).map_err(refused)?.execute_stream().await.map_err(refused)?;
     while let Some(batch) = batches.next().await {
         tally.add(&batch.map_err(refused)?).map_err(refused)?;
     }
     if tally.rows.is_empty() {
         return Err(tally.nothing(policy, &names));
     }
-    Ok(tally.finish(&names, &others))
+    let selection = tally.finish(&names, &others);
+    match &config.balance {
+        Some(balance) => selection.balance(balance, frame, terms, config.traces_per_prompt).await,
+        None => Ok(selection),
+    }
 }
 
-/// The terms that a policy joins by AND, as they are written and as they are planned.
-fn policy_terms(policy: &str, schema: &DFSchema) -> std::result::Result<Vec<(String, Expr)>, DataFusionError> {
-    refuse_deep(policy)?;
-    let state = context().state();
-    let parsed = state.sql_to_expr_with_alias(policy, &Dialect::DuckDB)?;
-    // Two terms without AND between them are one with an alias: the second would be lost.
-    if let Some(alias) = parsed.alias {
-        return plan_err!("before {alias} an AND or OR is missing");
-    }
-    let mut terms = Vec::new();
-    let mut pending = vec![parsed.expr];
-    while let Some(expr) = pending.pop() {
-        match expr {
-            ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => pending.extend([*right, *left]),
-            ast::Expr::Nested(inner) => pending.push(*inner),
-            expr => {
-                let text = expr.to_string();
-                let expr = ast::ExprWithAlias { expr, alias: None };
-                terms.push((text, state.create_logical_expr_from_sql_expr(expr, schema)?));
-            }
+impl Selection {
+    /// Keeps what the quotas say.
+    async fn balance(
+        mut self,
+        balance: &balance::Balance,
+        frame: DataFrame,
+        terms: Vec<Expr>,
+        most_of_prompt: u32,
+    ) -> Result<Self> {
+        let kept = Box::pin(balance::keep(balance, frame, terms, most_of_prompt)).await?;
+        let summary = &mut self.summary;
+        if most_of_prompt > 0 {
+            summary.funnel.push(limit(most_of_prompt, self.rows.len() - kept.within_limit, kept.within_limit));
         }
+        summary.funnel.push(FunnelStep {
+            rule: format!("quotas by {}", balance.by),
+            dropped: kept.within_limit - kept.rows.len(),
+            remaining: kept.rows.len(),
+        });
+        if kept.rows.is_empty() {
+            let lines = kept.balanced.lines.iter().filter_map(|line| Some((line.value.as_ref()?, line.had)));
+            let had: Vec<String> = lines.map(|(value, had)| format!("{value} {had}")).collect();
+            let problem = format!("the quotas keep none of the traces that pass the policy ({})", had.join(", "));
+            return Err(Error::invalid(
+                "curate.balance",
+                problem,
+                "raise them, or loosen the policy for what they name",
+            ));
+        }
+        summary.selected = kept.rows.len();
+        summary.balanced = Some(kept.balanced);
+        Ok(Self { rows: kept.rows, ..self })
     }
-    Ok(terms)
 }
 
-fn condition(sql: &str, schema: &DFSchema) -> std::result::Result<Expr, DataFusionError> {
-    context().parse_sql_expr(sql, schema)
+fn limit(most_of_prompt: u32, dropped: usize, remaining: usize) -> FunnelStep {
+    FunnelStep { rule: format!("at most {most_of_prompt} a prompt"), dropped, remaining }
 }
 
 /// A rule, and what it says of one trace.
@@ -153,22 +160,9 @@ async fn outcomes(policy: &str, verdict: &Verdict) -> std::result::Result<Vec<Ru
     Ok(rules.into_iter().enumerate().map(outcome).collect())
 }
 
-fn context() -> SessionContext {
-    // One partition: rows come in order.
-    let mut config = SessionConfig::new().with_target_partitions(1);
-    config.options_mut().sql_parser.dialect = Dialect::DuckDB;
-    SessionContext::new_with_config(config)
-}
-
 async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
     let folder = crate::sql::location(&out.join("verdicts")).map_err(|e| DataFusionError::External(Box::new(e)))?;
     context().read_parquet(folder, ParquetReadOptions::default()).await
-}
-
-/// A policy as it was written: of one line in quotes, of several lines as they are.
-fn quoted(policy: &str) -> String {
-    let policy = policy.trim();
-    if policy.contains('\n') { format!("\n{policy}\n") } else { format!("{policy:?}") }
 }
 
 /// Counts as the verdicts come by.
@@ -259,11 +253,7 @@ impl Tally {
             })
             .collect();
         if self.most_of_prompt > 0 {
-            funnel.push(FunnelStep {
-                rule: format!("at most {} a prompt", self.most_of_prompt),
-                dropped: self.selected - self.rows.len(),
-                remaining: self.rows.len(),
-            });
+            funnel.push(limit(self.most_of_prompt, self.selected - self.rows.len(), self.rows.len()));
         }
         let others = others.iter().zip(common).map(|(rule, dropped)| FunnelStep {
             rule: (*rule).to_owned(),
@@ -274,6 +264,6 @@ impl Tally {
         // Rows come in order from one partition; nothing that follows depends on it silently.
         self.rows.sort_unstable();
         let selected = self.rows.len();
-        Selection { rows: self.rows, summary: Curation { total: self.total, selected, funnel, others } }
+        Selection { rows: self.rows, summary: Curation { total: self.total, selected, funnel, others, balanced: None } }
     }
 }

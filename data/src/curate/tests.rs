@@ -1,3 +1,4 @@
+mod balance;
 mod kept;
 
 use super::*;
@@ -45,6 +46,7 @@ fn config(policy: &str) -> CurateConfig {
     CurateConfig {
         policy: policy.into(),
         traces_per_prompt: 0,
+        balance: None,
         near_prompts: near(0.8),
         near_traces: near(0.9),
         contamination: None,
@@ -155,6 +157,8 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
     assert_eq!((curation.total, curation.selected), (4, 1));
     let verdicts: Vec<_> = folder.verdicts().into_iter().map(|v| v.code_verdict).collect();
     assert_eq!(verdicts, [None, Some("AC".into()), Some("WA".into()), Some("CE".into())]);
+    let rates: Vec<_> = folder.verdicts().into_iter().map(|v| v.pass_rate).collect();
+    assert_eq!(rates, [Some(0.0), Some(1.0 / 3.0), Some(1.0 / 3.0), Some(1.0 / 3.0)], "tests say what is right too");
     let no_tests = Folder::new(run().0, &run().1);
     let refused = no_tests.curate(&with_code, "out", Vec::new()).await.unwrap_err().to_string();
     assert!(refused.contains("no prompt has tests"), "{refused}");
@@ -247,6 +251,10 @@ async fn a_policy_sees_verdicts_and_prompt_columns_and_unknown_is_not_true() {
         ("correct IS NULL OR thinking_chars BETWEEN 1 AND 2", vec![2, 5, 6, 7]),
         ("kind IN ('sum') AND source = 's' AND extracted = '5'", vec![2]),
         ("true", (0..8).collect()),
+        // Not too easy and not too hard for the teacher, and neither short nor long.
+        ("pass_rate BETWEEN 0.5 AND 0.8", (0..5).collect()),
+        ("tokens > 40 AND tokens <= 42", vec![1, 2, 6, 7]),
+        ("thinking_chars > 2 AND correct", vec![0, 1, 4]),
     ] {
         let (curation, _, curated) = curate_run(policy).await;
         let (_, traces) = run();

@@ -7,6 +7,7 @@ use super::alike::Alike;
 use super::judge::{Answered, Formed};
 use super::{Part, Prompts, Rules, part_path};
 use crate::Result;
+use crate::code::CodeVerdict;
 use crate::contamination::Hit;
 use crate::parquet_file::write_records;
 use crate::record::{Prompt, Verdict};
@@ -17,6 +18,7 @@ struct Sample {
     prompt: u32,
     /// A hash of its final answer.
     answer: Option<u64>,
+    /// Whether it is right: by the tests, if its program was run, else by the gold answer.
     correct: Option<bool>,
 }
 
@@ -96,15 +98,26 @@ fn samples(prompts: &Prompts<'_>, parts: &[Part], rules: &Rules<'_>, alike: &Ali
     let mut all = Vec::new();
     for (number, part) in parts.iter().enumerate() {
         let formed = rules.form.rows(number, part)?;
-        for (form, answered) in formed.iter().zip(rules.answers.rows(number, part)?) {
+        let answered = rules.answers.rows(number, part)?;
+        for ((form, answered), program) in formed.iter().zip(answered).zip(programs(number, part, rules)?) {
             all.push(Sample {
                 prompt: alike.prompts[prompts.place(&form.prompt_id)?].first,
                 answer: answered.extracted.map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes())),
-                correct: answered.correct,
+                correct: program.as_deref().and_then(passes).or(answered.correct),
             });
         }
     }
     Ok(all)
+}
+
+/// The verdicts on the programs of a part.
+fn programs(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<String>>> {
+    rules.code.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))
+}
+
+/// Whether a program is right; `None` where that could not be found out.
+fn passes(verdict: &str) -> Option<bool> {
+    (verdict != CodeVerdict::SandboxError.code()).then(|| verdict == CodeVerdict::Accepted.code())
 }
 
 /// The verdicts of a part, as far as single traces go.
@@ -112,8 +125,7 @@ fn part_verdicts(prompts: &Prompts<'_>, number: usize, part: &Part, rules: &Rule
     let formed = rules.form.rows(number, part)?;
     let answered = rules.answers.rows(number, part)?;
     let hits = rules.contamination.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))?;
-    let programs = rules.code.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))?;
-    let rows = formed.into_iter().zip(answered).zip(hits.into_iter().zip(programs));
+    let rows = formed.into_iter().zip(answered).zip(hits.into_iter().zip(programs(number, part, rules)?));
     rows.map(|((formed, answered), (hit, program))| {
         let prompt = prompts.of(&formed.prompt_id)?;
         Ok(verdict(prompt, formed, answered, hit, program))

@@ -32,6 +32,7 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
     let config = CurateConfig {
         policy: policy.into(),
         traces_per_prompt: 0,
+        balance: None,
         near_prompts: Near::OURS,
         near_traces: Near::OURS,
         contamination: None,

@@ -1,5 +1,7 @@
 //! What the report consists of, in blocks that both formats render: so both say the same.
 
+use data::curate::Balanced;
+
 use super::bars::{HELD_OUT, accuracy_bars, colour, funnel_bars};
 use super::charts::{LineChart, line_chart, sparkline};
 use super::findings::{
@@ -244,6 +246,10 @@ fn traces(report: &RunReport) -> Vec<Block<'_>> {
         ));
         blocks.push(Block::Drawing { html: funnel_bars(&steps), instead: Some(instead) });
     }
+    if let Some(balanced) = &report.balanced {
+        blocks.push(Block::Heading("Quotas"));
+        blocks.push(Block::Table(quotas(balanced)));
+    }
     if let Some(html) = length_histogram(report) {
         let rows = report.lengths.iter().filter_map(|series| {
             let of = length_summary(&series.lengths)?;
@@ -267,6 +273,28 @@ fn traces(report: &RunReport) -> Vec<Block<'_>> {
         }));
     }
     blocks
+}
+
+/// What was there of each domain, and what was kept of it.
+fn quotas(balanced: &Balanced) -> Table {
+    let rows = balanced.lines.iter().map(|line| {
+        let value = line.value.clone().unwrap_or_else(|| "not named".to_owned());
+        let quota = line.quota.map_or_else(|| "all".to_owned(), count);
+        let short = if line.short() > 0 { count(line.short()) } else { String::new() };
+        row(Cell::Text(value), [count(line.had), quota, count(line.kept), short, count(line.prompts)])
+    });
+    let short = balanced.lines.iter().filter(|line| line.short() > 0).count();
+    let note = if short > 0 {
+        format!(" {} could not be met: there are no more traces that pass the policy.", counted(short, "quota"))
+    } else {
+        String::new()
+    };
+    Table {
+        caption: "Quotas",
+        heads: heads(&balanced.by, &["Passed the policy", "Quota", "Kept", "Short by", "Prompts of those"]),
+        rows: rows.collect(),
+        note: format!("Every prompt’s first trace comes before any prompt’s second.{note}"),
+    }
 }
 
 /// What a funnel step dropped, as a count and as a share of what had come to it.

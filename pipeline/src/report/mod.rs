@@ -30,6 +30,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use data::curate::Balanced;
 use serde::Serialize;
 
 pub(crate) use html::html;
@@ -50,6 +51,8 @@ pub(crate) struct RunReport {
     pub stages: Vec<StageRow>,
     /// What each rule of the curation policy dropped, in the order applied.
     pub funnel: Vec<FunnelRow>,
+    /// What came of quotas, where the recipe has them.
+    pub balanced: Option<Balanced>,
     /// Traces before curation.
     pub traces_total: usize,
     /// Traces after curation.

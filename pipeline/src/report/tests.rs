@@ -1,5 +1,7 @@
 //! The report as a whole: what it says, what it leaves out, and that nothing gets out of its quotes.
 
+use data::curate::BalanceLine;
+
 use super::*;
 
 /// A run with something in every part.
@@ -14,6 +16,14 @@ fn example() -> RunReport {
             FunnelRow { rule: "well formed".into(), dropped: 100, remaining: 1900 },
             FunnelRow { rule: "correct answer".into(), dropped: 300, remaining: 1600 },
         ],
+        balanced: Some(Balanced {
+            by: "domain".into(),
+            lines: vec![
+                BalanceLine { value: Some("maths".into()), had: 900, quota: Some(1000), kept: 900, prompts: 470 },
+                BalanceLine { value: Some("code".into()), had: 500, quota: Some(304), kept: 304, prompts: 304 },
+                BalanceLine { value: None, had: 200, quota: Some(0), kept: 0, prompts: 0 },
+            ],
+        }),
         traces_total: 2000,
         traces_selected: 1204,
         accuracy: vec![
@@ -190,6 +200,7 @@ fn sections_come_and_go_with_their_data() {
         }),
         ("traces", "Traces", |report| {
             report.funnel.clear();
+            report.balanced = None;
             report.lengths.clear();
         }),
         ("samples", "Samples", |report| report.samples.clear()),
@@ -216,6 +227,20 @@ fn sections_come_and_go_with_their_data() {
     assert!(markdown(&RunReport { name: "bare".into(), ..RunReport::default() }).contains("**Run bare.**"));
 }
 
+#[test]
+fn quotas_say_what_is_short() {
+    let (page, text) = (html(&example()), markdown(&example()));
+    for line in
+        ["| maths | 900 | 1,000 | 900 | 100 | 470 |", "| not named | 200 | 0 | 0 |  | 0 |", "1 quota could not be met"]
+    {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(page.contains("1 quota could not be met") && page.contains("Short by"));
+    let mut met = example();
+    met.balanced.iter_mut().for_each(|balanced| balanced.lines.retain(|line| line.short() == 0));
+    assert!(!markdown(&met).contains("could not be met"));
+}
+
 /// The example with every string in it replaced.
 fn with_every_string(text: &str) -> RunReport {
     let mut report = example();
@@ -225,6 +250,10 @@ fn with_every_string(text: &str) -> RunReport {
         (row.stage, row.fingerprint, row.summary) = (s(), s(), s());
     }
     report.funnel.iter_mut().for_each(|row| row.rule = s());
+    if let Some(balanced) = &mut report.balanced {
+        balanced.by = s();
+        balanced.lines.iter_mut().for_each(|line| line.value = Some(s()));
+    }
     report.accuracy.iter_mut().for_each(|row| (row.model, row.label) = (s(), s()));
     for row in &mut report.accuracy_by_kind {
         (row.kind, row.accuracy) = (s(), BTreeMap::from([(s(), 0.5)]));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use data::artifact::Artifact;
-use data::curate::{Curation, FunnelStep, Inputs, Judging, benchmark_items, curate};
+use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Judging, benchmark_items, curate};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
 use serde_json::Value;
@@ -46,6 +46,9 @@ pub(crate) fn stage(
         let curated = run.runtime.block_on(curate(inputs, &run.recipe.curate, dir))?;
         print_judging(&curated.judging);
         print_funnel(&curated.curation);
+        if let Some(balanced) = &curated.curation.balanced {
+            print_quotas(balanced);
+        }
         summary(&curated.curation)
     })
 }
@@ -72,6 +75,22 @@ fn print_funnel(curation: &Curation) {
     // Of those that the policy leaves out, the ones that would make a difference.
     for FunnelStep { rule, dropped, .. } in curation.others.iter().filter(|step| step.dropped > 0) {
         line(rule, &dropped.to_string(), "not applied");
+    }
+}
+
+fn print_quotas(balanced: &Balanced) {
+    let name = |line: &BalanceLine| line.value.clone().unwrap_or_else(|| "not named".to_owned());
+    let width = balanced.lines.iter().map(|line| name(line).chars().count()).max().unwrap_or(0).max(balanced.by.len());
+    let say_line = |name: &str, numbers: [&str; 4], short: &str| {
+        let numbers = numbers.map(|number| format!("{number:>10}")).join(" ");
+        say(format!("    {name:<width$} {numbers}  {short}").trim_end());
+    };
+    say_line(&balanced.by, ["passed", "quota", "kept", "prompts"], "");
+    for line in &balanced.lines {
+        let quota = line.quota.map_or_else(|| "all".to_owned(), |quota| quota.to_string());
+        let short = if line.short() > 0 { format!("short by {}", line.short()) } else { String::new() };
+        let numbers = [&line.had.to_string(), &quota, &line.kept.to_string(), &line.prompts.to_string()];
+        say_line(&name(line), numbers.map(String::as_str), &short);
     }
 }
 

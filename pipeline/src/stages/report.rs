@@ -55,6 +55,7 @@ pub(crate) fn stage(
             device: run.options.devices().map(|device| device.to_string()).collect::<Vec<_>>().join(", "),
             stages: stages(run)?,
             funnel: funnel(&curation),
+            balanced: curation.balanced.clone(),
             traces_total: curation.total,
             traces_selected: curation.selected,
             accuracy: accuracy(&measured),
@@ -115,8 +116,13 @@ fn stages(run: &Run) -> Result<Vec<StageRow>> {
 }
 
 fn funnel(curation: &Curation) -> Vec<FunnelRow> {
-    let rows = curation.funnel.iter();
-    rows.map(|s| FunnelRow { rule: s.rule.clone(), dropped: s.dropped, remaining: s.remaining }).collect()
+    let mut before = curation.total;
+    let rows = curation.funnel.iter().map(|step| {
+        let dropped = before.saturating_sub(step.remaining);
+        before = step.remaining;
+        FunnelRow { rule: step.rule.clone(), dropped, remaining: step.remaining }
+    });
+    rows.collect()
 }
 
 fn accuracy(measured: &Measured) -> Vec<AccuracyRow> {

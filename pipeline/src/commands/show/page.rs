@@ -201,7 +201,7 @@ fn rules(out: &mut String, found: &Inspected, look: &Look) {
         );
     }
     if found.rules.iter().all(|rule| rule.holds || !rule.of_policy) && found.selected == Some(false) {
-        let note = "it passes the policy, and enough traces of its prompt were selected before it";
+        let note = "it passes the policy, and enough of its prompt or of its quota were selected before it";
         let _ = writeln!(out, "  {}", look.paint(Style::Warning, note));
     }
     for (i, line) in flow(&passed, look.width.saturating_sub(4)).iter().enumerate() {
