@@ -4,12 +4,15 @@
 //! 2.3.3). Here a rule never drops a trace. It writes its verdict into a column, and the recipe's policy, a condition on
 //! those columns, decides. So a choice can be revisited with one query, and an ablation is a change of one line.
 //!
+//! What rules cannot tell, a model may be asked (see [`Judging`]); its verdict is a column too.
+//!
 //! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`]), and text never enters DataFusion:
 //! the policy runs over the verdicts and yields row numbers. A part that is judged is kept on disk, so that a run that
 //! was killed judges only the rest.
 
 mod code;
 mod judge;
+mod llm_judge;
 mod select;
 
 use std::collections::HashMap;
@@ -19,6 +22,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::code::CodeJudge;
+pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
 pub use self::select::{RuleOutcome, rule_outcomes};
 
 use self::judge::{Judge, Judged};
@@ -52,6 +56,8 @@ pub struct CurateConfig {
     /// Programs in answers are run on the tests of their prompts, in sandboxes, with these limits. Without this, nothing
     /// that a model wrote is ever run.
     pub code: Option<Limits>,
+    /// A model that judges answers which rules cannot verify.
+    pub judge: Option<JudgeConfig>,
 }
 
 impl CurateConfig {
@@ -68,6 +74,7 @@ impl CurateConfig {
                 return Err(format!("curate.{name}.threshold is {threshold}; it must be from 0 to 1"));
             }
         }
+        self.judge.as_ref().map_or(Ok(()), JudgeConfig::check).map_err(|problem| format!("curate.judge.{problem}"))?;
         self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
     }
 }
@@ -154,9 +161,9 @@ pub struct Inputs<'a> {
     pub sandboxes: usize,
 }
 
-/// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
-/// are selected, both under `out`. `rules-KEY/` holds what is known of single traces, for runs with another policy.
-pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curation> {
+/// Judges all traces of a folder by the rules and writes `verdicts/part-*.parquet` under `out`. `rules-KEY/` holds what is
+/// known of single traces, for runs with another policy.
+pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<()> {
     let Inputs { prompts, traces, items, key, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
@@ -170,10 +177,13 @@ pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Re
     let judged = judge_all(&judge, &parts, &rules)?;
     let load = |rows: &[u32]| shingle_sets(&parts, rows, config.near_traces);
     let found = clusters(&judged.sketches, SHINGLE_BYTES, load)?;
-    write_verdicts(prompts, &parts, &rules, &judged, &found, out)?;
+    write_verdicts(prompts, &parts, &rules, &judged, &found, out)
+}
 
+/// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there.
+pub async fn choose(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
     let curation = Box::pin(select::select(out, config)).await?;
-    write_curated(prompts, &parts, &curation.rows, out)?;
+    write_curated(prompts, &parts(traces)?, &curation.rows, out)?;
     Ok(curation.summary)
 }
 

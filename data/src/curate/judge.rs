@@ -141,6 +141,8 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
         answer_verdict,
         answer_rule,
         code_verdict: None,
+        judge_verdict: None,
+        judge_analysis: None,
         // These six need the other traces.
         duplicate: false,
         near_duplicate: false,

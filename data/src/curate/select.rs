@@ -23,12 +23,13 @@ use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 15] = [
+const COMMON: [&str; 16] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
     "correct",
     "code_verdict IS NULL OR code_verdict = 'AC'",
+    "judge_verdict IS NULL OR judge_verdict = 'correct'",
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",
@@ -84,7 +85,10 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
 }
 
 /// The terms that a policy joins by AND, as they are written and as they are planned.
-fn policy_terms(policy: &str, schema: &DFSchema) -> std::result::Result<Vec<(String, Expr)>, DataFusionError> {
+pub(super) fn policy_terms(
+    policy: &str,
+    schema: &DFSchema,
+) -> std::result::Result<Vec<(String, Expr)>, DataFusionError> {
     refuse_deep(policy)?;
     let state = context().state();
     let parsed = state.sql_to_expr_with_alias(policy, &Dialect::DuckDB)?;
@@ -160,7 +164,7 @@ fn context() -> SessionContext {
     SessionContext::new_with_config(config)
 }
 
-async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
+pub(super) async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
     let folder = crate::sql::location(&out.join("verdicts")).map_err(|e| DataFusionError::External(Box::new(e)))?;
     context().read_parquet(folder, ParquetReadOptions::default()).await
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::parquet_file::read_folder;
 use crate::record::FinishReason;
 
-fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
+pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace {
         id: format!("{}-{sample}", prompt.id),
         prompt_id: prompt.id.clone(),
@@ -38,7 +38,7 @@ fn run() -> (Vec<Prompt>, Vec<Trace>) {
     (vec![sum, essay], traces)
 }
 
-fn config(policy: &str) -> CurateConfig {
+pub(super) fn config(policy: &str) -> CurateConfig {
     let near = |threshold| Near { threshold, ..Near::OURS };
     CurateConfig {
         policy: policy.into(),
@@ -47,17 +47,18 @@ fn config(policy: &str) -> CurateConfig {
         near_traces: near(0.9),
         contamination: None,
         code: None,
+        judge: None,
     }
 }
 
 /// Runs curation over traces written to two files.
-struct Folder {
-    dir: tempfile::TempDir,
-    prompts: Vec<Prompt>,
+pub(super) struct Folder {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) prompts: Vec<Prompt>,
 }
 
 impl Folder {
-    fn new(prompts: Vec<Prompt>, traces: &[Trace]) -> Self {
+    pub(super) fn new(prompts: Vec<Prompt>, traces: &[Trace]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = traces.split_at(traces.len() / 3);
         write_records(&dir.path().join("traces/a.parquet"), a).unwrap();
@@ -65,7 +66,7 @@ impl Folder {
         Self { dir, prompts }
     }
 
-    async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
+    pub(super) async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
         self.curate_with("k", config, out, items).await
     }
 
@@ -78,10 +79,12 @@ impl Folder {
         let traces = self.dir.path().join("traces");
         let earlier = [self.dir.path().join("out")];
         let inputs = Inputs { prompts: &self.prompts, traces: &traces, items, key, earlier: &earlier, sandboxes: 2 };
-        curate(inputs, config, &self.dir.path().join(out)).await
+        let out = self.dir.path().join(out);
+        annotate(inputs, config, &out)?;
+        choose(&self.prompts, &traces, config, &out).await
     }
 
-    fn verdicts(&self) -> Vec<Verdict> {
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
         read_folder(&self.dir.path().join("out/verdicts")).unwrap_or_default()
     }
 

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use data::artifact::{Artifact, fingerprint};
-use data::curate::{Curation, FunnelStep, Inputs, benchmark_items, curate};
+use data::curate::{Curation, FunnelStep, Inputs, annotate, benchmark_items, choose};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
 use serde_json::{Value, json};
 
 use super::collect::{Traces, earlier};
 use super::prompts::{Prompts, prompts};
-use super::{number, realize, summary};
+use super::{judge, number, realize, summary};
 use crate::console::say;
 use crate::error::Result;
 use crate::run::{Halt, Run};
@@ -41,17 +41,22 @@ pub(crate) fn stage(
         });
         let stage = &run.plan.curate;
         let key = fingerprint("rules", stage.version, &spec, &stage.inputs);
+        let traces = traces_in.dir.join("traces");
         let inputs = Inputs {
             prompts: &prompts,
-            traces: &traces_in.dir.join("traces"),
+            traces: &traces,
             items,
             key: &key,
             earlier: &earlier(run, dir, ""),
             sandboxes: run.options.sandboxes,
         };
-        let curation = run.runtime.block_on(curate(inputs, config, dir))?;
+        annotate(inputs, config, dir)?;
+        let judged = config.judge.as_ref().map(|judge| judge::judge(run, judge, &prompts, &traces, dir)).transpose()?;
+        let curation = run.runtime.block_on(choose(&prompts, &traces, config, dir))?;
         print_funnel(&curation);
-        summary(&curation)
+        let mut result = summary(&curation)?;
+        result["judge"] = summary(&judged)?;
+        Ok(result)
     })
 }
 
