@@ -11,6 +11,12 @@ mod cli;
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
+/// Answers judged by a model at an endpoint.
+mod judge;
+/// The teacher crate's server for tests.
+#[path = "../teacher/src/mock.rs"]
+#[expect(dead_code, reason = "not everything that its own tests need is needed here")]
+mod mock;
 /// The model is that of transformers.
 mod parity;
 /// Every recipe in the tree parses, and `init` writes one that does.

@@ -32,7 +32,11 @@ impl TestFolder {
     /// The program, to be run in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_r1-distill"));
-        command.current_dir(self.0.path()).args(arguments).env_remove("R1_DISTILL_API_KEY");
+        command
+            .current_dir(self.0.path())
+            .args(arguments)
+            .env_remove("R1_DISTILL_API_KEY")
+            .env_remove("R1_DISTILL_JUDGE_API_KEY");
         command
     }
 

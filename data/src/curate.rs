@@ -4,10 +4,12 @@
 //! 2.3.3). Here a rule never drops a trace. It writes its verdict into a column, and the recipe's policy, a condition on
 //! those columns, decides. So a choice can be revisited with one query, and an ablation is a change of one line.
 //!
-//! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`](crate::record::Verdict)), and text never enters DataFusion:
-//! the policy runs over the verdicts and yields row numbers. What a group of rules found of a part is kept on disk, under
-//! the name of all that it depends on (`kept`): a run that was killed, or whose recipe or traces changed in part, judges
-//! only the rest.
+//! What rules cannot tell, a model may be asked (see [`Judging`]); its verdict is a column too.
+//!
+//! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`](crate::record::Verdict)), and text
+//! never enters DataFusion: the policy runs over the verdicts and yields row numbers. What a group of rules found of a part
+//! is kept on disk, under the name of all that it depends on (`kept`): a run that was killed, or whose recipe or traces
+//! changed in part, judges only the rest.
 
 mod alike;
 mod balance;
@@ -15,6 +17,7 @@ mod clauses;
 mod code;
 mod judge;
 mod kept;
+mod llm_judge;
 mod select;
 mod verdicts;
 
@@ -28,8 +31,9 @@ use self::alike::alike;
 pub use self::balance::{Balance, BalanceLine, Balanced, Others};
 use self::code::CodeJudge;
 use self::judge::{Answers, Benchmarks, Form, Likeness};
-pub use self::kept::Judging;
+pub use self::kept::Reuse;
 use self::kept::{Folders, Group, Kept, Reader};
+pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
 pub use self::select::{RuleOutcome, rule_outcomes};
 use self::verdicts::write_verdicts;
 use crate::contamination::{Item, Preset};
@@ -63,6 +67,8 @@ pub struct CurateConfig {
     /// Programs in answers are run on the tests of their prompts, in sandboxes, with these limits. Without this, nothing
     /// that a model wrote is ever run.
     pub code: Option<Limits>,
+    /// A model that judges answers which rules cannot verify.
+    pub judge: Option<JudgeConfig>,
 }
 
 impl CurateConfig {
@@ -81,6 +87,7 @@ impl CurateConfig {
         }
         clauses::check_policy(&self.policy).map_err(|e| e.to_string())?;
         self.balance.as_ref().map_or(Ok(()), Balance::check)?;
+        self.judge.as_ref().map_or(Ok(()), JudgeConfig::check).map_err(|problem| format!("curate.judge.{problem}"))?;
         self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
     }
 }
@@ -171,15 +178,6 @@ pub struct Inputs<'a> {
     pub sandboxes: usize,
 }
 
-/// What curation came to, and what it took.
-#[derive(Debug)]
-pub struct Curated {
-    /// What was selected.
-    pub curation: Curation,
-    /// What was judged for it.
-    pub judging: Vec<Judging>,
-}
-
 /// The groups of rules and their versions: part of what decides the verdicts.
 pub fn rule_versions() -> serde_json::Value {
     fn version<G: Group>() -> (&'static str, u32) {
@@ -195,9 +193,9 @@ pub fn rule_versions() -> serde_json::Value {
     versions.into_iter().map(|(name, version)| (name.to_owned(), json!(version))).collect()
 }
 
-/// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
-/// are selected, both under `out`. `rules/` holds what is known of single traces, for runs that change something else.
-pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curated> {
+/// Judges all traces of a folder by the rules and writes `verdicts/part-*.parquet` under `out`. `rules/` holds what is
+/// known of single traces, for runs that change something else. Returns what was known and what was judged.
+pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Vec<Reuse>> {
     let Inputs { prompts, traces, name, tests, items, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
@@ -227,10 +225,14 @@ pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Re
         clear(&out.join(folder))?;
     }
     write_verdicts(&prompts, &parts, &rules, &alike, out)?;
+    Ok(rules.reuse())
+}
 
+/// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there.
+pub async fn choose(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
     let selection = Box::pin(select::select(out, config)).await?;
-    write_curated(prompts.all, &parts, &selection.rows, out)?;
-    Ok(Curated { curation: selection.summary, judging: rules.judging() })
+    write_curated(prompts, &parts(traces)?, &selection.rows, out)?;
+    Ok(selection.summary)
 }
 
 /// The prompts by their ids.
@@ -278,10 +280,10 @@ impl Rules<'_> {
         self.code.as_mut().map_or(Ok(()), |kept| kept.complete(number, reader))
     }
 
-    fn judging(&self) -> Vec<Judging> {
-        let always = [self.form.judging(), self.answers.judging(), self.likeness.judging()];
-        let contamination = self.contamination.as_ref().map(Kept::judging);
-        always.into_iter().chain(contamination).chain(self.code.as_ref().map(Kept::judging)).collect()
+    fn reuse(&self) -> Vec<Reuse> {
+        let always = [self.form.reuse(), self.answers.reuse(), self.likeness.reuse()];
+        let contamination = self.contamination.as_ref().map(Kept::reuse);
+        always.into_iter().chain(contamination).chain(self.code.as_ref().map(Kept::reuse)).collect()
     }
 }
 

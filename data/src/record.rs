@@ -224,6 +224,11 @@ pub struct Verdict {
     /// What came of the answer's program: `AC`, `WA`, `TLE`, `MLE`, `RE`, `CE` or `SE` (see
     /// [`CodeVerdict`](crate::code::CodeVerdict)); `None` where the prompt has no tests or the recipe runs none.
     pub code_verdict: Option<String>,
+    /// What the recipe's judge made of the answer: `correct`, `incorrect`, `unreadable` or `refused` (see
+    /// [`JudgeVerdict`](crate::curate::JudgeVerdict)); `None` where it was not asked.
+    pub judge_verdict: Option<String>,
+    /// Why: its analysis, or what came instead; the beginning.
+    pub judge_analysis: Option<String>,
     /// An earlier trace of the same prompt says the same, apart from case, spaces and markup.
     pub duplicate: bool,
     /// An earlier trace of the same prompt is nearly the same.

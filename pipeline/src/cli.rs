@@ -27,7 +27,7 @@ Exit codes:
   0    done
   1    a stage failed
   2    the command line, recipe or an input cannot be used
-  3    the teacher cannot be reached, refuses, or did not answer everything
+  3    the teacher or the judge cannot be reached, refuses, or did not answer everything
   130  stopped by Ctrl-C; what was done is kept";
 
 /// Distil a reasoning teacher into a small student, from traces to published weights.
@@ -98,7 +98,13 @@ pub(crate) struct RunArgs {
     /// Environment variable that holds the teacher's API key
     #[arg(long, default_value = "R1_DISTILL_API_KEY", value_name = "NAME")]
     api_key_env: String,
-    /// Requests to the teacher in flight
+    /// Base URL of the judge of [curate.judge]
+    #[arg(long, value_name = "URL")]
+    judge_endpoint: Option<String>,
+    /// Environment variable that holds the judge's API key
+    #[arg(long, default_value = "R1_DISTILL_JUDGE_API_KEY", value_name = "NAME")]
+    judge_api_key_env: String,
+    /// Requests to the teacher or the judge in flight
     #[arg(long, default_value_t = 64, value_name = "N")]
     concurrency: usize,
     /// Seconds one request may take
@@ -135,13 +141,16 @@ pub(crate) fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
 impl RunArgs {
     /// The options, the key read from the environment.
     pub(crate) fn options(&self) -> RunOptions {
+        let key = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
         RunOptions {
             device: self.device.first().copied().unwrap_or(DeviceName::Cpu),
             further_devices: self.device.iter().skip(1).copied().collect(),
             runs: self.runs.clone(),
             inputs: self.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
             endpoint: self.endpoint.clone(),
-            api_key: std::env::var(&self.api_key_env).ok().filter(|key| !key.is_empty()),
+            api_key: key(&self.api_key_env),
+            judge_endpoint: self.judge_endpoint.clone(),
+            judge_api_key: key(&self.judge_api_key_env),
             concurrency: self.concurrency.max(1),
             timeout: Duration::from_secs(self.timeout.max(1)),
             max_attempts: self.max_attempts.max(1),

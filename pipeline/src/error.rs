@@ -7,7 +7,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line, recipe or input cannot be used.
     Usage = 2,
-    /// The teacher cannot be reached, refuses, or did not answer everything.
+    /// The teacher or the judge cannot be reached, refuses, or did not answer everything.
     Teacher = 3,
     /// Stopped by Ctrl-C; what was done is kept.
     Interrupted = 130,
@@ -31,6 +31,16 @@ impl Failure {
     /// A stage or command failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, message: message.into() }
+    }
+
+    /// An endpoint does not do what it is there for.
+    pub(crate) fn endpoint(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Teacher, message: message.into() }
+    }
+
+    /// The same, saying whom it is about.
+    pub(crate) fn about(self, who: &str) -> Self {
+        Self { message: format!("{who}: {}", self.message), ..self }
     }
 
     /// The user asked to stop.

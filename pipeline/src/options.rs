@@ -24,6 +24,10 @@ pub(crate) struct RunOptions {
     pub endpoint: Option<String>,
     /// Key for the teacher, from the environment.
     pub api_key: Option<String>,
+    /// Base URL of the judge.
+    pub judge_endpoint: Option<String>,
+    /// Key for the judge, from the environment.
+    pub judge_api_key: Option<String>,
     /// Requests in flight.
     pub concurrency: usize,
     /// The most one request may take.

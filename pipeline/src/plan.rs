@@ -94,7 +94,7 @@ impl Plan {
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
         let mut curation = json_of(&recipe.curate)?;
         curation["rules"] = data::curate::rule_versions();
-        let curate = stage("curate", 3, curation, inputs);
+        let curate = stage("curate", 4, curation, inputs);
 
         let mut inputs = vec![from(&curate)];
         if let Base::Folder { input, .. } = &recipe.student.base {

@@ -205,6 +205,7 @@ impl Recipe {
             }
         }
         self.curate.check()?;
+        self.curate.judge.as_ref().map_or(Ok(()), |judge| sampling("curate.judge.sampling", judge.sampling))?;
         positive("pack.sequence_length", self.pack.sequence_length)?;
         self.train.check(self.pack.held_out).map_err(|error| error.to_string())?;
         if self.train.lora.is_some() && !matches!(self.student.base, Base::Folder { .. }) {

@@ -1,61 +1,18 @@
-//! The collection loop: what is missing is asked for, with a bounded number of requests in flight.
+//! A collection: every sample of every prompt is asked for, then all are sealed into Parquet.
 
-use std::collections::HashSet;
-use std::future::pending;
 use std::path::Path;
-use std::pin::pin;
 use std::time::Instant;
 
-use data::record::{Prompt, Sampling, Trace, short_hash, trace_id};
-use data::think;
-use futures::{StreamExt, stream};
+use data::record::Prompt;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::client::{Endpoint, OpenAiClient};
+use crate::ask::{LEDGER_FILE, Progress, Request, blocking, fill, jobs};
+use crate::client::Endpoint;
 use crate::ledger::Ledger;
-use crate::retry::{Cause, Failure, Gate, Waits, with_retries};
+use crate::retry::Waits;
 use crate::seal::{PartLimit, seal};
-use crate::wire::ChatRequest;
 use crate::{Error, Result};
-
-/// The ledger's name within a collection's folder.
-pub const LEDGER_FILE: &str = "ledger.sqlite";
-
-/// The most replies in one commit: groups of 32 cost one sync and not 32 (measured: 15 times the throughput).
-const GROUP: usize = 32;
-
-/// So many failures with no success between them mean that the endpoint is down, not that some prompts are odd.
-const MAX_CONSECUTIVE_FAILURES: usize = 20;
-
-/// What decides the traces: all of it is part of their identity, except the seed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    /// The teacher's name as recorded in the traces, whatever the endpoint calls it.
-    pub teacher: String,
-    /// Appended to each question after a blank line; may be empty. It is no system prompt, which R1 should not have (its
-    /// model card, "Usage Recommendations"); one is sent where the problem itself has one.
-    pub instruction: String,
-    /// Traces per prompt.
-    pub samples: u32,
-    /// How they are sampled.
-    pub sampling: Sampling,
-    /// From which each request's own seed is derived.
-    pub seed: u64,
-}
-
-/// How far a collection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Traces in the ledger, those of earlier runs included.
-    pub done: usize,
-    /// Traces asked for.
-    pub total: usize,
-    /// Tokens the teacher wrote in this run.
-    pub completion_tokens: u64,
-    /// Requests that failed after all attempts.
-    pub failed: usize,
-}
 
 /// What a complete collection came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,14 +27,6 @@ pub struct CollectSummary {
     pub completion_tokens: u64,
     /// Seconds this run took.
     pub seconds: f64,
-}
-
-/// One sample of one prompt.
-#[derive(Debug)]
-struct Job<'a> {
-    id: String,
-    prompt: &'a Prompt,
-    sample: u32,
 }
 
 /// Asks for every sample of every prompt that `dir`'s ledger does not hold, then seals all into Parquet files in `dir`.
@@ -117,198 +66,21 @@ async fn collect_within(
 ) -> Result<CollectSummary> {
     let start = Instant::now();
     let jobs = jobs(prompts, request)?;
-    let client = OpenAiClient::new(endpoint)?;
-    let path = dir.join(LEDGER_FILE);
-    let (mut ledger, held) = blocking(move || {
-        let ledger = Ledger::open(&path)?;
-        let held = ledger.ids()?;
-        Ok((ledger, held))
-    })
-    .await?;
-    let missing: Vec<usize> = (0..jobs.len()).filter(|&n| !held.contains(&jobs[n].id)).collect();
-    drop(held);
-    let mut tally = Tally::new(jobs.len(), missing.len());
-    progress(tally.progress);
-
-    let gate = Gate::new(stop);
-    {
-        let requests = missing
-            .into_iter()
-            .take_while(|_| gate.is_open())
-            .map(|n| ask(&client, request, endpoint, &jobs[n], &gate, waits));
-        let replies = stream::iter(requests)
-            .buffer_unordered(endpoint.concurrency)
-            // Whatever arrived while the last group was being committed makes up the next one.
-            .ready_chunks(GROUP)
-            .take_until(gate.stopped_for(waits.grace));
-        let mut replies = pin!(replies);
-        while let Some(group) = replies.next().await {
-            let traces = tally.sort(group, &gate);
-            if !traces.is_empty() {
-                let tokens = traces.iter().map(|trace| u64::from(trace.completion_tokens.unwrap_or(0))).sum();
-                let count = traces.len();
-                ledger = blocking(move || ledger.insert(&traces).map(|()| ledger)).await?;
-                // Only now: a reply counts when it is durable.
-                tally.commit(count, tokens);
-            }
-            progress(tally.progress);
-        }
+    let (ledger, filled) = fill(waits, &jobs, request, endpoint, dir, stop, progress).await?;
+    if filled.failed > 0 {
+        let kept = jobs.len() - filled.failed;
+        return Err(Error::Incomplete { kept, failed: filled.failed, first_error: filled.first_error });
     }
-    tally.verdict(endpoint, &gate)?;
-
     let ids: Vec<String> = jobs.into_iter().map(|job| job.id).collect();
     let folder = dir.to_owned();
     let sealed = blocking(move || seal(&ledger, &ids, &folder, PartLimit::default())).await?;
     Ok(CollectSummary {
         traces: sealed.traces,
-        new: tally.new,
+        new: filled.new,
         prompt_tokens: sealed.prompt_tokens,
         completion_tokens: sealed.completion_tokens,
         seconds: start.elapsed().as_secs_f64(),
     })
-}
-
-/// All that the request wants, in the order of the prompts; a prompt that is listed twice counts once.
-fn jobs<'a>(prompts: &'a [Prompt], request: &Request) -> Result<Vec<Job<'a>>> {
-    if prompts.is_empty() {
-        return Err(data::Error::invalid("prompts", "there are none", "check the source and its filters").into());
-    }
-    if request.samples == 0 {
-        return Err(data::Error::invalid("samples", "0 traces per prompt are asked for", "set it to 1 or more").into());
-    }
-    let mut seen = HashSet::new();
-    let distinct = prompts.iter().filter(|prompt| seen.insert(prompt.id.as_str()));
-    let jobs = distinct.flat_map(|prompt| {
-        (0..request.samples).map(move |sample| {
-            let id = trace_id(&prompt.id, &request.teacher, &request.instruction, request.sampling, sample);
-            Job { id, prompt, sample }
-        })
-    });
-    Ok(jobs.collect())
-}
-
-/// The seed of one request: from its identity, so that it never depends on who asks when. It has 31 bits, which every
-/// server's seed field takes.
-fn request_seed(id: &str, seed: u64) -> u64 {
-    let hash = short_hash(format!("{id}\u{1f}{seed}").as_bytes());
-    hash.chars().filter_map(|digit| digit.to_digit(16)).fold(0, |n, digit| (n << 4 | u64::from(digit)) & 0x7fff_ffff)
-}
-
-/// Asks for one sample until it is there or has failed for good.
-async fn ask(
-    client: &OpenAiClient<'_>,
-    request: &Request,
-    endpoint: &Endpoint,
-    job: &Job<'_>,
-    gate: &Gate,
-    waits: Waits,
-) -> std::result::Result<Trace, Failure> {
-    let Sampling { temperature, top_p, max_tokens } = request.sampling;
-    let seed = request_seed(&job.id, request.seed);
-    let body = ChatRequest {
-        model: &endpoint.model,
-        messages: job.prompt.messages(&request.instruction),
-        temperature,
-        top_p,
-        max_tokens,
-        seed,
-    };
-    let reply = with_retries(waits, endpoint.max_attempts, gate, || client.chat(&body)).await.map_err(|failure| {
-        let message = format!("prompt {} sample {}: {}", job.prompt.id, job.sample, failure.message);
-        Failure { message, ..failure }
-    })?;
-    let (thinking, answer) = think::split(reply.reasoning.as_deref(), &reply.content);
-    Ok(Trace {
-        id: job.id.clone(),
-        prompt_id: job.prompt.id.clone(),
-        sample: job.sample,
-        thinking,
-        answer,
-        finish_reason: reply.finish_reason,
-        prompt_tokens: reply.prompt_tokens,
-        completion_tokens: reply.completion_tokens,
-        teacher: request.teacher.clone(),
-        temperature: Some(temperature),
-        top_p: Some(top_p),
-        max_tokens: Some(max_tokens),
-        seed: Some(seed),
-    })
-}
-
-/// What has come of the requests so far.
-struct Tally {
-    progress: Progress,
-    new: usize,
-    first_error: Option<String>,
-    consecutive_failures: usize,
-    /// The failure that closed the gate.
-    fatal: Option<String>,
-}
-
-impl Tally {
-    fn new(total: usize, missing: usize) -> Self {
-        let progress = Progress { done: total - missing, total, completion_tokens: 0, failed: 0 };
-        Self { progress, new: 0, first_error: None, consecutive_failures: 0, fatal: None }
-    }
-
-    /// Takes the failures in, gives the traces back, and closes the gate if going on is pointless.
-    fn sort(&mut self, group: Vec<std::result::Result<Trace, Failure>>, gate: &Gate) -> Vec<Trace> {
-        let mut traces = Vec::new();
-        for outcome in group {
-            match outcome {
-                Ok(trace) => {
-                    self.consecutive_failures = 0;
-                    traces.push(trace);
-                }
-                Err(failure) if failure.cause == Cause::Closed => {}
-                Err(failure) => {
-                    self.progress.failed += 1;
-                    self.consecutive_failures += 1;
-                    let down = self.consecutive_failures > MAX_CONSECUTIVE_FAILURES;
-                    if self.fatal.is_none() && (down || failure.cause == Cause::Endpoint) {
-                        let count = if down { "too many failures in a row, at last " } else { "" };
-                        self.fatal = Some(format!("{count}{}", failure.message));
-                        gate.halt();
-                    }
-                    self.first_error.get_or_insert(failure.message);
-                }
-            }
-        }
-        traces
-    }
-
-    fn commit(&mut self, traces: usize, tokens: u64) {
-        self.new += traces;
-        self.progress.done += traces;
-        self.progress.completion_tokens += tokens;
-    }
-
-    /// Whether all is there, and if not, why.
-    fn verdict(&self, endpoint: &Endpoint, gate: &Gate) -> Result<()> {
-        let Progress { done: kept, total, failed, .. } = self.progress;
-        if kept == total {
-            return Ok(());
-        }
-        if let Some(problem) = &self.fatal {
-            return Err(Error::GaveUp { url: endpoint.base_url.clone(), problem: problem.clone(), kept, total });
-        }
-        if !gate.is_open() {
-            return Err(Error::Stopped { kept, total });
-        }
-        Err(Error::Incomplete { kept, failed, first_error: self.first_error.clone().unwrap_or_default() })
-    }
-}
-
-/// Runs file work off the threads that drive the requests.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and drops this future with it.
-            Err(_) => pending().await,
-        },
-    }
 }
 
 #[cfg(test)]

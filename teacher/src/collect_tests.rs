@@ -1,12 +1,13 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use data::parquet_file::{parquet_files, read_folder};
-use data::record::{FinishReason, Message};
+use data::record::{FinishReason, Message, Sampling, Trace, trace_id};
 use serde_json::json;
 
 use super::*;
+use crate::ask::{GROUP, MAX_CONSECUTIVE_FAILURES, ask_within, replies, request_seed};
 use crate::mock::{Answer, Asked, Mock};
 
 const QUICK: Waits = Waits {
@@ -309,6 +310,36 @@ async fn a_changed_recipe_adopts_what_it_has_in_common() {
     assert!(times_asked(&mock).values().all(|&times| times == 1));
     let other = Request { teacher: "another".into(), ..request(1) };
     assert_eq!(adopt(&many, &other, old.path(), new.path()).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mock = Mock::start(|asked| match asked.question().as_bytes()[8] {
+        b'1' => Answer::json(413, &json!({"error": {"message": "too long for the context"}})),
+        _ => echo(asked),
+    });
+    let (prompts, request, endpoint) = (prompts(3), request(1), endpoint(&mock, 2));
+    assert_eq!(replies(&prompts, &request, dir.path()).unwrap(), [None, None, None]);
+    for _ in 0..2 {
+        let stop = never();
+        let asking = ask_within(QUICK, &prompts, &request, &endpoint, dir.path(), &stop, &|_| {});
+        let refused = asking.await.unwrap();
+        assert_eq!(refused, HashMap::from([(prompts[1].id.clone(), "HTTP 413: too long for the context".to_owned())]));
+        let found = replies(&prompts, &request, dir.path()).unwrap();
+        let of: Vec<_> = found.iter().map(|trace| trace.as_ref().map(|t| t.prompt_id.as_str())).collect();
+        assert_eq!(of, [Some(prompts[0].id.as_str()), None, Some(&prompts[2].id)]);
+    }
+    // What was refused was not paid for, and may be asked again; replies may not.
+    assert_eq!(mock.asked().len(), 4);
+    assert!(parquet_files(dir.path()).unwrap().is_empty());
+
+    // What time may mend is no refusal.
+    let busy = Mock::start(|_| Answer::json(503, &json!({})));
+    let endpoint = Endpoint { base_url: busy.url.clone(), ..endpoint };
+    let other = tempfile::tempdir().unwrap();
+    let error = ask_within(QUICK, &prompts, &request, &endpoint, other.path(), &never(), &|_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Incomplete { kept: 0, failed: 3, .. }), "{error}");
 }
 
 #[tokio::test]

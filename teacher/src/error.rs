@@ -8,7 +8,7 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] data::Error),
     /// The endpoint cannot be used as it is.
-    #[error("teacher at {url}: {problem}; {remedy}")]
+    #[error("{url}: {problem}; {remedy}")]
     Endpoint {
         /// The base URL as given.
         url: String,
@@ -28,35 +28,35 @@ pub enum Error {
         remedy: &'static str,
     },
     /// The caller asked to stop.
-    #[error("stopped: {kept} of {total} traces are kept; run again to collect the rest")]
+    #[error("{kept} of {total} replies are kept; run again to ask for the rest")]
     Stopped {
-        /// Traces in the ledger.
+        /// Replies in the ledger.
         kept: usize,
-        /// Traces asked for.
+        /// Replies asked for.
         total: usize,
     },
     /// The endpoint answers no request, so that going on would only cost time.
     #[error(
-        "teacher at {url}: gave up: {problem}; {kept} of {total} traces are kept: \
-         mend the endpoint and run again to collect the rest"
+        "{url}: gave up: {problem}; {kept} of {total} replies are kept: \
+         mend the endpoint and run again to ask for the rest"
     )]
     GaveUp {
         /// The base URL as given.
         url: String,
         /// The failure that was one too many.
         problem: String,
-        /// Traces in the ledger.
+        /// Replies in the ledger.
         kept: usize,
-        /// Traces asked for.
+        /// Replies asked for.
         total: usize,
     },
     /// All was asked for, and some requests failed for good.
     #[error(
-        "{failed} requests to the teacher failed, {kept} traces are kept; the first failure: {first_error}; \
+        "{failed} requests failed, {kept} replies are kept; the first failure: {first_error}; \
          run again to ask for the missing ones only"
     )]
     Incomplete {
-        /// Traces in the ledger.
+        /// Replies in the ledger.
         kept: usize,
         /// Requests that failed after all attempts.
         failed: usize,

@@ -4,7 +4,6 @@
 //! It is opened with an exclusive lock: two runs on one ledger would buy the same traces twice. That also keeps the WAL
 //! index in memory, so that the ledger works on network file systems (<https://sqlite.org/wal.html#noshm>).
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,11 +44,11 @@ impl Ledger {
         Ok(Self { path: path.to_owned(), connection })
     }
 
-    /// The ids of all replies.
-    pub(crate) fn ids(&self) -> Result<HashSet<String>> {
+    /// Which of these ids have a reply, in their order.
+    pub(crate) fn has<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<Vec<bool>> {
         let read = || {
-            let mut statement = self.connection.prepare("SELECT trace_id FROM replies")?;
-            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()
+            let mut statement = self.connection.prepare("SELECT 1 FROM replies WHERE trace_id = ?1")?;
+            ids.into_iter().map(|id| statement.exists([id])).collect::<rusqlite::Result<Vec<bool>>>()
         };
         read().map_err(|e| Error::ledger(&self.path, &e))
     }
@@ -74,22 +73,28 @@ impl Ledger {
         write().map_err(|e| Error::ledger(&self.path, &e))
     }
 
-    /// Visits the replies of these ids, in their order, one at a time. One that is missing is an error.
-    pub(crate) fn visit(&self, ids: &[String], mut visitor: impl FnMut(Trace) -> Result<()>) -> Result<()> {
+    /// Visits the replies of these ids, in their order, one at a time; `None` where there is none.
+    pub(crate) fn visit(
+        &self,
+        ids: &[String],
+        mut visitor: impl FnMut(&str, Option<Trace>) -> Result<()>,
+    ) -> Result<()> {
         let failed = |e| Error::ledger(&self.path, &e);
         let mut statement = self.connection.prepare("SELECT json FROM replies WHERE trace_id = ?1").map_err(failed)?;
         for id in ids {
             let json: Option<String> = statement.query_row([id], |row| row.get(0)).optional().map_err(failed)?;
-            let json = json.ok_or_else(|| {
-                let problem = format!("trace {id} is not there");
-                data::Error::malformed(&self.path, problem, "run again to ask for it")
-            })?;
-            visitor(serde_json::from_str(&json).map_err(|e| {
+            let trace = json.map(|json| serde_json::from_str(&json)).transpose().map_err(|e| {
                 let problem = format!("the reply of trace {id} is not a trace: {e}");
                 data::Error::malformed(&self.path, problem, "restore it from a copy, or delete that row and run again")
-            })?)?;
+            })?;
+            visitor(id, trace)?;
         }
         Ok(())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Copies the replies of these ids from another ledger, those that are not here yet. Returns how many.
@@ -122,6 +127,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use data::record::FinishReason;
 
@@ -143,13 +150,21 @@ mod tests {
         }
     }
 
-    fn get(ledger: &Ledger, id: &str) -> Result<Vec<Trace>> {
-        let mut found = Vec::new();
-        ledger.visit(&[id.to_owned()], |trace| {
-            found.push(trace);
-            Ok(())
-        })?;
-        Ok(found)
+    fn get(ledger: &Ledger, id: &str) -> Option<Trace> {
+        let mut found = None;
+        ledger
+            .visit(&[id.to_owned()], |_, trace| {
+                found = trace;
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    /// The ids of all replies.
+    fn all(ledger: &Ledger) -> HashSet<String> {
+        let mut statement = ledger.connection.prepare("SELECT trace_id FROM replies").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
     }
 
     fn ids(names: &[&str]) -> HashSet<String> {
@@ -166,10 +181,10 @@ mod tests {
         ledger.insert(&[trace("b", "other"), trace("c", "3")]).unwrap();
         drop(ledger);
         let ledger = Ledger::open(&path).unwrap();
-        assert_eq!(ledger.ids().unwrap(), ids(&["a", "b", "c"]));
-        assert_eq!(get(&ledger, "b").unwrap(), [trace("b", "2")]);
-        let error = get(&ledger, "d").unwrap_err().to_string();
-        assert!(error.contains("trace d is not there; run again"), "{error}");
+        assert_eq!(all(&ledger), ids(&["a", "b", "c"]));
+        assert_eq!(get(&ledger, "b"), Some(trace("b", "2")));
+        assert_eq!(get(&ledger, "d"), None);
+        assert_eq!(ledger.has(["d", "a", "b"]).unwrap(), [false, true, true]);
     }
 
     #[test]
@@ -182,7 +197,7 @@ mod tests {
         std::fs::copy(&path, &copy).unwrap();
         let log = std::fs::read(dir.path().join("ledger.sqlite-wal")).unwrap();
         std::fs::write(dir.path().join("copy.sqlite-wal"), &log).unwrap();
-        assert_eq!(Ledger::open(&copy).unwrap().ids().unwrap(), ids(&["a"]));
+        assert_eq!(all(&Ledger::open(&copy).unwrap()), ids(&["a"]));
     }
 
     #[test]
@@ -212,7 +227,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[4096..].fill(0x5a);
         std::fs::write(&path, bytes).unwrap();
-        let error = Ledger::open(&path).and_then(|ledger| ledger.ids()).unwrap_err().to_string();
+        let error = Ledger::open(&path).and_then(|ledger| ledger.has(["7"])).unwrap_err().to_string();
         assert!(error.contains("malformed; restore it"), "{error}");
     }
 
@@ -227,9 +242,9 @@ mod tests {
         ledger.insert(&[trace("b", "mine")]).unwrap();
         assert_eq!(ledger.adopt(&old, ["a", "b", "z"]).unwrap(), 1);
         assert_eq!(ledger.adopt(&old, ["a", "b", "z"]).unwrap(), 0);
-        assert_eq!(ledger.ids().unwrap(), ids(&["a", "b"]));
-        assert_eq!(get(&ledger, "a").unwrap(), [trace("a", "1")]);
-        assert_eq!(get(&ledger, "b").unwrap(), [trace("b", "mine")]);
-        assert_eq!(Ledger::open(&old).unwrap().ids().unwrap().len(), 3);
+        assert_eq!(all(&ledger), ids(&["a", "b"]));
+        assert_eq!(get(&ledger, "a"), Some(trace("a", "1")));
+        assert_eq!(get(&ledger, "b"), Some(trace("b", "mine")));
+        assert_eq!(all(&Ledger::open(&old).unwrap()).len(), 3);
     }
 }

@@ -6,10 +6,12 @@
 //! flight, one per sample, so that no failure takes other samples with it. A failure that time may mend is retried with
 //! backoff; one that it will not is final. The reply is read leniently, since it was paid for: a field this crate has
 //! never heard of loses nothing. It is committed to the ledger, synced, before it counts. When every reply is there,
-//! they are sealed, in the order of the prompts, into Parquet.
+//! they are sealed, in the order of the prompts, into Parquet. A judge of answers is asked in the same way, by [`ask`],
+//! and its [`replies`] are read from the ledger.
 //!
 //! This is the only crate that makes HTTP requests.
 
+mod ask;
 mod client;
 mod collect;
 pub mod embedded;
@@ -21,6 +23,7 @@ mod retry;
 mod seal;
 mod wire;
 
+pub use ask::{LEDGER_FILE, Progress, Request, ask, replies};
 pub use client::{Endpoint, check};
-pub use collect::{CollectSummary, LEDGER_FILE, Progress, Request, adopt, collect};
+pub use collect::{CollectSummary, adopt, collect};
 pub use error::{Error, Result};

@@ -46,7 +46,11 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], dir: &Path, limit: PartLimit
         part.clear();
         Result::Ok(())
     };
-    ledger.visit(ids, |trace| {
+    ledger.visit(ids, |id, trace| {
+        let trace = trace.ok_or_else(|| {
+            let problem = format!("trace {id} is not there");
+            data::Error::malformed(ledger.path(), problem, "run again to ask for it")
+        })?;
         sealed.traces += 1;
         sealed.prompt_tokens += u64::from(trace.prompt_tokens.unwrap_or(0));
         sealed.completion_tokens += u64::from(trace.completion_tokens.unwrap_or(0));

@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use data::contamination::Preset;
-use data::curate::{Contamination, CurateConfig, Inputs, curate};
+use data::curate::{Contamination, CurateConfig, Inputs, annotate, choose};
 use data::duplicates::Near;
 use data::parquet_file::{parquet_files, read_folder, read_records};
 use data::record::Trace;
@@ -158,12 +158,16 @@ fn child(dir: &Path) -> Result<()> {
         near_traces: Near::OURS,
         contamination: Some(Contamination { preset: Preset::Strict, benchmarks: Vec::new() }),
         code: None,
+        judge: None,
+        balance: None,
     };
     let prompts = read_folder(&corpus.prompts)?;
     let inputs =
         Inputs { prompts: &prompts, traces: &corpus.traces, items: items(), key: "bench", earlier: &[], sandboxes: 1 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let curation = runtime.block_on(curate(inputs, &config, &dir.join("out")))?.curation;
+    let out = dir.join("out");
+    annotate(inputs, &config, &out)?;
+    let curation = runtime.block_on(choose(&prompts, &corpus.traces, &config, &out))?;
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     println!(

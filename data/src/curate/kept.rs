@@ -59,7 +59,7 @@ pub(super) struct Case<'a> {
 
 /// What a group did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judging {
+pub struct Reuse {
     /// The group's name.
     pub group: &'static str,
     /// Traces that it judged.
@@ -137,8 +137,8 @@ impl<'a, G: Group> Kept<'a, G> {
         }
     }
 
-    pub(super) fn judging(&self) -> Judging {
-        Judging { group: G::NAME, judged: self.judged, known: self.known }
+    pub(super) fn reuse(&self) -> Reuse {
+        Reuse { group: G::NAME, judged: self.judged, known: self.known }
     }
 
     /// The name of a part's file.

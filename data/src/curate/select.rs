@@ -22,12 +22,13 @@ use crate::record::Verdict;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 15] = [
+const COMMON: [&str; 16] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
     "correct",
     "code_verdict IS NULL OR code_verdict = 'AC'",
+    "judge_verdict IS NULL OR judge_verdict = 'correct'",
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",
@@ -160,7 +161,7 @@ async fn outcomes(policy: &str, verdict: &Verdict) -> std::result::Result<Vec<Ru
     Ok(rules.into_iter().enumerate().map(outcome).collect())
 }
 
-async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
+pub(super) async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
     let folder = crate::sql::location(&out.join("verdicts")).map_err(|e| DataFusionError::External(Box::new(e)))?;
     context().read_parquet(folder, ParquetReadOptions::default()).await
 }

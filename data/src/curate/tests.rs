@@ -5,7 +5,7 @@ use super::*;
 use crate::parquet_file::read_folder;
 use crate::record::{FinishReason, PromptTests, Verdict};
 
-fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
+pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace {
         id: format!("{}-{sample}", prompt.id),
         prompt_id: prompt.id.clone(),
@@ -41,7 +41,7 @@ fn run() -> (Vec<Prompt>, Vec<Trace>) {
     (vec![sum, essay], traces)
 }
 
-fn config(policy: &str) -> CurateConfig {
+pub(super) fn config(policy: &str) -> CurateConfig {
     let near = |threshold| Near { threshold, ..Near::OURS };
     CurateConfig {
         policy: policy.into(),
@@ -51,17 +51,18 @@ fn config(policy: &str) -> CurateConfig {
         near_traces: near(0.9),
         contamination: None,
         code: None,
+        judge: None,
     }
 }
 
 /// Runs curation over traces written to two files.
-struct Folder {
-    dir: tempfile::TempDir,
-    prompts: Vec<Prompt>,
+pub(super) struct Folder {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) prompts: Vec<Prompt>,
 }
 
 impl Folder {
-    fn new(prompts: Vec<Prompt>, traces: &[Trace]) -> Self {
+    pub(super) fn new(prompts: Vec<Prompt>, traces: &[Trace]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = traces.split_at(traces.len() / 3);
         write_records(&dir.path().join("traces/a.parquet"), a).unwrap();
@@ -69,22 +70,30 @@ impl Folder {
         Self { dir, prompts }
     }
 
-    async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
-        Ok(self.curate_as("k", config, out, items).await?.curation)
+    pub(super) async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
+        Ok(self.curate_as("k", config, out, items).await?.0)
     }
 
     /// Curates under another name of the traces.
-    async fn curate_as(&self, name: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curated> {
+    async fn curate_as(
+        &self,
+        name: &str,
+        config: &CurateConfig,
+        out: &str,
+        items: Vec<Item>,
+    ) -> Result<(Curation, Vec<Reuse>)> {
         let traces = self.dir.path().join("traces");
         let earlier = [self.dir.path().join("out/rules")];
         let tests = self.dir.path().join("tests.parquet");
         let tests = tests.exists().then_some(tests.as_path());
         let prompts = &self.prompts;
         let inputs = Inputs { prompts, traces: &traces, name, tests, items, earlier: &earlier, sandboxes: 2 };
-        curate(inputs, config, &self.dir.path().join(out)).await
+        let out = self.dir.path().join(out);
+        let reuse = annotate(inputs, config, &out)?;
+        Ok((choose(&self.prompts, &traces, config, &out).await?, reuse))
     }
 
-    fn verdicts(&self) -> Vec<Verdict> {
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
         read_folder(&self.dir.path().join("out/verdicts")).unwrap_or_default()
     }
 

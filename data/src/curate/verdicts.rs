@@ -161,6 +161,8 @@ fn verdict(
         answer_verdict: answered.answer_verdict,
         answer_rule: answered.answer_rule,
         code_verdict,
+        judge_verdict: None,
+        judge_analysis: None,
         // These eight need the other traces.
         row: 0,
         duplicate: false,

@@ -1,11 +1,14 @@
 //! `r1-distill plan`.
 
+use data::artifact::ArtifactRecord;
+use data::curate::{JudgeConfig, rows_to_judge};
+
 use crate::cli::RunArgs;
-use crate::commands::print;
+use crate::commands::{print, runtime};
 use crate::error::Result;
 use crate::plan::{Outlook, Plan, outlook};
 use crate::recipe::TraceSource;
-use crate::store::Store;
+use crate::store::{Stage, Store};
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
     let (recipe, _) = args.recipe()?;
@@ -20,15 +23,42 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
             Outlook::Runs(why) => format!("would run: {why}"),
         };
         print(&format!("{}/8 {:<9} {fingerprint}  {line}", stage.number, stage.name))?;
+        if outlook(&store, stage)? == Outlook::Cached {
+            continue;
+        }
         if stage.name == "collect"
             && let TraceSource::Teacher(teacher) = &recipe.collect
-            && outlook(&store, stage)? != Outlook::Cached
         {
             print(&format!(
                 "              asks {} for {} samples a problem, at most {} tokens each; what is bought is not bought again",
                 teacher.model, teacher.samples, teacher.sampling.max_tokens
             ))?;
         }
+        if stage.name == "curate"
+            && let Some(judge) = &recipe.curate.judge
+        {
+            print(&format!(
+                "              asks {} about {}, at most {} tokens each, once more if a reply cannot be read; what is bought is not \
+                 bought again",
+                judge.model,
+                to_judge(&store, &plan, judge)?,
+                judge.sampling.max_tokens
+            ))?;
+        }
     }
     Ok(())
+}
+
+/// Which traces the judge would be asked about: counted, where a run has left verdicts on the same traces.
+fn to_judge(store: &Store, plan: &Plan, judge: &JudgeConfig) -> Result<String> {
+    let Some(traces) = store.find::<()>(&plan.collect)?.map(|traces| traces.summary["traces"].clone()) else {
+        return Ok(format!("the traces where {}", judge.condition));
+    };
+    let same = |record: &ArtifactRecord| record.version == plan.curate.version && record.inputs == plan.curate.inputs;
+    let Some(earlier) = store.records(plan.curate.name)?.into_iter().find(same) else {
+        return Ok(format!("those of {traces} traces where {}", judge.condition));
+    };
+    let dir = store.dir(&Stage { spec: earlier.spec, ..plan.curate.clone() });
+    let rows = runtime()?.block_on(rows_to_judge(&dir, &judge.condition))?;
+    Ok(format!("{} of {traces} traces", rows.len()))
 }

@@ -6,6 +6,7 @@ use crate::console::say;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::run::{Run, Stop};
+use crate::stages::no_judge;
 use crate::store::Store;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
@@ -17,9 +18,17 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     }
     let plan = Plan::new(&recipe, &options)?;
     let store = Store::lock(&options.runs, &recipe.name)?;
+    let to = to.unwrap_or_else(|| "report".to_owned());
+    if let Some(judge) = &recipe.curate.judge
+        && options.judge_endpoint.is_none()
+        && !["prompts", "collect"].contains(&to.as_str())
+        && store.find::<()>(&plan.collect)?.is_none()
+    {
+        // Traces that are not there yet cannot have been judged.
+        return Err(no_judge(judge));
+    }
     let (runtime, stop) = (runtime()?, Stop::new());
     stop_on_ctrl_c(&runtime, &stop);
     say(&format!("{}: {}", recipe.name, recipe.description));
-    let to = to.unwrap_or_else(|| "report".to_owned());
     crate::run::run(&Run { recipe, recipe_text, options, store, plan, to, runtime, stop })
 }

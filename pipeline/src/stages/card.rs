@@ -38,6 +38,9 @@ fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &V
     };
     writeln!(card, "- Starting point: {base}")?;
     writeln!(card, "- Reasoning traces: {traces}, selected by `{}`", recipe.curate.policy)?;
+    if let Some(judge) = &recipe.curate.judge {
+        writeln!(card, "- Judge of answers that rules cannot verify: `{}`", judge.model)?;
+    }
     writeln!(
         card,
         "- Supervised fine-tuning on the assistant's part: {} steps, {} tokens ({} supervised), peak learning rate {}",

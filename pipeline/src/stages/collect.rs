@@ -57,7 +57,8 @@ pub(crate) fn ask(
     folder: &Path,
     earlier: &[PathBuf],
 ) -> Result<Value> {
-    let access = teacher_access::reach(run, teacher)?;
+    let who = format!("teacher {}", teacher.model);
+    let access = teacher_access::reach(run, teacher).map_err(|failure| failure.about(&who))?;
     let request = teacher::Request {
         teacher: access.name.clone(),
         instruction: teacher.instruction.clone(),
@@ -75,8 +76,8 @@ pub(crate) fn ask(
         bar.set(p.done as u64, p.total as u64, &message);
     };
     let stop = run.stop.watch();
-    let collected =
-        run.runtime.block_on(teacher::collect(prompts, &request, &access.endpoint, folder, &stop, &progress))?;
+    let collecting = teacher::collect(prompts, &request, &access.endpoint, folder, &stop, &progress);
+    let collected = run.runtime.block_on(collecting).map_err(|error| Failure::from(error).about(&who))?;
     let mut result = summary(&collected)?;
     result["source"] = json!(format!("{} new from {}", collected.new, access.name));
     Ok(result)

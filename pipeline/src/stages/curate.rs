@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use data::artifact::Artifact;
-use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Judging, benchmark_items, curate};
+use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Reuse, annotate, benchmark_items, choose};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
 use serde_json::Value;
 
 use super::collect::{Traces, earlier};
 use super::prompts::{Prompts, prompts, tests};
-use super::{number, realize, summary};
+use super::{judge, number, realize, summary};
 use crate::console::say;
 use crate::error::Result;
 use crate::run::{Halt, Run};
@@ -33,9 +33,11 @@ pub(crate) fn stage(
         for benchmark in run.recipe.benchmarks() {
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
         }
+        let config = &run.recipe.curate;
+        let traces = traces_in.dir.join("traces");
         let inputs = Inputs {
             prompts: &prompts,
-            traces: &traces_in.dir.join("traces"),
+            traces: &traces,
             // The prompts are among what made the traces.
             name: &traces_in.fingerprint,
             tests: tests.as_deref(),
@@ -43,22 +45,25 @@ pub(crate) fn stage(
             earlier: &earlier(run, dir, "rules"),
             sandboxes: run.options.sandboxes,
         };
-        let curated = run.runtime.block_on(curate(inputs, &run.recipe.curate, dir))?;
-        print_judging(&curated.judging);
-        print_funnel(&curated.curation);
-        if let Some(balanced) = &curated.curation.balanced {
+        print_reuse(&annotate(inputs, config, dir)?);
+        let judged = config.judge.as_ref().map(|judge| judge::judge(run, judge, &prompts, &traces, dir)).transpose()?;
+        let curation = run.runtime.block_on(choose(&prompts, &traces, config, dir))?;
+        print_funnel(&curation);
+        if let Some(balanced) = &curation.balanced {
             print_quotas(balanced);
         }
-        summary(&curated.curation)
+        let mut result = summary(&curation)?;
+        result["judge"] = summary(&judged)?;
+        Ok(result)
     })
 }
 
 /// Says what was judged, where some of it was known from an earlier run or from before a kill.
-fn print_judging(judging: &[Judging]) {
-    if judging.iter().all(|group| group.known == 0) {
+fn print_reuse(reuse: &[Reuse]) {
+    if reuse.iter().all(|group| group.known == 0) {
         return;
     }
-    let judged = judging.iter().filter(|group| group.judged > 0);
+    let judged = reuse.iter().filter(|group| group.judged > 0);
     let judged: Vec<String> = judged.map(|group| format!("{} of {} traces", group.group, group.judged)).collect();
     let judged = if judged.is_empty() { "nothing".to_owned() } else { judged.join(", ") };
     say(&format!("    judged: {judged}; the rest is known from before"));

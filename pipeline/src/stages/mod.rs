@@ -11,7 +11,10 @@ pub(crate) mod report;
 pub(crate) mod train;
 
 mod card;
+mod judge;
 mod teacher_access;
+
+pub(crate) use teacher_access::no_judge;
 
 use std::path::Path;
 

@@ -1,12 +1,14 @@
-//! Reaching the recipe's teacher. The embedded one is served by the student's server on loopback, so that every teacher
+//! Reaching the recipe's teacher and its judge. The embedded one is served by the student's server on loopback, so that every teacher
 //! is asked in the same way.
 
 use std::sync::Arc;
 
+use data::curate::JudgeConfig;
 use student::serve::ChatModel;
 use tokio::sync::oneshot;
 
 use crate::error::{Failure, Result};
+use crate::options::RunOptions;
 use crate::recipe;
 use crate::run::Run;
 
@@ -24,31 +26,43 @@ pub(crate) struct Access {
 
 /// Finds the teacher's endpoint, or starts the embedded one, and checks that it answers.
 pub(crate) fn reach(run: &Run, teacher: &recipe::Teacher) -> Result<Access> {
-    let options = &run.options;
-    let endpoint = |base_url: String, model: &str| teacher::Endpoint {
-        base_url,
-        model: model.to_owned(),
-        api_key: options.api_key.clone(),
-        concurrency: options.concurrency,
-        timeout: options.timeout,
-        max_attempts: options.max_attempts,
-    };
     let access = if teacher.model == teacher::embedded::NAME {
         let (base_url, server) = serve_embedded(run)?;
-        let mut endpoint = endpoint(base_url, teacher::embedded::NAME);
-        endpoint.api_key = None;
+        let endpoint = endpoint(run, base_url, teacher::embedded::NAME, None);
         Access { endpoint, name: teacher::embedded::full_name(), _server: Some(server) }
     } else {
-        let base_url = options.endpoint.clone().ok_or_else(|| {
+        let base_url = run.options.endpoint.clone().ok_or_else(|| {
             Failure::usage(format!(
                 "the teacher {:?} is reached over HTTP: give its base URL as --endpoint http://HOST:PORT/v1",
                 teacher.model
             ))
         })?;
-        Access { endpoint: endpoint(base_url, &teacher.model), name: teacher.model.clone(), _server: None }
+        let endpoint = endpoint(run, base_url, &teacher.model, run.options.api_key.clone());
+        Access { endpoint, name: teacher.model.clone(), _server: None }
     };
     run.runtime.block_on(teacher::check(&access.endpoint))?;
     Ok(access)
+}
+
+/// Finds the judge's endpoint and checks that it answers.
+pub(crate) fn reach_judge(run: &Run, judge: &JudgeConfig) -> Result<teacher::Endpoint> {
+    let base_url = run.options.judge_endpoint.clone().ok_or_else(|| no_judge(judge))?;
+    let endpoint = endpoint(run, base_url, &judge.model, run.options.judge_api_key.clone());
+    run.runtime.block_on(teacher::check(&endpoint))?;
+    Ok(endpoint)
+}
+
+/// The judge is needed, and the command line does not say where it is.
+pub(crate) fn no_judge(judge: &JudgeConfig) -> Failure {
+    Failure::usage(format!(
+        "the judge {:?} is reached over HTTP: give its base URL as --judge-endpoint http://HOST:PORT/v1",
+        judge.model
+    ))
+}
+
+fn endpoint(run: &Run, base_url: String, model: &str, api_key: Option<String>) -> teacher::Endpoint {
+    let RunOptions { concurrency, timeout, max_attempts, .. } = run.options;
+    teacher::Endpoint { base_url, model: model.to_owned(), api_key, concurrency, timeout, max_attempts }
 }
 
 /// Starts the embedded teacher's server; it stops when the sender is dropped.

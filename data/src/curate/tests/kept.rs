@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use super::*;
 
 /// Which groups judged how many traces; those that judged none are left out.
-fn judged(curated: &Curated) -> BTreeMap<&'static str, usize> {
-    curated.judging.iter().filter(|group| group.judged > 0).map(|group| (group.group, group.judged)).collect()
+fn judged(curated: &(Curation, Vec<Reuse>)) -> BTreeMap<&'static str, usize> {
+    curated.1.iter().filter(|group| group.judged > 0).map(|group| (group.group, group.judged)).collect()
 }
 
 /// Every file that is kept, with what tells whether it was written again.
@@ -75,7 +75,7 @@ async fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
         assert_eq!(judged(&there), all(&groups), "{what}");
         let here = folder.curate_as("k", &changed, "out", items).await.unwrap();
         assert_eq!(judged(&here), all(&groups), "{what}");
-        assert_eq!(here.curation, there.curation);
+        assert_eq!(here.0, there.0);
         let after = files(&folder);
         assert!(before.iter().all(|(path, file)| after.get(path) == Some(file)), "{what}: a file was written again");
     }
@@ -251,13 +251,13 @@ fn rules_that_take_long_lose_no_more_than_a_chunk() {
         let mut kept = Kept::new(Slow(&left), &folders, "k");
         kept.complete(1, &mut Reader::new(&parts[1], &prompts))?;
         kept.finish()?;
-        Ok::<_, Error>((kept.judging(), kept.rows(1, &parts[1])?))
+        Ok::<_, Error>((kept.reuse(), kept.rows(1, &parts[1])?))
     };
     assert!(run(2).is_err());
     assert_eq!(files(&folder).len(), 2, "two chunks of the part's three");
-    let (judging, rows) = run(9).unwrap();
-    assert_eq!(judging, Judging { group: "slow", judged: 2, known: 4 });
+    let (reuse, rows) = run(9).unwrap();
+    assert_eq!(reuse, Reuse { group: "slow", judged: 2, known: 4 });
     assert_eq!(rows, super::run().1[2..].iter().map(|trace| trace.id.clone()).collect::<Vec<_>>());
     assert_eq!(files(&folder).len(), 1, "what the part's file holds is nowhere else");
-    assert_eq!(run(0).unwrap().0, Judging { group: "slow", judged: 0, known: 6 });
+    assert_eq!(run(0).unwrap().0, Reuse { group: "slow", judged: 0, known: 6 });
 }

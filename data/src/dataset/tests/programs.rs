@@ -1,7 +1,7 @@
 //! Tests that come with a format by name are run: of each schema a row with the right program and one with a wrong one.
 
 use super::*;
-use crate::curate::{CurateConfig, Inputs, curate};
+use crate::curate::{CurateConfig, Inputs, annotate};
 use crate::duplicates::Near;
 use crate::parquet_file::read_folder;
 use crate::record::Verdict;
@@ -47,6 +47,8 @@ async fn verdicts(path: &Path, name: &str) -> Vec<Option<String>> {
         near_traces: Near::OURS,
         contamination: None,
         code: Some(limits),
+        judge: None,
+        balance: None,
     };
     let inputs = Inputs {
         prompts: &prompts,
@@ -57,7 +59,7 @@ async fn verdicts(path: &Path, name: &str) -> Vec<Option<String>> {
         earlier: &[],
         sandboxes: 2,
     };
-    curate(inputs, &config, &at("out")).await.unwrap();
+    annotate(inputs, &config, &at("out")).unwrap();
     let verdicts: Vec<Verdict> = read_folder(&at("out/verdicts")).unwrap();
     verdicts.into_iter().map(|verdict| verdict.code_verdict).collect()
 }

@@ -46,8 +46,9 @@ impl Look {
 
 /// The columns of a verdict by what they tell. Those named nowhere come last, so that no column is ever hidden; ids stand
 /// elsewhere on the page.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("answer", &["extracted", "correct", "consensus", "samples", "pass_rate"]),
+    ("judge", &["judge_verdict", "judge_analysis"]),
     (
         "form",
         &[

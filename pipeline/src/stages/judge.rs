@@ -1,0 +1,183 @@
+//! The judge of stage 3: a model is asked about the traces that rules cannot tell.
+//!
+//! Its replies are in `judge/ledger.sqlite` in the stage's folder. A request is known by its text and by how it is asked,
+//! so that replies of earlier runs are adopted: with another policy nothing is asked again, with another model all is.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use data::curate::{JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER};
+use data::record::Prompt;
+use serde::Serialize;
+
+use super::collect::earlier;
+use super::teacher_access::reach_judge;
+use crate::console::{Progress, say};
+use crate::error::{Failure, Result};
+use crate::run::Run;
+
+/// The folder of the judge's replies.
+const FOLDER: &str = "judge";
+
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct JudgeSummary {
+    /// The judge.
+    model: String,
+    /// Traces that the condition selects; those without a final answer, or without a gold answer that the prompt names,
+    /// are not judged.
+    selected: usize,
+    /// Traces that were judged.
+    judged: usize,
+    /// Those that are right, wrong, and undecided for either reason.
+    correct: usize,
+    incorrect: usize,
+    unreadable: usize,
+    refused: usize,
+    /// Replies, those of earlier runs included.
+    replies: usize,
+    /// Those that this run asked for.
+    new: usize,
+    /// Tokens of all replies that say.
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+/// Judges what the recipe's condition selects, and completes the verdicts in `dir`.
+pub(super) fn judge(
+    run: &Run,
+    config: &JudgeConfig,
+    prompts: &[Prompt],
+    traces: &Path,
+    dir: &Path,
+) -> Result<JudgeSummary> {
+    let judging = run.runtime.block_on(Judging::new(config, prompts, traces, dir))?;
+    let mut summary =
+        JudgeSummary { model: config.model.clone(), selected: judging.selected(), ..JudgeSummary::default() };
+    let bar = Progress::new(FOLDER, judging.selected() as u64);
+    let earlier = earlier(run, dir, FOLDER);
+    let mut asker = Asker { run, config, folder: dir.join(FOLDER), earlier, endpoint: None, bar };
+    for batch in judging.batches() {
+        let batch = batch?;
+        let mut opinions = asker.ask(&batch.requests, "", &mut summary)?;
+        if let Some(refused) = opinions.first()
+            && opinions.iter().all(|opinion| opinion.verdict == JudgeVerdict::Refused)
+        {
+            let problem = format!("it refuses all {} requests, as in: {}", opinions.len(), refused.analysis);
+            return Err(Failure::endpoint(problem).about(&asker.who()));
+        }
+        let unclear: Vec<usize> =
+            (0..opinions.len()).filter(|&n| opinions[n].verdict == JudgeVerdict::Unreadable).collect();
+        let again: Vec<Prompt> = unclear.iter().map(|&n| batch.requests[n].clone()).collect();
+        for (n, second) in unclear.into_iter().zip(asker.ask(&again, REMINDER, &mut summary)?) {
+            // Refused this time, it was read as little.
+            if second.verdict != JudgeVerdict::Refused {
+                opinions[n] = second;
+            }
+        }
+        summary.count(&judging.record(&batch, &opinions)?);
+    }
+    say(&summary.in_words());
+    Ok(summary)
+}
+
+/// Asks the judge, unless its replies are there.
+struct Asker<'a> {
+    run: &'a Run,
+    config: &'a JudgeConfig,
+    folder: PathBuf,
+    /// Folders of replies of earlier runs.
+    earlier: Vec<PathBuf>,
+    /// Reached for the first request that needs it.
+    endpoint: Option<teacher::Endpoint>,
+    bar: Progress,
+}
+
+impl Asker<'_> {
+    fn who(&self) -> String {
+        format!("judge {}", self.config.model)
+    }
+
+    /// What the judge says to each of the prompts, with `instruction` at their ends.
+    fn ask(&mut self, prompts: &[Prompt], instruction: &str, summary: &mut JudgeSummary) -> Result<Vec<Opinion>> {
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = teacher::Request {
+            teacher: self.config.model.clone(),
+            instruction: instruction.to_owned(),
+            samples: 1,
+            sampling: self.config.sampling,
+            seed: 0,
+        };
+        let mut held = teacher::replies(prompts, &request, &self.folder)?;
+        for other in &self.earlier {
+            if held.iter().any(Option::is_none) && teacher::adopt(prompts, &request, other, &self.folder)? > 0 {
+                held = teacher::replies(prompts, &request, &self.folder)?;
+            }
+        }
+        let missing = held.iter().filter(|reply| reply.is_none()).count();
+        let (replies, refused) = if missing == 0 {
+            (held, HashMap::new())
+        } else {
+            let who = self.who();
+            let refused = self.ask_missing(prompts, &request, summary).map_err(|failure| failure.about(&who))?;
+            summary.new += missing - refused.len();
+            (teacher::replies(prompts, &request, &self.folder)?, refused)
+        };
+        for reply in replies.iter().flatten() {
+            summary.replies += 1;
+            summary.prompt_tokens += u64::from(reply.prompt_tokens.unwrap_or(0));
+            summary.completion_tokens += u64::from(reply.completion_tokens.unwrap_or(0));
+        }
+        let opinion = |(prompt, reply): (&Prompt, &Option<_>)| match reply {
+            Some(reply) => Opinion::of_reply(reply),
+            None => Opinion::of_refusal(refused.get(&prompt.id).map_or("", String::as_str)),
+        };
+        Ok(prompts.iter().zip(&replies).map(opinion).collect())
+    }
+
+    /// Returns what the endpoint refused.
+    fn ask_missing(
+        &mut self,
+        prompts: &[Prompt],
+        request: &teacher::Request,
+        so_far: &JudgeSummary,
+    ) -> Result<HashMap<String, String>> {
+        let endpoint = match self.endpoint.take() {
+            Some(endpoint) => endpoint,
+            None => reach_judge(self.run, self.config)?,
+        };
+        let endpoint = self.endpoint.insert(endpoint);
+        let progress = |p: teacher::Progress| {
+            let message = format!("{} tokens, {} failed", p.completion_tokens, p.failed);
+            self.bar.set((so_far.judged + p.done) as u64, so_far.selected as u64, &message);
+        };
+        let stop = self.run.stop.watch();
+        let asking = teacher::ask(prompts, request, endpoint, &self.folder, &stop, &progress);
+        Ok(self.run.runtime.block_on(asking)?)
+    }
+}
+
+impl JudgeSummary {
+    fn count(&mut self, verdicts: &[JudgeVerdict]) {
+        self.judged += verdicts.len();
+        for verdict in verdicts {
+            *match verdict {
+                JudgeVerdict::Correct => &mut self.correct,
+                JudgeVerdict::Incorrect => &mut self.incorrect,
+                JudgeVerdict::Unreadable => &mut self.unreadable,
+                JudgeVerdict::Refused => &mut self.refused,
+            } += 1;
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let Self { model, judged, selected, correct, incorrect, unreadable, refused, replies, new, .. } = self;
+        let tokens = self.completion_tokens;
+        format!(
+            "    judge {model}: {judged} of {selected} traces judged: {correct} correct, {incorrect} incorrect, {unreadable} \
+             unreadable, {refused} refused; {replies} replies of {tokens} tokens, {new} of them new"
+        )
+    }
+}
