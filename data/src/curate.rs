@@ -28,7 +28,7 @@ use self::alike::alike;
 pub use self::balance::{Balance, BalanceLine, Balanced, Others};
 use self::code::CodeJudge;
 use self::judge::{Answers, Benchmarks, Form, Likeness};
-pub use self::kept::Judging;
+pub use self::kept::Work;
 use self::kept::{Folders, Group, Kept, Reader};
 pub use self::select::{RuleOutcome, rule_outcomes};
 use self::verdicts::write_verdicts;
@@ -169,15 +169,6 @@ pub struct Inputs<'a> {
     pub sandboxes: usize,
 }
 
-/// What curation came to, and what it took.
-#[derive(Debug)]
-pub struct Curated {
-    /// What was selected.
-    pub curation: Curation,
-    /// What was judged for it.
-    pub judging: Vec<Judging>,
-}
-
 /// The groups of rules and their versions: part of what decides the verdicts.
 pub fn rule_versions() -> serde_json::Value {
     fn version<G: Group>() -> (&'static str, u32) {
@@ -193,9 +184,9 @@ pub fn rule_versions() -> serde_json::Value {
     versions.into_iter().map(|(name, version)| (name.to_owned(), json!(version))).collect()
 }
 
-/// Judges all traces of a folder, writes `verdicts/part-*.parquet` for all and `curated/part-*.parquet` for those that
-/// are selected, both under `out`. `rules/` holds what is known of single traces, for runs that change something else.
-pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Curated> {
+/// Judges all traces of a folder by the rules and writes `verdicts/part-*.parquet` under `out`. `rules/` holds what is
+/// known of single traces, for runs that change something else. Returns what each group of rules did.
+pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Vec<Work>> {
     let Inputs { prompts, traces, name, items, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
@@ -221,14 +212,17 @@ pub async fn curate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Re
     }
     rules.code.as_ref().map_or(Ok(()), Kept::finish)?;
     let alike = alike(&prompts, &parts, &rules, config, &folders, name)?;
-    for folder in ["verdicts", "curated"] {
-        clear(&out.join(folder))?;
-    }
+    clear(&out.join("verdicts"))?;
     write_verdicts(&prompts, &parts, &rules, &alike, out)?;
+    Ok(rules.work())
+}
 
+/// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there.
+pub async fn choose(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
+    clear(&out.join("curated"))?;
     let selection = Box::pin(select::select(out, config)).await?;
-    write_curated(prompts.all, &parts, &selection.rows, out)?;
-    Ok(Curated { curation: selection.summary, judging: rules.judging() })
+    write_curated(prompts, &parts(traces)?, &selection.rows, out)?;
+    Ok(selection.summary)
 }
 
 /// The prompts by their ids.
@@ -276,10 +270,10 @@ impl Rules<'_> {
         self.code.as_mut().map_or(Ok(()), |kept| kept.complete(number, reader))
     }
 
-    fn judging(&self) -> Vec<Judging> {
-        let always = [self.form.judging(), self.answers.judging(), self.likeness.judging()];
-        let contamination = self.contamination.as_ref().map(Kept::judging);
-        always.into_iter().chain(contamination).chain(self.code.as_ref().map(Kept::judging)).collect()
+    fn work(&self) -> Vec<Work> {
+        let always = [self.form.work(), self.answers.work(), self.likeness.work()];
+        let contamination = self.contamination.as_ref().map(Kept::work);
+        always.into_iter().chain(contamination).chain(self.code.as_ref().map(Kept::work)).collect()
     }
 }
 

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,7 +31,7 @@ use crate::{Error, Result};
 const UNFINISHED: &str = "unfinished-";
 
 /// Rules that judge single traces, and change together.
-pub(super) trait Group {
+pub(super) trait Group: Sync {
     /// Names its files.
     const NAME: &'static str;
     /// Raised when the code changes what it finds.
@@ -59,7 +60,7 @@ pub(super) struct Case<'a> {
 
 /// What a group did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judging {
+pub struct Work {
     /// The group's name.
     pub group: &'static str,
     /// Traces that it judged.
@@ -137,8 +138,8 @@ impl<'a, G: Group> Kept<'a, G> {
         }
     }
 
-    pub(super) fn judging(&self) -> Judging {
-        Judging { group: G::NAME, judged: self.judged, known: self.known }
+    pub(super) fn work(&self) -> Work {
+        Work { group: G::NAME, judged: self.judged, known: self.known }
     }
 
     /// The name of a part's file.
@@ -156,7 +157,7 @@ impl<'a, G: Group> Kept<'a, G> {
         let cases: Vec<Case<'_>> =
             read.prompts.iter().zip(&read.traces).map(|(prompt, trace)| Case { prompt, trace }).collect();
         let keys: Vec<u64> = cases
-            .iter()
+            .par_iter()
             .zip(&read.hashes)
             .map(|(case, hash)| row_key(*hash, self.group.of_prompt(case.prompt)))
             .collect();
@@ -284,7 +285,7 @@ impl<'a> Reader<'a> {
             none => {
                 let traces: Vec<Trace> = read_rows_at(&self.part.path, &self.part.all())?;
                 let prompts = traces.iter().map(|trace| self.prompts.of(&trace.prompt_id)).collect::<Result<_>>()?;
-                let hashes = traces.iter().map(trace_hash).collect();
+                let hashes = traces.par_iter().map(trace_hash).collect();
                 Ok(none.insert(Read { traces, prompts, hashes }))
             }
         }

@@ -70,15 +70,17 @@ impl Folder {
     }
 
     async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
-        Ok(self.curate_as("k", config, out, items).await?.curation)
+        self.annotate("k", config, out, items)?;
+        let (traces, out) = (self.dir.path().join("traces"), self.dir.path().join(out));
+        choose(&self.prompts, &traces, config, &out).await
     }
 
-    /// Curates under another name of the traces.
-    async fn curate_as(&self, name: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curated> {
+    /// Judges traces of this name.
+    fn annotate(&self, name: &str, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Vec<Work>> {
         let traces = self.dir.path().join("traces");
         let earlier = [self.dir.path().join("out/rules")];
         let inputs = Inputs { prompts: &self.prompts, traces: &traces, name, items, earlier: &earlier, sandboxes: 2 };
-        curate(inputs, config, &self.dir.path().join(out)).await
+        annotate(inputs, config, &self.dir.path().join(out))
     }
 
     fn verdicts(&self) -> Vec<Verdict> {

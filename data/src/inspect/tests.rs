@@ -1,5 +1,5 @@
 use super::*;
-use crate::curate::{CurateConfig, Inputs, curate};
+use crate::curate::{CurateConfig, Inputs, annotate, choose};
 use crate::duplicates::Near;
 use crate::parquet_file::{ROW_GROUP_ROWS, write_records};
 use crate::record::{FinishReason, short_hash};
@@ -42,7 +42,8 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
     let prompts = [prompt.clone()];
     let inputs =
         Inputs { prompts: &prompts, traces: &traces, items: Vec::new(), name: "k", earlier: &[], sandboxes: 1 };
-    curate(inputs, &config, dir.path()).await.unwrap();
+    annotate(inputs, &config, dir.path()).unwrap();
+    choose(&prompts, &traces, &config, dir.path()).await.unwrap();
     let places = Places {
         traces,
         prompts: Some(at("prompts")),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use data::artifact::Artifact;
-use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Judging, benchmark_items, curate};
+use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Work, annotate, benchmark_items, choose};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
 use serde_json::Value;
@@ -32,31 +32,33 @@ pub(crate) fn stage(
         for benchmark in run.recipe.benchmarks() {
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
         }
+        let traces = traces_in.dir.join("traces");
         let inputs = Inputs {
             prompts: &prompts,
-            traces: &traces_in.dir.join("traces"),
+            traces: &traces,
             // The prompts are among what made the traces.
             name: &traces_in.fingerprint,
             items,
             earlier: &earlier(run, dir, "rules"),
             sandboxes: run.options.sandboxes,
         };
-        let curated = run.runtime.block_on(curate(inputs, &run.recipe.curate, dir))?;
-        print_judging(&curated.judging);
-        print_funnel(&curated.curation);
-        if let Some(balanced) = &curated.curation.balanced {
+        let config = &run.recipe.curate;
+        print_work(&annotate(inputs, config, dir)?);
+        let curation = run.runtime.block_on(choose(&prompts, &traces, config, dir))?;
+        print_funnel(&curation);
+        if let Some(balanced) = &curation.balanced {
             print_quotas(balanced);
         }
-        summary(&curated.curation)
+        summary(&curation)
     })
 }
 
 /// Says what was judged, where some of it was known from an earlier run or from before a kill.
-fn print_judging(judging: &[Judging]) {
-    if judging.iter().all(|group| group.known == 0) {
+fn print_work(work: &[Work]) {
+    if work.iter().all(|group| group.known == 0) {
         return;
     }
-    let judged = judging.iter().filter(|group| group.judged > 0);
+    let judged = work.iter().filter(|group| group.judged > 0);
     let judged: Vec<String> = judged.map(|group| format!("{} of {} traces", group.group, group.judged)).collect();
     let judged = if judged.is_empty() { "nothing".to_owned() } else { judged.join(", ") };
     say(&format!("    judged: {judged}; the rest is known from before"));

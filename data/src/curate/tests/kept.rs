@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
 
 /// Which groups judged how many traces; those that judged none are left out.
-fn judged(curated: &Curated) -> BTreeMap<&'static str, usize> {
-    curated.judging.iter().filter(|group| group.judged > 0).map(|group| (group.group, group.judged)).collect()
+fn judged(work: &[Work]) -> BTreeMap<&'static str, usize> {
+    work.iter().filter(|group| group.judged > 0).map(|group| (group.group, group.judged)).collect()
 }
 
 /// Every file that is kept, with what tells whether it was written again.
@@ -41,12 +43,12 @@ fn small_run() -> Folder {
     Folder::new(prompts, &traces)
 }
 
-#[tokio::test]
-async fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
+#[test]
+fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
     let folder = small_run();
     let config = contaminated(Preset::OpenR1);
     let items = || vec![item("one two three four five six seven eight nine")];
-    let first = folder.curate_as("k", &config, "out", items()).await.unwrap();
+    let first = folder.annotate("k", &config, "out", items()).unwrap();
     let all = |groups: &[&'static str]| groups.iter().map(|group| (*group, 8)).collect::<BTreeMap<_, _>>();
     assert_eq!(judged(&first), all(&["answers", "contamination", "signals", "sketches"]));
     let near = |change: fn(&mut Near)| {
@@ -71,18 +73,17 @@ async fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
     for (what, changed, items, groups) in cases {
         let before = files(&folder);
         // In the same folder, and in another one that finds what the first has.
-        let there = folder.curate_as("k", &changed, "there", items.clone()).await.unwrap();
+        let there = folder.annotate("k", &changed, "there", items.clone()).unwrap();
         assert_eq!(judged(&there), all(&groups), "{what}");
-        let here = folder.curate_as("k", &changed, "out", items).await.unwrap();
+        let here = folder.annotate("k", &changed, "out", items).unwrap();
         assert_eq!(judged(&here), all(&groups), "{what}");
-        assert_eq!(here.curation, there.curation);
         let after = files(&folder);
         assert!(before.iter().all(|(path, file)| after.get(path) == Some(file)), "{what}: a file was written again");
     }
 }
 
-#[tokio::test]
-async fn other_limits_run_the_programs_again_and_do_nothing_else() {
+#[test]
+fn other_limits_run_the_programs_again_and_do_nothing_else() {
     if !programs_can_be_run() {
         eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
         return;
@@ -90,35 +91,35 @@ async fn other_limits_run_the_programs_again_and_do_nothing_else() {
     let folder = Folder::new(prompts_with_a_test(), &run().1);
     let limited =
         |memory_mb| CurateConfig { code: Some(Limits { time_limit_seconds: 5.0, memory_mb }), ..config("true") };
-    folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    folder.annotate("k", &config("true"), "out", Vec::new()).unwrap();
     for (memory_mb, groups) in [(256, vec![("code", 8)]), (256, vec![]), (300, vec![("code", 8)]), (256, vec![])] {
-        let curated = folder.curate_as("k", &limited(memory_mb), "out", Vec::new()).await.unwrap();
-        assert_eq!(judged(&curated), BTreeMap::from_iter(groups), "{memory_mb}");
+        let work = folder.annotate("k", &limited(memory_mb), "out", Vec::new()).unwrap();
+        assert_eq!(judged(&work), BTreeMap::from_iter(groups), "{memory_mb}");
     }
     // Another test is another question.
     let mut prompts = folder.prompts.clone();
     prompts[1].tests = prompts[1].tests.take().map(|tests| tests.replace("2 2", "2 3"));
     let folder = Folder { prompts, ..folder };
-    let curated = folder.curate_as("other tests", &limited(256), "out", Vec::new()).await.unwrap();
-    assert_eq!(judged(&curated), BTreeMap::from([("code", 3)]));
+    let work = folder.annotate("other tests", &limited(256), "out", Vec::new()).unwrap();
+    assert_eq!(judged(&work), BTreeMap::from([("code", 3)]));
 }
 
-#[tokio::test]
-async fn verdicts_do_not_depend_on_what_was_known() {
+#[test]
+fn verdicts_do_not_depend_on_what_was_known() {
     let folder = small_run();
-    folder.curate(&contaminated(Preset::OpenR1), "out", vec![item("Write.")]).await.unwrap();
+    folder.annotate("k", &contaminated(Preset::OpenR1), "out", vec![item("Write.")]).unwrap();
     let changed = contaminated(Preset::Strict);
-    folder.curate(&changed, "out", vec![item("Write.")]).await.unwrap();
+    folder.annotate("k", &changed, "out", vec![item("Write.")]).unwrap();
     let fresh = small_run();
-    fresh.curate(&changed, "out", vec![item("Write.")]).await.unwrap();
+    fresh.annotate("k", &changed, "out", vec![item("Write.")]).unwrap();
     assert_eq!(folder.verdicts(), fresh.verdicts());
     assert!(fresh.verdicts()[5].contaminated.is_some(), "the strict preset finds an equal prompt");
 }
 
-#[tokio::test]
-async fn parts_that_were_judged_before_a_kill_are_not_judged_again() {
+#[test]
+fn parts_that_were_judged_before_a_kill_are_not_judged_again() {
     let folder = small_run();
-    folder.curate(&config("correct"), "out", Vec::new()).await.unwrap();
+    folder.annotate("k", &config("correct"), "out", Vec::new()).unwrap();
     let before = files(&folder);
     // Two files of traces are two parts: as if the kill had come when the second was done for some rules only.
     let gone: Vec<&PathBuf> = before
@@ -130,7 +131,7 @@ async fn parts_that_were_judged_before_a_kill_are_not_judged_again() {
         .collect();
     assert_eq!((before.len(), gone.len()), (8, 3));
     gone.iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    let again = folder.curate_as("k", &config("correct"), "out", Vec::new()).await.unwrap();
+    let again = folder.annotate("k", &config("correct"), "out", Vec::new()).unwrap();
     assert_eq!(judged(&again), BTreeMap::from([("answers", 6), ("sketches", 6)]));
     let after = files(&folder);
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
@@ -139,11 +140,11 @@ async fn parts_that_were_judged_before_a_kill_are_not_judged_again() {
     }
 }
 
-#[tokio::test]
-async fn of_more_traces_only_the_new_ones_are_judged() {
+#[test]
+fn of_more_traces_only_the_new_ones_are_judged() {
     let (prompts, traces) = run();
     let folder = Folder::new(prompts.clone(), &traces);
-    folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    folder.annotate("k", &config("true"), "out", Vec::new()).unwrap();
     // One more sample of each prompt, in between; the first file is gone, and there is another prompt.
     let more = Prompt::new("maths", "sum", "3+4?", Some("7".into()), "s");
     let mut grown = traces.clone();
@@ -153,32 +154,32 @@ async fn of_more_traces_only_the_new_ones_are_judged() {
     std::fs::remove_file(folder.dir.path().join("traces/a.parquet")).unwrap();
     write_records(&folder.dir.path().join("traces/b.parquet"), &grown).unwrap();
     let folder = Folder { prompts, ..folder };
-    let curated = folder.curate_as("more", &config("true"), "out", Vec::new()).await.unwrap();
-    assert_eq!(judged(&curated), BTreeMap::from([("answers", 2), ("signals", 2), ("sketches", 2)]));
+    let work = folder.annotate("more", &config("true"), "out", Vec::new()).unwrap();
+    assert_eq!(judged(&work), BTreeMap::from([("answers", 2), ("signals", 2), ("sketches", 2)]));
     let ids: Vec<String> = folder.verdicts().into_iter().map(|verdict| verdict.trace_id).collect();
     assert_eq!(ids, grown.iter().map(|trace| trace.id.clone()).collect::<Vec<_>>());
     let fresh = Folder::new(folder.prompts.clone(), &grown);
-    fresh.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    fresh.annotate("k", &config("true"), "out", Vec::new()).unwrap();
     assert_eq!(folder.verdicts(), fresh.verdicts());
 }
 
-#[tokio::test]
-async fn what_a_prompt_says_is_part_of_what_was_judged() {
+#[test]
+fn what_a_prompt_says_is_part_of_what_was_judged() {
     let folder = small_run();
-    folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    folder.annotate("k", &config("true"), "out", Vec::new()).unwrap();
     let mut prompts = folder.prompts.clone();
     prompts[0].answer = Some("5".into());
     prompts[0].domain = "other".into();
     let folder = Folder { prompts, ..folder };
-    let curated = folder.curate_as("corrected", &config("true"), "out", Vec::new()).await.unwrap();
-    assert_eq!(judged(&curated), BTreeMap::from([("answers", 5)]), "only where the gold answer is another");
+    let work = folder.annotate("corrected", &config("true"), "out", Vec::new()).unwrap();
+    assert_eq!(judged(&work), BTreeMap::from([("answers", 5)]), "only where the gold answer is another");
     let verdicts = folder.verdicts();
     assert_eq!((verdicts[0].correct, verdicts[2].correct), (Some(false), Some(true)));
     assert_eq!(verdicts[0].domain, "other");
 }
 
-#[tokio::test]
-async fn a_trace_that_changed_under_its_id_is_judged_again() {
+#[test]
+fn a_trace_that_changed_under_its_id_is_judged_again() {
     let (prompts, traces) = run();
     let changes: [fn(&mut Trace); 5] = [
         |trace| trace.answer = "\\boxed{6}".into(),
@@ -190,22 +191,22 @@ async fn a_trace_that_changed_under_its_id_is_judged_again() {
     ];
     for change in changes {
         let folder = Folder::new(prompts.clone(), &traces);
-        folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+        folder.annotate("k", &config("true"), "out", Vec::new()).unwrap();
         let mut changed = traces.clone();
         change(&mut changed[0]);
         write_records(&folder.dir.path().join("traces/a.parquet"), &changed[..2]).unwrap();
-        let curated = folder.curate_as("changed", &config("true"), "out", Vec::new()).await.unwrap();
-        assert_eq!(judged(&curated), BTreeMap::from([("answers", 1), ("signals", 1), ("sketches", 1)]));
+        let work = folder.annotate("changed", &config("true"), "out", Vec::new()).unwrap();
+        assert_eq!(judged(&work), BTreeMap::from([("answers", 1), ("signals", 1), ("sketches", 1)]));
     }
 }
 
-#[tokio::test]
-async fn a_kept_file_of_another_length_is_refused() {
+#[test]
+fn a_kept_file_of_another_length_is_refused() {
     let folder = small_run();
-    folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    folder.annotate("k", &config("true"), "out", Vec::new()).unwrap();
     let path = files(&folder).into_keys().find(|path| path.to_string_lossy().contains("answers")).unwrap();
     write_records::<Named>(&path, &[]).unwrap();
-    let message = folder.curate(&config("true"), "out", Vec::new()).await.unwrap_err().to_string();
+    let message = folder.annotate("k", &config("true"), "out", Vec::new()).unwrap_err().to_string();
     assert!(message.contains("answers-") && message.contains("remove it"), "{message}");
 }
 
@@ -215,7 +216,7 @@ struct Named {
 }
 
 /// Judges two traces at a time, as often as it is let.
-struct Slow<'a>(&'a std::cell::Cell<usize>);
+struct Slow<'a>(&'a AtomicUsize);
 
 impl Group for Slow<'_> {
     const NAME: &'static str = "slow";
@@ -232,10 +233,10 @@ impl Group for Slow<'_> {
     }
 
     fn judge(&self, cases: &[super::super::kept::Case<'_>]) -> Result<Vec<String>> {
-        let Some(left) = self.0.get().checked_sub(1) else {
+        let Some(left) = self.0.load(Relaxed).checked_sub(1) else {
             return Err(Error::invalid("slow", "stopped", "go on"));
         };
-        self.0.set(left);
+        self.0.store(left, Relaxed);
         Ok(cases.iter().map(|case| case.trace.id.clone()).collect())
     }
 }
@@ -247,17 +248,17 @@ fn rules_that_take_long_lose_no_more_than_a_chunk() {
     let folders = Folders::new(&folder.dir.path().join("out/rules"), &[]);
     let prompts = Prompts::new(&folder.prompts);
     let run = |most: usize| {
-        let left = std::cell::Cell::new(most);
+        let left = AtomicUsize::new(most);
         let mut kept = Kept::new(Slow(&left), &folders, "k");
         kept.complete(1, &mut Reader::new(&parts[1], &prompts))?;
         kept.finish()?;
-        Ok::<_, Error>((kept.judging(), kept.rows(1, &parts[1])?))
+        Ok::<_, Error>((kept.work(), kept.rows(1, &parts[1])?))
     };
     assert!(run(2).is_err());
     assert_eq!(files(&folder).len(), 2, "two chunks of the part's three");
-    let (judging, rows) = run(9).unwrap();
-    assert_eq!(judging, Judging { group: "slow", judged: 2, known: 4 });
+    let (work, rows) = run(9).unwrap();
+    assert_eq!(work, Work { group: "slow", judged: 2, known: 4 });
     assert_eq!(rows, super::run().1[2..].iter().map(|trace| trace.id.clone()).collect::<Vec<_>>());
     assert_eq!(files(&folder).len(), 1, "what the part's file holds is nowhere else");
-    assert_eq!(run(0).unwrap().0, Judging { group: "slow", judged: 0, known: 6 });
+    assert_eq!(run(0).unwrap().0, Work { group: "slow", judged: 0, known: 6 });
 }
