@@ -221,15 +221,14 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
     }
     rules.code.as_ref().map_or(Ok(()), Kept::finish)?;
     let alike = alike(&prompts, &parts, &rules, config, &folders, name)?;
-    for folder in ["verdicts", "curated"] {
-        clear(&out.join(folder))?;
-    }
+    clear(&out.join("verdicts"))?;
     write_verdicts(&prompts, &parts, &rules, &alike, out)?;
     Ok(rules.reuse())
 }
 
 /// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there.
 pub async fn choose(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
+    clear(&out.join("curated"))?;
     let selection = Box::pin(select::select(out, config)).await?;
     write_curated(prompts, &parts(traces)?, &selection.rows, out)?;
     Ok(selection.summary)
