@@ -11,6 +11,14 @@ mod cli;
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
+/// The server of the client's own tests, and the Hub it can be.
+#[path = "../teacher/src/hub/fake.rs"]
+mod fake;
+/// Inputs and models on the Hugging Face Hub.
+mod hub;
+#[path = "../teacher/src/mock.rs"]
+#[expect(dead_code, reason = "the client's tests use more of it")]
+mod mock;
 /// The model is that of transformers.
 mod parity;
 /// Every recipe in the tree parses, and `init` writes one that does.

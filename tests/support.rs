@@ -33,6 +33,14 @@ impl TestFolder {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_r1-distill"));
         command.current_dir(self.0.path()).args(arguments).env_remove("R1_DISTILL_API_KEY");
+        // Neither the net nor the cache and token of whoever runs the tests.
+        for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"] {
+            command.env_remove(name);
+        }
+        for name in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"] {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
         command
     }
 

@@ -7,7 +7,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line, recipe or input cannot be used.
     Usage = 2,
-    /// The teacher cannot be reached, refuses, or did not answer everything.
+    /// The teacher or the Hub cannot be reached, the teacher refuses, or did not answer everything.
     Teacher = 3,
     /// Stopped by Ctrl-C; what was done is kept.
     Interrupted = 130,
@@ -31,6 +31,11 @@ impl Failure {
     /// A stage or command failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, message: message.into() }
+    }
+
+    /// The same, said of something.
+    pub(crate) fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
     }
 
     /// The user asked to stop.
@@ -65,6 +70,7 @@ impl From<teacher::Error> for Failure {
     fn from(error: teacher::Error) -> Self {
         match error {
             teacher::Error::Data(error) => error.into(),
+            teacher::Error::Hub { passing: false, .. } => Self::usage(error.to_string()),
             teacher::Error::Stopped { .. } => Self::interrupted(error.to_string()),
             other => Self { exit: Exit::Teacher, message: other.to_string() },
         }
