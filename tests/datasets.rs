@@ -81,7 +81,7 @@ fn what_cannot_be_imported_or_written_is_said() {
     let missing = "traces=hf://datasets/open-r1/OpenR1-Math-220k/data";
     let command = "hf download open-r1/OpenR1-Math-220k --repo-type dataset --include 'data/*'";
     let mut program = folder.command(&["plan", "recipe.toml", "--input", missing, "--input", "base=base"]);
-    let ran = crate::support::Ran::of(&program.env("HF_HUB_CACHE", folder.path("hub")).output().unwrap());
+    let ran = crate::support::Ran::of(&program.env("HF_HUB_OFFLINE", "1").output().unwrap());
     ran.fails(2, &["not in the Hugging Face cache", command]);
     folder.write("recipe.toml", &recipe("\"alpaca\""));
     run("traces=set").fails(2, &["alpaca", "mixture-of-thoughts"]);

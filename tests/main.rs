@@ -11,11 +11,15 @@ mod cli;
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
+/// The server of the client's own tests, and the Hub it can be.
+#[path = "../teacher/src/hub/fake.rs"]
+mod fake;
+/// Inputs and models on the Hugging Face Hub.
+mod hub;
 /// Answers judged by a model at an endpoint.
 mod judge;
-/// The teacher crate's server for tests.
 #[path = "../teacher/src/mock.rs"]
-#[expect(dead_code, reason = "not everything that its own tests need is needed here")]
+#[expect(dead_code, reason = "the client's tests use more of it")]
 mod mock;
 /// The model is that of transformers.
 mod parity;

@@ -32,11 +32,18 @@ impl TestFolder {
     /// The program, to be run in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_r1-distill"));
-        command
-            .current_dir(self.0.path())
-            .args(arguments)
-            .env_remove("R1_DISTILL_API_KEY")
-            .env_remove("R1_DISTILL_JUDGE_API_KEY");
+        command.current_dir(self.0.path()).args(arguments);
+        // Neither the net nor the cache, keys and token of whoever runs the tests.
+        for name in ["R1_DISTILL_API_KEY", "R1_DISTILL_JUDGE_API_KEY"] {
+            command.env_remove(name);
+        }
+        for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"] {
+            command.env_remove(name);
+        }
+        for name in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"] {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
         command
     }
 

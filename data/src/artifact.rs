@@ -44,6 +44,10 @@ pub struct ArtifactRecord {
     pub spec: serde_json::Value,
     /// Fingerprints of the inputs, by name.
     pub inputs: BTreeMap<String, String>,
+    /// Where those inputs were read that are the user's, by the same names: a path, or an address with its commit. What
+    /// decides is their content, so this is no part of the fingerprint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
     /// The stage's own summary.
     pub summary: serde_json::Value,
     /// Seconds of the run that completed the stage; a run that was stopped before is not in it.
@@ -126,10 +130,9 @@ impl Aside {
 
     /// Syncs the file, renames it into place and syncs the folder.
     pub fn publish(mut self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io("sync", &self.partial, e))?;
-        fs::rename(&self.partial, &self.path).map_err(|e| Error::io("publish", &self.path, e))?;
+        publish_partial(&self.file, &self.partial, &self.path)?;
         self.published = true;
-        sync_folder(folder_of(&self.path))
+        Ok(())
     }
 }
 
@@ -163,6 +166,13 @@ pub fn publish_file(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) ->
     aside.publish()
 }
 
+/// Publishes a file that was written beside its place under a name of its own.
+pub fn publish_partial(file: &File, partial: &Path, path: &Path) -> Result<()> {
+    file.sync_all().map_err(|e| Error::io("sync", partial, e))?;
+    fs::rename(partial, path).map_err(|e| Error::io("publish", path, e))?;
+    sync_folder(folder_of(path))
+}
+
 /// Makes renames in a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
@@ -189,6 +199,13 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
+/// Whether a file of a model's folder is part of its identity: what a reader of the folder uses, not caches, not other
+/// formats beside it.
+pub fn is_model_file(name: &str) -> bool {
+    let used = [".json", ".safetensors", ".jinja"].iter().any(|extension| name.ends_with(extension));
+    used && !name.starts_with('.')
+}
+
 /// The identity of an input file or folder: BLAKE3 over names (relative) and contents. Paths do not enter.
 pub fn content_hash(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
@@ -199,10 +216,7 @@ pub fn content_hash(path: &Path) -> Result<String> {
         entries.sort();
         for entry in entries {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // Only what a reader of the folder uses is identity: not caches, not other formats beside it.
-            let extension = entry.extension().unwrap_or_default();
-            let used = ["json", "safetensors", "jinja"].iter().any(|known| extension == *known);
-            if entry.is_file() && used && !name.starts_with('.') {
+            if entry.is_file() && is_model_file(&name) {
                 hasher.update(name.as_bytes());
                 hasher.update_mmap_rayon(&entry).map_err(|e| Error::io("read", &entry, e))?;
             }

@@ -1,23 +1,21 @@
 //! Which files an input names: a file, a folder, a pattern with `*`, or a dataset in the Hugging Face cache
 //! (`hf://datasets/OWNER/NAME/PATH`). Always in the order of their names, so that a run can be repeated.
-//!
-//! Nothing is downloaded here. The cache's layout is that of huggingface_hub:
-//! `datasets--OWNER--NAME/refs/REVISION` names a commit, and `snapshots/COMMIT/` holds its files.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fmt::Write;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::artifact::content_hash;
+use crate::hub::{Address, Cache, Kind};
 use crate::record::short_hash;
 use crate::{Error, Result};
 
 /// What is read, by the end of a file's name; the last one only where it is named itself, since folders of datasets hold
 /// descriptions in it.
 pub const EXTENSIONS: [&str; 6] = [".jsonl", ".jsonl.zst", ".jsonl.gz", ".ndjson", ".parquet", ".json"];
-/// How datasets on the Hub are written.
-const HUB: &str = "hf://datasets/";
+/// A `*` ends at a `/` (`**` does not) and does not stand for the dot of a hidden file.
+pub(crate) const MATCHING: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// The files of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +30,9 @@ pub struct Files {
 impl Files {
     /// Finds the files of an input.
     pub fn find(input: &Path) -> Result<Self> {
-        let text = input.to_string_lossy();
-        let Some(place) = text.strip_prefix(HUB) else { return Self::local(input) };
-        let dataset = HubPath::parse(place).ok_or_else(|| {
-            Error::invalid(&*text, "not the address of a dataset's files", format!("write it as {HUB}OWNER/NAME/PATH"))
-        })?;
-        let path = dataset.cached(&hub_cache()?)?;
-        Ok(Self { name: dataset.id(), ..Self::local(&path)? })
+        let Some(address) = Address::of(input) else { return Self::local(input) };
+        let address = address?.of_kind(Kind::Dataset)?;
+        Ok(Self { paths: Cache::from_env()?.paths(&address)?, name: address.id })
     }
 
     fn local(input: &Path) -> Result<Self> {
@@ -53,9 +47,7 @@ impl Files {
         if !text.contains(['*', '?', '[']) {
             return Err(Error::invalid(&*text, "there is no such file or folder", "check its name"));
         }
-        let matches = glob::glob(&text).map_err(|e| {
-            Error::invalid(&*text, format!("not a pattern: {e}"), "* stands for any part of a name, ** for any folders")
-        })?;
+        let matches = glob::glob(&text).map_err(|e| not_a_pattern(&text, &e))?;
         let mut paths = Vec::new();
         for path in matches {
             let path = path.map_err(|e| {
@@ -99,32 +91,43 @@ fn hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-/// The data files directly in a folder. Files of two kinds are most likely the same data twice, and missing shards a
-/// download that was stopped: both are refused.
+/// A pattern of an input.
+pub(crate) fn pattern(input: &str, text: &str) -> Result<glob::Pattern> {
+    glob::Pattern::new(text).map_err(|e| not_a_pattern(input, &e))
+}
+
+fn not_a_pattern(input: &str, problem: &glob::PatternError) -> Error {
+    let remedy = "* stands for any part of a name, ** for any folders";
+    Error::invalid(input, format!("not a pattern: {problem}"), remedy)
+}
+
+/// The data files directly in a folder.
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let (mut paths, mut folders, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut names, mut folders) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
         let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            folders.push(name);
-        } else if let Some(kind) = EXTENSIONS[..5].iter().find(|extension| name.ends_with(**extension)) {
-            kinds.insert(*kind);
-            paths.push(path);
-        }
+        if path.is_dir() { &mut folders } else { &mut names }.push(name);
     }
-    paths.sort();
-    folders.sort();
-    if paths.is_empty() {
+    Ok(of_folder(folder, names, &folders)?.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Which of the files in a folder are data, in order. Files of two kinds are most likely the same data twice, and missing
+/// shards a download that was stopped: both are refused.
+pub(crate) fn of_folder(folder: &Path, mut names: Vec<String>, folders: &[String]) -> Result<Vec<String>> {
+    let kind = |name: &str| EXTENSIONS[..5].iter().find(|extension| name.ends_with(**extension)).copied();
+    names.retain(|name| !name.starts_with('.') && kind(name).is_some());
+    names.sort();
+    if names.is_empty() {
+        let mut folders: Vec<&str> = folders.iter().map(String::as_str).filter(|name| !name.starts_with('.')).collect();
+        folders.sort_unstable();
         let remedy = match folders.as_slice() {
             [] => format!("name a folder with files of these kinds: {}", EXTENSIONS[..5].join(", ")),
             some => format!("name one of its folders: {}", some.join(", ")),
         };
         return Err(Error::malformed(folder, "no data files are in this folder", remedy));
     }
+    let kinds: BTreeSet<&str> = names.iter().filter_map(|name| kind(name)).collect();
     if kinds.len() > 1 {
         let kinds: Vec<&str> = kinds.into_iter().collect();
         return Err(Error::malformed(
@@ -133,14 +136,13 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
             format!("name those that are meant by a pattern, as in {}/*{}", folder.display(), kinds[0]),
         ));
     }
-    complete(folder, &paths)?;
-    Ok(paths)
+    complete(folder, &names)?;
+    Ok(names)
 }
 
 /// Refuses a folder that lacks some of the shards that its own names count (`train-00003-of-00010.parquet`).
-fn complete(folder: &Path, paths: &[PathBuf]) -> Result<()> {
-    let names: BTreeSet<String> =
-        paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+fn complete(folder: &Path, names: &[String]) -> Result<()> {
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let series: BTreeSet<(&str, &str)> = names
         .iter()
         .filter_map(|name| {
@@ -152,7 +154,8 @@ fn complete(folder: &Path, paths: &[PathBuf]) -> Result<()> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let Ok(count) = rest[..digits].parse::<usize>() else { continue };
         // The first missing one ends this, so that a name that counts anything costs nothing.
-        let missing = (0..count).map(|n| format!("{prefix}-{n:0digits$}-of-{rest}")).find(|name| !names.contains(name));
+        let missing =
+            (0..count).map(|n| format!("{prefix}-{n:0digits$}-of-{rest}")).find(|name| !names.contains(name.as_str()));
         if let Some(missing) = missing {
             return Err(Error::malformed(
                 folder,
@@ -162,72 +165,6 @@ fn complete(folder: &Path, paths: &[PathBuf]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where huggingface_hub keeps what it downloaded.
-fn hub_cache() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("HF_HUB_CACHE")
-        .or_else(|| Some(set("HF_HOME")?.join("hub")))
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("huggingface/hub")))
-        .or_else(|| Some(set("HOME")?.join(".cache/huggingface/hub")))
-        .ok_or_else(|| Error::invalid("the Hugging Face cache", "HOME is not set", "set HF_HUB_CACHE to its folder"))
-}
-
-/// `OWNER/NAME[@REVISION][/PATH]`.
-struct HubPath<'a> {
-    owner: &'a str,
-    name: &'a str,
-    revision: Option<&'a str>,
-    path: &'a str,
-}
-
-impl<'a> HubPath<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.splitn(3, '/');
-        let (owner, name, path) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
-        let (name, revision) = name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)));
-        let plain = |part: &str| Path::new(part).components().all(|c| matches!(c, Component::Normal(_)));
-        let named = |part: &str| !part.is_empty() && !part.contains('\\') && plain(part);
-        let valid = named(owner) && named(name) && revision.is_none_or(named) && plain(path);
-        valid.then_some(Self { owner, name, revision, path })
-    }
-
-    fn id(&self) -> String {
-        format!("{}/{}", self.owner, self.name)
-    }
-
-    /// Where the cache has it.
-    fn cached(&self, cache: &Path) -> Result<PathBuf> {
-        let folder = cache.join(format!("datasets--{}--{}", self.owner, self.name));
-        let revision = self.revision.unwrap_or("main");
-        let commit = std::fs::read_to_string(folder.join("refs").join(revision));
-        let commit = commit.map_or_else(|_| revision.to_owned(), |commit| commit.trim().to_owned());
-        let path = folder.join("snapshots").join(commit).join(self.path);
-        let pattern = self.path.contains(['*', '?', '[']);
-        if path.exists() || (pattern && Self::parent_of_pattern(&path).is_dir()) {
-            return Ok(path);
-        }
-        let mut command = format!("hf download {} --repo-type dataset", self.id());
-        if let Some(revision) = self.revision {
-            let _ = write!(command, " --revision {revision}");
-        }
-        if !self.path.is_empty() {
-            let is_file = EXTENSIONS.iter().any(|extension| self.path.ends_with(extension));
-            let include = if is_file || pattern { self.path.to_owned() } else { format!("{}/*", self.path) };
-            let _ = write!(command, " --include '{include}'");
-        }
-        Err(Error::invalid(
-            format!("{HUB}{}/{}", self.id(), self.path),
-            format!("it is not in the Hugging Face cache {}", cache.display()),
-            format!("download it first: {command}"),
-        ))
-    }
-
-    fn parent_of_pattern(path: &Path) -> &Path {
-        let special = |part: &OsStr| part.to_string_lossy().contains(['*', '?', '[']);
-        path.ancestors().find(|a| !a.components().any(|part| special(part.as_os_str()))).unwrap_or(path)
-    }
 }
 
 #[cfg(test)]
@@ -301,25 +238,5 @@ mod tests {
         std::fs::write(dir.path().join("b/2.jsonl"), "a/2.jsonl").unwrap();
         assert_eq!(hash("a"), hash("b"));
         assert_eq!(hash("a/1.jsonl"), content_hash(&dir.path().join("a/1.jsonl")).unwrap());
-    }
-
-    #[test]
-    fn datasets_are_found_in_the_cache_by_revision() {
-        let root = "datasets--o--n";
-        let dir =
-            folder(&[&format!("{root}/snapshots/c1/data/a.parquet"), &format!("{root}/snapshots/c2/data/b.parquet")]);
-        std::fs::create_dir_all(dir.path().join(root).join("refs")).unwrap();
-        std::fs::write(dir.path().join(root).join("refs/main"), "c1\n").unwrap();
-        let cached = |text: &str| HubPath::parse(text).unwrap().cached(dir.path());
-        assert!(cached("o/n/data/a.parquet").unwrap().is_file());
-        assert!(cached("o/n/data").unwrap().ends_with("snapshots/c1/data"));
-        assert!(cached("o/n@c2/data/*.parquet").unwrap().ends_with("c2/data/*.parquet"));
-        let message = cached("o/n/data/b.parquet").unwrap_err().to_string();
-        assert!(message.contains("hf download o/n --repo-type dataset --include 'data/b.parquet'"), "{message}");
-        let message = cached("o/m@v1/data").unwrap_err().to_string();
-        assert!(message.contains("hf download o/m --repo-type dataset --revision v1 --include 'data/*'"), "{message}");
-        for wrong in ["o", "/n/x", "o/n/../../etc", "../n/x", "o/..", "o/n@../x", ""] {
-            assert!(HubPath::parse(wrong).is_none(), "{wrong}");
-        }
     }
 }

@@ -31,6 +31,7 @@ use datafusion::sql::sqlparser::dialect::DuckDbDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 
 pub use self::explain::nearest;
 pub use self::format::{Format, QueryResult};
@@ -38,6 +39,7 @@ pub use self::functions::{FunctionHelp, functions};
 
 use self::format::{RowWriter, parquet_writer};
 use crate::artifact::Aside;
+use crate::hub::Address;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -86,9 +88,17 @@ pub struct Written {
     pub truncated: bool,
 }
 
-/// Opens tables by name. A path is a Parquet, JSON Lines or CSV file, a folder of such files, or a glob. `tokenizer` is
-/// what the function `tokens` counts with.
-pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>) -> Result<Session> {
+/// Brings what an address names into the cache, and says at which commit it is there.
+pub type Fetch = Arc<dyn Fn(Address) -> BoxFuture<'static, Result<Address>> + Send + Sync>;
+
+/// Opens tables by name. A path is a Parquet, JSON Lines or CSV file, a folder of such files, a glob, or the address of
+/// any of them on the Hub, for which `fetch` is asked; without it the cache is all there is. `tokenizer` is what the
+/// function `tokens` counts with.
+pub async fn session(
+    tables: &[(String, PathBuf)],
+    tokenizer: Option<Tokenizer>,
+    fetch: Option<Fetch>,
+) -> Result<Session> {
     let mut config = SessionConfig::new().with_information_schema(true).with_batch_size(BATCH_ROWS);
     config.options_mut().sql_parser.dialect = Dialect::DuckDB;
     // Narrow columns are filtered on before wide ones are read.
@@ -100,7 +110,7 @@ pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>)
     let reading = SessionContext::new_with_config_rt(config.clone(), Arc::clone(&runtime));
     let in_order = SessionContext::new_with_config_rt(config.clone().with_target_partitions(1), Arc::clone(&runtime));
     let context = SessionContext::new_with_config_rt(config, runtime);
-    let files: Arc<dyn UrlTableFactory> = Arc::new(source::Files { context: reading.clone() });
+    let files: Arc<dyn UrlTableFactory> = Arc::new(source::Files { context: reading.clone(), fetch: fetch.clone() });
     let catalogs = Arc::clone(context.state_ref().read().catalog_list());
     let context = SessionContext::from(
         context.into_state_builder().with_catalog_list(Arc::new(DynamicFileCatalog::new(catalogs, files))).build(),
@@ -113,7 +123,7 @@ pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>)
     let mut known = Vec::new();
     let mut opened = HashMap::new();
     for (name, path) in tables {
-        let table = Box::pin(source::open(&reading, path)).await?;
+        let table = Box::pin(source::open(&reading, fetch.as_ref(), path)).await?;
         let columns = columns(&table.schema());
         opened.insert(name.clone(), Arc::clone(&table));
         context
@@ -121,7 +131,7 @@ pub async fn session(tables: &[(String, PathBuf)], tokenizer: Option<Tokenizer>)
             .map_err(|e| Error::engine(format!("opening table {name} from {}", path.display()), e))?;
         known.push(Table { name: name.clone(), path: path.clone(), columns });
     }
-    context.register_udtf(near::NAME, Arc::new(near::NearDuplicates { tables: opened, context: in_order }));
+    context.register_udtf(near::NAME, Arc::new(near::NearDuplicates { tables: opened, context: in_order, fetch }));
     Ok(Session { context, tables: known })
 }
 

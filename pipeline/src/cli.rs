@@ -27,7 +27,7 @@ Exit codes:
   0    done
   1    a stage failed
   2    the command line, recipe or an input cannot be used
-  3    the teacher or the judge cannot be reached, refuses, or did not answer everything
+  3    the teacher or the judge cannot be reached, refuses, or did not answer everything; or the Hub cannot be reached
   130  stopped by Ctrl-C; what was done is kept";
 
 /// Distil a reasoning teacher into a small student, from traces to published weights.
@@ -82,8 +82,8 @@ enum Command {
 pub(crate) struct RunArgs {
     /// The recipe
     pub recipe: PathBuf,
-    /// Where an input of the recipe is, once for each: a file or folder; data also as a pattern with * or as
-    /// hf://datasets/OWNER/NAME/PATH in the Hugging Face cache
+    /// Where an input of the recipe is, once for each: a file or folder; data also as a pattern with *; or on the Hub, as
+    /// hf://datasets/OWNER/NAME[@REVISION]/PATH or hf://OWNER/NAME, from where what the cache lacks is downloaded
     #[arg(long = "input", value_name = "NAME=PATH", value_parser = name_and_path)]
     inputs: Vec<(String, PathBuf)>,
     /// Folder for run folders

@@ -7,7 +7,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line, recipe or input cannot be used.
     Usage = 2,
-    /// The teacher or the judge cannot be reached, refuses, or did not answer everything.
+    /// The teacher, the judge or the Hub cannot be reached, or the first two refuse or did not answer everything.
     Teacher = 3,
     /// Stopped by Ctrl-C; what was done is kept.
     Interrupted = 130,
@@ -38,9 +38,9 @@ impl Failure {
         Self { exit: Exit::Teacher, message: message.into() }
     }
 
-    /// The same, saying whom it is about.
-    pub(crate) fn about(self, who: &str) -> Self {
-        Self { message: format!("{who}: {}", self.message), ..self }
+    /// The same, said of something.
+    pub(crate) fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
     }
 
     /// The user asked to stop.
@@ -75,6 +75,7 @@ impl From<teacher::Error> for Failure {
     fn from(error: teacher::Error) -> Self {
         match error {
             teacher::Error::Data(error) => error.into(),
+            teacher::Error::Hub { passing: false, .. } => Self::usage(error.to_string()),
             teacher::Error::Stopped { .. } => Self::interrupted(error.to_string()),
             other => Self { exit: Exit::Teacher, message: other.to_string() },
         }

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod console;
 mod error;
+mod fetch;
 mod options;
 mod plan;
 mod recipe;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data::files::Files;
+use data::hub::{Address, Cache};
 use student::device::DeviceName;
 
 use crate::error::{Failure, Result};
@@ -50,10 +51,16 @@ impl RunOptions {
         std::iter::once(self.device).chain(self.further_devices.iter().copied())
     }
 
-    fn given(&self, name: &str) -> Result<&Path> {
+    /// Where an input is said to be.
+    pub(crate) fn given(&self, name: &str) -> Result<&Path> {
         self.inputs.get(name).map(PathBuf::as_path).ok_or_else(|| {
             Failure::usage(format!("the recipe needs the input {name:?}; give it as --input {name}=PATH"))
         })
+    }
+
+    /// Takes an input from this commit from now on.
+    pub(crate) fn pin(&mut self, name: &str, address: &Address) {
+        self.inputs.insert(name.to_owned(), PathBuf::from(address.to_string()));
     }
 
     /// The files of an input that is data.
@@ -71,12 +78,16 @@ impl RunOptions {
         }
     }
 
-    /// Where an input is that is a model's folder.
-    pub(crate) fn input(&self, name: &str) -> Result<&Path> {
-        let path = self.given(name)?;
-        if !path.exists() {
-            return Err(Failure::usage(format!("input {name}: {} does not exist", path.display())));
+    /// The folder of an input that is a model.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let given = self.given(name)?;
+        let refused = |error: data::Error| Failure::usage(format!("input {name}: {error}"));
+        if let Some(address) = Address::of(given) {
+            return Cache::from_env().and_then(|cache| cache.model(&address?)).map_err(refused);
         }
-        Ok(path)
+        if !given.exists() {
+            return Err(Failure::usage(format!("input {name}: {} does not exist", given.display())));
+        }
+        Ok(given.to_owned())
     }
 }

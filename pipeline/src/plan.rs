@@ -50,20 +50,26 @@ fn json_of<T: Serialize>(value: &T) -> Result<Value> {
 }
 
 impl Plan {
-    /// Works out all fingerprints. Reads the inputs' contents, writes nothing.
-    pub(crate) fn new(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
+    /// Works out all fingerprints. Reads the inputs' contents, writes nothing. Those of stages that depend on an `absent`
+    /// input mean nothing.
+    pub(crate) fn new(recipe: &Recipe, options: &RunOptions, absent: &[&str]) -> Result<Self> {
         let mut number = 0;
         let mut stage = |name: &'static str, version: u32, spec: Value, inputs: Vec<(String, String)>| {
             number += 1;
             debug_assert_eq!(STAGES[number - 1], name);
-            Stage { number, name, version, spec, inputs: inputs.into_iter().collect() }
+            let source = |input: &String| {
+                let place = options.inputs.get(input.strip_prefix("input ")?)?;
+                Some((input.clone(), place.display().to_string()))
+            };
+            let sources = inputs.iter().filter_map(|(input, _)| source(input)).collect();
+            Stage { number, name, version, spec, inputs: inputs.into_iter().collect(), sources }
         };
         let mut contents = BTreeMap::new();
-        for name in recipe.data_inputs() {
+        for name in recipe.data_inputs().into_iter().filter(|name| !absent.contains(name)) {
             contents.insert(name, options.files(name)?.content_hash()?);
         }
-        if let Some(name) = recipe.base_input() {
-            contents.insert(name, content_hash(options.input(name)?)?);
+        if let Some(name) = recipe.base_input().filter(|name| !absent.contains(name)) {
+            contents.insert(name, content_hash(&options.folder(name)?)?);
         }
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());

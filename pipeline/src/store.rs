@@ -26,6 +26,8 @@ pub(crate) struct Stage {
     pub spec: Value,
     /// Fingerprints of the inputs, by name.
     pub inputs: BTreeMap<String, String>,
+    /// Where those are that the user gave, by the same names. Decides nothing.
+    pub sources: BTreeMap<String, String>,
 }
 
 impl Stage {
@@ -109,6 +111,7 @@ impl Store {
             fingerprint: stage.fingerprint(),
             spec: stage.spec.clone(),
             inputs: stage.inputs.clone(),
+            sources: stage.sources.clone(),
             summary,
             seconds: started.elapsed().as_secs_f64(),
         };

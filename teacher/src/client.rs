@@ -91,21 +91,9 @@ impl<'a> OpenAiClient<'a> {
     /// Checks what the user gave and sets the client up; sends nothing.
     pub(crate) fn new(endpoint: &'a Endpoint) -> Result<Self> {
         let url = check_settings(endpoint)?;
-        // Fails if a provider is there already, which is just as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("r1-distill/", env!("CARGO_PKG_VERSION")))
+        let mut builder = client_builder(&url)
             .timeout(endpoint.timeout)
-            .connect_timeout(endpoint.timeout.min(Duration::from_secs(10)))
-            // Following a redirect would turn the POST into a GET.
-            .redirect(reqwest::redirect::Policy::none());
-        if url.scheme() == "http" {
-            // A bare container has no certificates, and needs none here.
-            builder = builder.tls_certs_only([]);
-        }
-        if is_loopback(&url) {
-            builder = builder.no_proxy();
-        }
+            .connect_timeout(endpoint.timeout.min(Duration::from_secs(10)));
         if let Some(key) = &endpoint.api_key {
             let mut value = HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| {
                 let problem = "the API key holds a character that no HTTP header can carry";
@@ -174,9 +162,7 @@ impl<'a> OpenAiClient<'a> {
             failure.message +=
                 " (check the model's name, and that the base URL ends where the API begins, often in /v1)";
         }
-        // The other form, a date, needs synchronous clocks; our own backoff serves as well.
-        let seconds = header(RETRY_AFTER).and_then(|value| value.trim().parse::<f64>().ok());
-        failure.retry_after = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        failure.retry_after = retry_after(&response.headers);
         self.redacted(failure)
     }
 
@@ -188,6 +174,28 @@ impl<'a> OpenAiClient<'a> {
         }
         failure
     }
+}
+
+/// What all clients of this crate have in common. Redirects are not followed: one would turn a POST into a GET, and take a
+/// key along to another host.
+pub(crate) fn client_builder(url: &Url) -> reqwest::ClientBuilder {
+    // Fails if a provider is there already, which is just as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("r1-distill/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none());
+    if url.scheme() == "http" {
+        // A bare container has no certificates, and needs none here.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(url) { builder.no_proxy() } else { builder }
+}
+
+/// How long a server asks to be left alone. The other form, a date, needs synchronous clocks; our own backoff serves as
+/// well.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 fn check_settings(endpoint: &Endpoint) -> Result<Url> {
@@ -219,7 +227,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The innermost error: reqwest's own says only that sending failed.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -17,6 +17,16 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// The Hugging Face Hub does not give what an address names.
+    #[error("{what}: {message}")]
+    Hub {
+        /// The address, or what else is wrong.
+        what: String,
+        /// What is wrong, and what the user can do.
+        message: String,
+        /// It may be otherwise later.
+        passing: bool,
+    },
     /// The ledger cannot be used.
     #[error("ledger {}: {problem}; {remedy}", path.display())]
     Ledger {

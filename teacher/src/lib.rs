@@ -16,6 +16,7 @@ mod client;
 mod collect;
 pub mod embedded;
 mod error;
+pub mod hub;
 mod ledger;
 #[cfg(test)]
 mod mock;

@@ -15,6 +15,8 @@ pub(crate) struct Asked {
     /// Method and path.
     pub(crate) line: String,
     pub(crate) authorization: Option<String>,
+    /// The header `Range`.
+    pub(crate) range: Option<String>,
     /// The JSON body; null if there was none.
     pub(crate) body: Value,
     /// How many requests with this very body came before.
@@ -32,14 +34,17 @@ impl Asked {
 pub(crate) struct Answer {
     status: u16,
     headers: String,
-    body: String,
+    body: Vec<u8>,
     sent: usize,
     delay: Duration,
 }
 
 impl Answer {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        let body = body.to_string();
+        Self::bytes(status, body.to_string().into_bytes())
+    }
+
+    pub(crate) fn bytes(status: u16, body: Vec<u8>) -> Self {
         Self { status, headers: String::new(), sent: body.len(), body, delay: Duration::ZERO }
     }
 
@@ -116,14 +121,14 @@ impl Mock {
 /// Serves a connection until the client closes it or a cut answer does.
 fn serve(stream: &TcpStream, log: &Log, respond: &Respond) {
     let mut reader = BufReader::new(stream);
-    while let Some((line, authorization, body)) = read_request(&mut reader) {
+    while let Some(asked) = read_request(&mut reader) {
         let earlier = {
             let mut counts = log.counts.lock().unwrap();
-            let count = counts.entry(body.to_string()).or_default();
+            let count = counts.entry(asked.body.to_string()).or_default();
             *count += 1;
             *count - 1
         };
-        let asked = Asked { line, authorization, body, earlier };
+        let asked = Asked { earlier, ..asked };
         log.asked.lock().unwrap().push(asked.clone());
         log.most_in_flight.fetch_max(log.in_flight.fetch_add(1, SeqCst) + 1, SeqCst);
         let answer = respond(&asked);
@@ -136,7 +141,7 @@ fn serve(stream: &TcpStream, log: &Log, respond: &Respond) {
             answer.headers
         );
         // One write: two would wait for the delayed acknowledgement of the first.
-        let bytes = [head.as_bytes(), &answer.body.as_bytes()[..answer.sent]].concat();
+        let bytes = [head.as_bytes(), &answer.body[..answer.sent]].concat();
         let mut out = stream;
         let sent = out.write_all(&bytes);
         if sent.is_err() || answer.sent < answer.body.len() {
@@ -145,17 +150,18 @@ fn serve(stream: &TcpStream, log: &Log, respond: &Respond) {
     }
 }
 
-/// Method and path, authorization, body; `None` at the end of the connection.
-fn read_request(reader: &mut impl BufRead) -> Option<(String, Option<String>, Value)> {
+/// `None` at the end of the connection.
+fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&n| n > 0)?;
-    let (mut authorization, mut length) = (None, 0);
+    let (mut authorization, mut range, mut length) = (None, None, 0);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
         let Some((name, value)) = header.trim_end().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => authorization = Some(value.to_owned()),
+            "range" => range = Some(value.to_owned()),
             "content-length" => length = value.parse().ok()?,
             _ => {}
         }
@@ -163,5 +169,5 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, Option<String>, Va
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
-    Some((line, authorization, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    Some(Asked { line, authorization, range, body: serde_json::from_slice(&body).unwrap_or(Value::Null), earlier: 0 })
 }

@@ -1,5 +1,7 @@
 //! What is said when a query cannot be answered: the engine's message, what was probably meant, and what there is.
 
+use std::io::ErrorKind;
+
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use rapidfuzz::distance::osa;
@@ -82,6 +84,10 @@ fn of_ours(root: &DataFusionError) -> Option<Error> {
     match inner.downcast_ref::<Error>()? {
         Error::Malformed { path, problem, remedy } => Some(Error::malformed(path, problem, remedy)),
         Error::Invalid { what, problem, remedy } => Some(Error::invalid(what, problem, remedy)),
+        // A full disk is not the query's fault.
+        Error::Io { action, path, source } if source.kind() == ErrorKind::StorageFull => {
+            Some(Error::io(action, path, std::io::Error::new(source.kind(), source.to_string())))
+        }
         other => Some(Error::invalid("the query", other.to_string(), "check the path")),
     }
 }

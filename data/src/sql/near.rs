@@ -27,6 +27,7 @@ use rayon::prelude::*;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
+use super::Fetch;
 use super::functions::{FunctionHelp, is_plain, refused, texts};
 use super::refuse_deep;
 use super::source::Files;
@@ -56,6 +57,8 @@ pub(super) struct NearDuplicates {
     pub(super) tables: HashMap<String, Arc<dyn TableProvider>>,
     /// Reads them, in one partition so that rows come in order.
     pub(super) context: SessionContext,
+    /// Brings those that are on the Hub.
+    pub(super) fetch: Option<Fetch>,
 }
 
 impl std::fmt::Debug for NearDuplicates {
@@ -139,7 +142,7 @@ impl NearDuplicates {
         if let Some(table) = self.tables.get(name).or_else(|| self.tables.get(&name.to_lowercase())) {
             return Ok(Arc::clone(table));
         }
-        let (files, runtime) = (Files { context: self.context.clone() }, Handle::current());
+        let (files, runtime) = (Files { context: self.context.clone(), fetch: self.fetch.clone() }, Handle::current());
         // A function is planned without waiting, but a file's columns must be read: on a thread where waiting is allowed.
         let opened = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(files.try_new(name))).join());
         let opened = opened.map_err(|_| exec_datafusion_err!("the thread that opens {name} ended"))?;

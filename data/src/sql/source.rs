@@ -1,4 +1,4 @@
-//! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a glob.
+//! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a glob, here or on the Hub.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -19,7 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
 
-use super::BATCH_ROWS;
+use super::{BATCH_ROWS, Fetch};
+use crate::hub::Address;
 use crate::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +47,15 @@ const READABLE: &str =
     "give .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv or .tsv: a file, a folder or a glob such as 'DIR/*.parquet'";
 
 /// Opens what is at a path. The plan reads it when it is asked.
-pub(super) async fn open(context: &SessionContext, path: &Path) -> Result<Arc<dyn TableProvider>> {
-    let files = files(path)?;
+pub(super) async fn open(
+    context: &SessionContext,
+    fetch: Option<&Fetch>,
+    path: &Path,
+) -> Result<Arc<dyn TableProvider>> {
+    let files = match Address::of(path) {
+        Some(address) => on_the_hub(address?, fetch).await?,
+        None => files(path)?,
+    };
     let (config, options) = (context.copied_config(), context.copied_table_options());
     let listing = match one_kind(path, &files)? {
         Kind::JsonLines => return json_lines(&files),
@@ -66,6 +74,15 @@ pub(super) async fn open(context: &SessionContext, path: &Path) -> Result<Arc<dy
         Error::malformed(path, format!("cannot be read as a table: {}", e.strip_backtrace()), READABLE)
     };
     Box::pin(listed(context, &files, listing)).await.map_err(failed)
+}
+
+/// The files that an address stands for, all of them in the cache.
+async fn on_the_hub(address: Address, fetch: Option<&Fetch>) -> Result<Vec<PathBuf>> {
+    let address = match fetch {
+        Some(fetch) => fetch(address).await?,
+        None => address,
+    };
+    Ok(crate::files::Files::find(Path::new(&address.to_string()))?.paths)
 }
 
 /// A table of files whose columns are those of any of them.
@@ -247,6 +264,8 @@ fn lines(path: &Path) -> Result<Box<dyn BufRead + Send>> {
 pub(super) struct Files {
     /// Reads them.
     pub(super) context: SessionContext,
+    /// Brings those that are on the Hub.
+    pub(super) fetch: Option<Fetch>,
 }
 
 impl std::fmt::Debug for Files {
@@ -259,14 +278,19 @@ impl std::fmt::Debug for Files {
 impl UrlTableFactory for Files {
     async fn try_new(&self, name: &str) -> std::result::Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let path = Path::new(name);
-        if name.contains("://") {
-            let problem = Error::invalid(name, "only files on this machine are read", "download it and name the file");
+        let on_the_hub = Address::of(path).is_some();
+        if name.contains("://") && !on_the_hub {
+            let problem = "only files on this machine and on the Hugging Face Hub (hf://) are read";
+            let problem = Error::invalid(name, problem, "download it and name the file");
             return Err(DataFusionError::External(Box::new(problem)));
         }
         // A plain word that is no table is a mistake in a name, not a file.
         if kind_of(path).is_none() && !name.contains('/') {
             return Ok(None);
         }
-        open(&self.context, path).await.map(Some).map_err(|e| DataFusionError::External(Box::new(e)))
+        open(&self.context, self.fetch.as_ref(), path)
+            .await
+            .map(Some)
+            .map_err(|e| DataFusionError::External(Box::new(e)))
     }
 }

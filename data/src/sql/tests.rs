@@ -29,7 +29,7 @@ async fn run() -> (tempfile::TempDir, Session) {
     std::fs::write(&metrics, "{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":1.25}\n").unwrap();
     let one = folder.join("part-00000.parquet");
     let tables = [("curated".to_owned(), folder), ("metrics".to_owned(), metrics), ("one".to_owned(), one)];
-    let session = session(&tables, None).await.unwrap();
+    let session = session(&tables, None, None).await.unwrap();
     (dir, session)
 }
 
@@ -142,7 +142,8 @@ async fn what_is_not_there_is_answered_with_what_is() {
 #[tokio::test]
 async fn tables_that_cannot_be_opened_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let open = async |path: &Path| session(&[("t".to_owned(), path.to_owned())], None).await.err().unwrap().to_string();
+    let open =
+        async |path: &Path| session(&[("t".to_owned(), path.to_owned())], None, None).await.err().unwrap().to_string();
     assert!(open(dir.path()).await.contains("no Parquet files"));
     assert!(open(&dir.path().join("absent")).await.contains("cannot open"));
     let broken = dir.path().join("b.parquet");

@@ -13,10 +13,11 @@ use student::serve::ChatModel;
 
 use crate::commands::print;
 use crate::error::{Failure, Result};
+use crate::fetch;
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// Hugging Face model folder
+    /// Hugging Face model folder, or hf://OWNER/NAME on the Hub
     model: PathBuf,
     /// The question; rendered by the model's chat template
     #[arg(required_unless_present = "ids")]
@@ -45,13 +46,14 @@ pub(crate) struct GenerateArgs {
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
+    let folder = fetch::place(&args.model)?;
     let prompt = match (&args.ids, &args.prompt) {
         (Some(ids), _) => ids.clone(),
-        (None, Some(text)) => ChatFormat::from_dir(&args.model)?.prompt_ids(&[Message::user(text.as_str())])?,
+        (None, Some(text)) => ChatFormat::from_dir(&folder)?.prompt_ids(&[Message::user(text.as_str())])?,
         (None, None) => return Err(Failure::usage("give a question, or --ids")),
     };
     let context = prompt.len() + args.max_tokens as usize;
-    let model = ChatModel::load(&args.model, None, &args.device.open()?, context, 2)?;
+    let model = ChatModel::load(&folder, None, &args.device.open()?, context, 2)?;
     let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, max_tokens: args.max_tokens };
     let request = Request { prompt, sampling, seed: args.seed };
     let mut completions = model.engine.complete(vec![request], &|_| true)?;
@@ -68,7 +70,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogitsArgs {
-    /// Hugging Face model folder
+    /// Hugging Face model folder, or hf://OWNER/NAME on the Hub
     model: PathBuf,
     /// Token ids, comma-separated
     #[arg(long, value_delimiter = ',', required = true)]
@@ -79,6 +81,6 @@ pub(crate) struct LogitsArgs {
 }
 
 pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
-    let model = Model::load(&args.model, &DeviceName::Cpu.open()?)?;
+    let model = Model::load(&fetch::place(&args.model)?, &DeviceName::Cpu.open()?)?;
     Ok(student::export::write_logits(&model, &args.ids, &args.out)?)
 }

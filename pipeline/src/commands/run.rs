@@ -4,6 +4,7 @@ use crate::cli::RunArgs;
 use crate::commands::{runtime, stop_on_ctrl_c};
 use crate::console::say;
 use crate::error::Result;
+use crate::fetch;
 use crate::plan::Plan;
 use crate::run::{Run, Stop};
 use crate::stages::no_judge;
@@ -11,12 +12,13 @@ use crate::store::Store;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let (recipe, recipe_text) = args.recipe()?;
-    let options = args.options();
+    let mut options = args.options();
     // Before anything is spent: the device, the inputs and the folder must be usable.
     for device in options.devices() {
         device.open()?;
     }
-    let plan = Plan::new(&recipe, &options)?;
+    fetch::inputs(&recipe, &mut options)?;
+    let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::lock(&options.runs, &recipe.name)?;
     let to = to.unwrap_or_else(|| "report".to_owned());
     if let Some(judge) = &recipe.curate.judge

@@ -10,16 +10,17 @@ use student::serve::ChatModel;
 use crate::commands::{runtime, stop_on_ctrl_c};
 use crate::console::say;
 use crate::error::{Failure, Result};
+use crate::fetch;
 use crate::run::Stop;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Hugging Face model folder
+    /// Hugging Face model folder, or hf://OWNER/NAME on the Hub
     model: PathBuf,
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "HOST:PORT")]
     listen: String,
-    /// Name of the model in the API; default: the folder's name
+    /// Name of the model in the API; default: the folder's name, or OWNER/NAME
     #[arg(long)]
     name: Option<String>,
     /// cpu, cuda:N, vulkan:N or metal:N
@@ -34,7 +35,9 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
-    let model = ChatModel::load(&args.model, args.name.clone(), &args.device.open()?, args.context, args.batch)?;
+    let folder = fetch::place(&args.model)?;
+    let name = args.name.clone().or_else(|| Some(fetch::origin(&args.model)?.0));
+    let model = ChatModel::load(&folder, name, &args.device.open()?, args.context, args.batch)?;
     let (runtime, stop) = (runtime()?, Stop::new());
     stop_on_ctrl_c(&runtime, &stop);
     runtime.block_on(async {

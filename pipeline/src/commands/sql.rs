@@ -21,6 +21,7 @@ use self::shell::Shell;
 use crate::cli::name_and_path;
 use crate::console::say;
 use crate::error::{Exit, Failure, Result};
+use crate::fetch;
 use crate::run::Stop;
 use crate::store::Store;
 
@@ -34,11 +35,11 @@ pub(crate) struct SqlArgs {
     /// Folder of the run; default: the one in `runs` that was used last, unless there are tables
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// A table of one's own: a Parquet, JSONL (.gz, .zst) or CSV file, a folder of such files or a glob; once for each.
-    /// A file needs no table: SELECT ... FROM 'traces.parquet'
+    /// A table of one's own: a Parquet, JSONL (.gz, .zst) or CSV file, a folder of such files, a glob, or any of these on
+    /// the Hub as hf://datasets/OWNER/NAME/PATH; once for each. A file needs no table: SELECT ... FROM 'traces.parquet'
     #[arg(long = "table", value_name = "NAME=PATH", value_parser = name_and_path)]
     tables: Vec<(String, PathBuf)>,
-    /// What the function `tokens` counts with: a tokenizer.json or the folder that holds one
+    /// What the function `tokens` counts with: a tokenizer.json, the folder that holds one, or hf://OWNER/NAME
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
     /// How rows are shown; default: as the name of --output says, else table
@@ -122,8 +123,9 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
         .build()
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
     // Tables are named on the command line: whatever is wrong with them is wrong there.
-    let session =
-        runtime.block_on(data::sql::session(&tables, tokenizer)).map_err(|e| Failure::usage(e.to_string()))?;
+    let session = runtime
+        .block_on(data::sql::session(&tables, tokenizer, Some(fetch::for_queries())))
+        .map_err(|e| Failure::usage(e.to_string()))?;
     let interactive = args.query.is_none() && std::io::stdin().is_terminal();
     let asker = Asker::new(runtime, session, interactive);
     let answered = Shell::new(&asker, args).and_then(|mut shell| match &args.query {
@@ -154,7 +156,9 @@ fn of_run(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn read_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+    let on_the_hub = fetch::origin(path).is_some() && path.extension().is_none_or(|extension| extension != "json");
+    let file = if path.is_dir() || on_the_hub { path.join("tokenizer.json") } else { path.to_owned() };
+    let file = fetch::place(&file)?;
     Ok(Tokenizer::from_file(&file)?)
 }
 

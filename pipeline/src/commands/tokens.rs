@@ -14,6 +14,7 @@ use student::config::ModelConfig;
 use crate::cli::RunArgs;
 use crate::commands::print;
 use crate::error::{Failure, Result};
+use crate::fetch;
 use crate::options::RunOptions;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
@@ -44,8 +45,9 @@ pub(crate) struct TokensArgs {
 
 pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
     let (recipe, _) = Recipe::load(&args.run.recipe)?;
-    let options = args.run.options();
-    let plan = Plan::new(&recipe, &options)?;
+    let mut options = args.run.options();
+    fetch::inputs(&recipe, &mut options)?;
+    let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::open(&options.runs, &recipe.name);
     let packed = store.find::<Packed>(&plan.pack)?.map(|packed| packed.dir);
     let dir = packed.clone().unwrap_or_else(|| store.dir(&plan.pack));
@@ -116,7 +118,7 @@ fn header(
     found: &[Finding],
 ) -> Result<String> {
     let base = match &recipe.student.base {
-        Base::Folder { input, .. } => options.input(input)?.display().to_string(),
+        Base::Folder { input, .. } => options.given(input)?.display().to_string(),
         Base::Random { .. } => "random weights".into(),
     };
     let named = |text: Option<&str>, id: Option<u32>| match (text, id) {

@@ -339,10 +339,23 @@ fn stages(report: &RunReport) -> Vec<Block<'_>> {
     let reused = computed_earlier(report).map_or_else(String::new, |seconds| {
         format!(" {} of it is from earlier runs, whose artifacts were reused.", duration(seconds))
     });
-    vec![Block::Table(Table {
+    let mut tables = vec![Block::Table(Table {
         caption: "Stages of the run",
         heads: ["Stage", "Result", "State", "Time", "Fingerprint"].map(|head| Cell::Text(head.to_owned())).into(),
         rows: rows.collect(),
         note: format!("All stages: {}.{reused}", duration(total_seconds(report))),
-    })]
+    })];
+    if !report.inputs.is_empty() {
+        let rows = report.inputs.iter().map(|input| {
+            let (place, fingerprint) = (Cell::Code(input.place.clone()), Cell::Code(input.fingerprint.clone()));
+            vec![Cell::Text(input.name.clone()), place, fingerprint]
+        });
+        tables.push(Block::Table(Table {
+            caption: "Inputs, where they were read",
+            heads: ["Input", "Read from", "Fingerprint"].map(|head| Cell::Text(head.to_owned())).into(),
+            rows: rows.collect(),
+            note: String::new(),
+        }));
+    }
+    tables
 }

@@ -49,6 +49,8 @@ pub(crate) struct RunReport {
     pub device: String,
     /// The stages in the order they ran.
     pub stages: Vec<StageRow>,
+    /// What the user gave, as the stages read it.
+    pub inputs: Vec<InputRow>,
     /// What each rule of the curation policy dropped, in the order applied.
     pub funnel: Vec<FunnelRow>,
     /// What came of quotas, where the recipe has them.
@@ -88,6 +90,17 @@ pub(crate) struct StageRow {
     pub cached: bool,
     /// What came out of it, in a few words.
     pub summary: String,
+}
+
+/// One input of the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct InputRow {
+    /// Its name in the recipe.
+    pub name: String,
+    /// Where it was read: a path, or an address on the Hub with its commit.
+    pub place: String,
+    /// The hash of its content.
+    pub fingerprint: String,
 }
 
 /// What one curation rule did to the traces that earlier rules had left.

@@ -12,6 +12,11 @@ fn example() -> RunReport {
         date: "2026-11-23".into(),
         device: "16 CPU cores".into(),
         stages: vec![stage("collect", 812.0, true), stage("train", 1406.5, false)],
+        inputs: vec![InputRow {
+            name: "traces".into(),
+            place: "hf://datasets/open-r1/Mixture-of-Thoughts@c0ffee/all".into(),
+            fingerprint: "aa17".into(),
+        }],
         funnel: vec![
             FunnelRow { rule: "well formed".into(), dropped: 100, remaining: 1900 },
             FunnelRow { rule: "correct answer".into(), dropped: 300, remaining: 1600 },
@@ -249,6 +254,7 @@ fn with_every_string(text: &str) -> RunReport {
     for row in &mut report.stages {
         (row.stage, row.fingerprint, row.summary) = (s(), s(), s());
     }
+    report.inputs.iter_mut().for_each(|row| (row.name, row.place, row.fingerprint) = (s(), s(), s()));
     report.funnel.iter_mut().for_each(|row| row.rule = s());
     if let Some(balanced) = &mut report.balanced {
         balanced.by = s();

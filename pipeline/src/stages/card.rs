@@ -7,33 +7,50 @@ use student::base::Base;
 
 use super::evaluate::Measured;
 use super::number;
+use crate::fetch;
+use crate::options::RunOptions;
 use crate::recipe::{Recipe, TraceSource};
 
 /// The text of `README.md`.
-pub(crate) fn write(recipe: &Recipe, measured: &Measured, training: &Value) -> String {
+pub(crate) fn write(recipe: &Recipe, options: &RunOptions, measured: &Measured, training: &Value) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = compose(&mut card, recipe, measured, training);
+    let _ = compose(&mut card, recipe, options, measured, training);
     card
 }
 
-fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &Value) -> std::fmt::Result {
+fn compose(
+    card: &mut String,
+    recipe: &Recipe,
+    options: &RunOptions,
+    measured: &Measured,
+    training: &Value,
+) -> std::fmt::Result {
     let student = &training["student"];
+    let origin = |input: &str| options.inputs.get(input).and_then(|place| fetch::origin(place));
+    let base_origin = recipe.base_input().and_then(origin);
     writeln!(
         card,
         "---\nlicense: {}\nlibrary_name: transformers\npipeline_tag: text-generation",
         recipe.export.licence
     )?;
+    if let Some((base, _)) = &base_origin {
+        writeln!(card, "base_model: {base}")?;
+    }
     writeln!(card, "tags:\n- reasoning\n- distillation\n- r1-distill\n---\n")?;
     writeln!(card, "# {}\n\n{}\n", recipe.export.model_name, recipe.description)?;
     writeln!(card, "## How it was made\n")?;
-    let base = match &recipe.student.base {
-        Base::Folder { input, .. } => format!("the model given as input `{input}`"),
-        Base::Random { .. } => "random weights".to_owned(),
+    let base = match (&recipe.student.base, &base_origin) {
+        (_, Some((base, commit))) => format!("{base} at commit {commit}"),
+        (Base::Folder { input, .. }, None) => format!("the model given as input `{input}`"),
+        (Base::Random { .. }, None) => "random weights".to_owned(),
     };
     let traces = match &recipe.collect {
         TraceSource::Teacher(teacher) => format!("sampled from the teacher `{}`", teacher.model),
-        TraceSource::Import(file) => format!("imported (`{}`, teacher {})", file.input, file.teacher),
+        TraceSource::Import(file) => match origin(&file.input) {
+            Some((dataset, commit)) => format!("{dataset} at commit {commit} (teacher {})", file.teacher),
+            None => format!("imported (`{}`, teacher {})", file.input, file.teacher),
+        },
         TraceSource::Worked(_) => "solutions written by the problem generator".to_owned(),
     };
     writeln!(card, "- Starting point: {base}")?;

@@ -17,6 +17,7 @@ use super::pack::{Packed, base_dir, rows};
 use super::train::Checkpoint;
 use super::{card, realize, summary};
 use crate::error;
+use crate::fetch;
 use crate::run::{Halt, Run};
 
 /// Prompts that the exported folder must render as training had them.
@@ -48,12 +49,14 @@ pub(crate) fn stage(
         let (train, trained) = (&run.recipe.train, checkpoint.dir.join("student"));
         let adapter = match (&train.lora, &run.recipe.student.base) {
             (Some(lora), Base::Folder { input, .. }) => {
-                Some(export_adapter(&model, &trained, lora, input, &base, &dir.join("adapter"))?)
+                let origin = fetch::origin(run.options.given(input)?);
+                let name = origin.as_ref().map_or(input, |(base, _)| base);
+                Some(export_adapter(&model, &trained, lora, name, &base, &dir.join("adapter"))?)
             }
             _ => None,
         };
         let model = load_trained(model, &trained, train.lora.as_ref())?;
-        let card = card::write(&run.recipe, &measured(&evaluation.dir)?, &checkpoint.summary);
+        let card = card::write(&run.recipe, &run.options, &measured(&evaluation.dir)?, &checkpoint.summary);
         let shard_bytes = (run.recipe.export.shard_gigabytes * 1e9) as u64;
         let mut exported = summary(&export(&model, &base, &dir.join("model"), &card, shard_bytes)?)?;
         check_prompts(&dir.join("model"), &trained_prompts(curated_in, packed)?)?;

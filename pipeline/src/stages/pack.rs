@@ -100,7 +100,7 @@ pub(crate) fn split(
 /// The base's folder: the user's, or the one made here.
 pub(crate) fn base_dir(recipe: &Recipe, options: &RunOptions, packed: &Path) -> Result<PathBuf> {
     match &recipe.student.base {
-        Base::Folder { input, .. } => Ok(options.input(input)?.to_owned()),
+        Base::Folder { input, .. } => options.folder(input),
         Base::Random { .. } => Ok(packed.join("base")),
     }
 }

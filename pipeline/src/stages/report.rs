@@ -19,8 +19,8 @@ use super::train::Checkpoint;
 use super::{pack, prompts, realize};
 use crate::error::{Failure, Result};
 use crate::report::{
-    AccuracyRow, Export, ExportFile, FunnelRow, HeldOutLoss, KindRow, LengthSeries, RunReport, SampleTrace, StageRow,
-    TrainingCurve, TrainingPoint, html, markdown,
+    AccuracyRow, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport, SampleTrace,
+    StageRow, TrainingCurve, TrainingPoint, html, markdown,
 };
 use crate::run::{Halt, Run};
 
@@ -54,6 +54,7 @@ pub(crate) fn stage(
             date: date(),
             device: run.options.devices().map(|device| device.to_string()).collect::<Vec<_>>().join(", "),
             stages: stages(run)?,
+            inputs: inputs(run)?,
             funnel: funnel(&curation),
             balanced: curation.balanced.clone(),
             traces_total: curation.total,
@@ -113,6 +114,19 @@ fn stages(run: &Run) -> Result<Vec<StageRow>> {
         }
     }
     Ok(rows)
+}
+
+/// Where each input was read, as the stage says that read it first.
+fn inputs(run: &Run) -> Result<Vec<InputRow>> {
+    let mut rows = BTreeMap::new();
+    for stage in run.plan.stages() {
+        for (input, place) in read_record(&run.store.dir(stage))?.into_iter().flat_map(|record| record.sources) {
+            let name = input.strip_prefix("input ").unwrap_or(&input).to_owned();
+            let fingerprint = stage.inputs.get(&input).cloned().unwrap_or_default();
+            rows.entry(name.clone()).or_insert(InputRow { name, place, fingerprint });
+        }
+    }
+    Ok(rows.into_values().collect())
 }
 
 fn funnel(curation: &Curation) -> Vec<FunnelRow> {

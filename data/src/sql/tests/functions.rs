@@ -23,7 +23,7 @@ fn of_texts() -> impl Iterator<Item = &'static FunctionHelp> {
 
 #[tokio::test]
 async fn every_example_gives_what_it_says() {
-    let session = session(&[], None).await.unwrap();
+    let session = session(&[], None, None).await.unwrap();
     for function in of_texts().filter(|function| function.name != "tokens") {
         assert_eq!(value(&session, function.example).await, function.result, "{}", function.example);
         assert!(function.signature.starts_with(function.name) && function.example.contains(function.name));
@@ -34,7 +34,7 @@ async fn every_example_gives_what_it_says() {
 #[tokio::test]
 async fn null_gives_null() {
     let corpus: Vec<String> = (0..50).map(|n| format!("Mia has {n} apples.")).collect();
-    let session = session(&[], Some(Tokenizer::train(&corpus, 300).unwrap())).await.unwrap();
+    let session = session(&[], Some(Tokenizer::train(&corpus, 300).unwrap()), None).await.unwrap();
     for function in of_texts() {
         let calls = if function.signature.contains(", ") {
             vec!["(NULL, 'a')", "('a', NULL)", "(NULL, NULL)", "(CAST(NULL AS text), 'a')"]
@@ -54,7 +54,7 @@ async fn null_gives_null() {
 /// A column of each type that text comes in, with a null, and constants beside it.
 #[tokio::test]
 async fn columns_of_every_kind_of_text_give_the_same() {
-    let session = session(&[], None).await.unwrap();
+    let session = session(&[], None, None).await.unwrap();
     let texts = [Some("<think>a</think>\\boxed{7}"), None, Some("the answer is 8"), Some("")];
     let columns: [ArrayRef; 4] = [
         Arc::new(StringArray::from_iter(texts)),
@@ -89,19 +89,19 @@ async fn columns_of_every_kind_of_text_give_the_same() {
 
 #[tokio::test]
 async fn tokens_counts_with_the_tokenizer_that_was_given() {
-    let without = session(&[], None).await.unwrap();
+    let without = session(&[], None, None).await.unwrap();
     let message = without.query("SELECT tokens('a')", 1).await.unwrap_err().to_string();
     assert!(message.contains("no tokenizer to count with") && message.contains("--tokenizer"), "{message}");
     let corpus: Vec<String> = (0..50).map(|n| format!("Mia has {n} apples.")).collect();
     let tokenizer = Tokenizer::train(&corpus, 300).unwrap();
     let expected = tokenizer.encode("Mia has 7 apples.").unwrap().len();
-    let session = session(&[], Some(tokenizer)).await.unwrap();
+    let session = session(&[], Some(tokenizer), None).await.unwrap();
     assert_eq!(value(&session, "tokens('Mia has 7 apples.')").await, expected.to_string());
 }
 
 #[tokio::test]
 async fn what_a_function_cannot_take_is_said() {
-    let session = session(&[], None).await.unwrap();
+    let session = session(&[], None, None).await.unwrap();
     let error = async |sql: &str| session.query(sql, 1).await.unwrap_err().to_string();
     let message = error("SELECT think(['a'])").await;
     assert!(
@@ -117,7 +117,7 @@ async fn what_a_function_cannot_take_is_said() {
 
 #[tokio::test]
 async fn hard_texts_do_no_harm() {
-    let session = session(&[], None).await.unwrap();
+    let session = session(&[], None, None).await.unwrap();
     for text in [
         "</think>",
         "<think>",

@@ -80,7 +80,7 @@ async fn planted_duplicates_are_found_in_tables_and_files_of_every_kind() {
     for (part, rows) in rows.chunks(3).enumerate() {
         fs::write(at(&format!("parts/{part}.jsonl")), lines(rows)).unwrap();
     }
-    let session = session(&[("rows".to_owned(), at("rows.jsonl"))], None).await.unwrap();
+    let session = session(&[("rows".to_owned(), at("rows.jsonl"))], None, None).await.unwrap();
     let parquet = crate::sql::Shown { format: Format::Parquet, max_rows: None, cell_chars: 0 };
     session.save("SELECT * FROM rows", parquet, &at("rows.parquet")).await.unwrap();
     let csv = crate::sql::Shown { format: Format::Csv, ..parquet };
@@ -108,7 +108,7 @@ async fn the_threshold_decides_and_ids_keep_their_type() {
     let text = |changed| edited(200, 3, changed, &format!("v{changed}"));
     let rows: Vec<Value> = [0, 2, 7].map(|n| json!({"n": n, "the text": text(n)})).to_vec();
     fs::write(&path, lines(&rows)).unwrap();
-    let session = session(&[("t".to_owned(), path)], None).await.unwrap();
+    let session = session(&[("t".to_owned(), path)], None, None).await.unwrap();
     let ids = async |threshold: &str| near(&session, &format!("'t', 'n', 'the text'{threshold}")).await;
     assert_eq!(ids("").await.keys().collect::<Vec<_>>(), ["2"]);
     assert_eq!(ids(", 0.65").await.keys().collect::<Vec<_>>(), ["2", "7"]);
@@ -138,7 +138,7 @@ async fn texts_may_be_parts_and_alike_over_others() {
         .map(|n| json!({"id": n, "messages": [{"role": "user", "content": "same"}, {"role": "assistant", "content": reply(n)}]}))
         .collect();
     fs::write(&path, lines(&rows)).unwrap();
-    let session = session(&[("t".to_owned(), path)], None).await.unwrap();
+    let session = session(&[("t".to_owned(), path)], None, None).await.unwrap();
     let found = near(&session, "'t', 'id', 'think(messages[2][''content''])'").await;
     assert_eq!(found.len(), 5);
     assert!(found.values().all(|(first, _)| first == "0"));
@@ -154,7 +154,7 @@ async fn clusters_are_those_that_all_pairs_make() {
         .map(|i| json!({"id": i, "text": edited(60 + i % 60, i % 60, i / 60, &format!("e{}", i % 4))}))
         .collect();
     fs::write(&path, lines(&rows)).unwrap();
-    let session = session(&[("t".to_owned(), path)], None).await.unwrap();
+    let session = session(&[("t".to_owned(), path)], None, None).await.unwrap();
     let pairs = "SELECT a.id AS a, b.id AS b FROM t a JOIN t b ON a.id < b.id WHERE jaccard(a.text, b.text) >= 0.8";
     let mut first: Vec<usize> = (0..240).collect();
     let pairs: Vec<(usize, usize)> = ask(&session, pairs)
@@ -183,7 +183,7 @@ async fn an_answer_may_be_left_and_joined() {
     let rows: Vec<Value> =
         (0..3000).map(|i| json!({"id": i, "text": format!("{} end{i}", edited(50, 9, 0, ""))})).collect();
     fs::write(&path, lines(&rows)).unwrap();
-    let session = session(&[("t".to_owned(), path)], None).await.unwrap();
+    let session = session(&[("t".to_owned(), path)], None, None).await.unwrap();
     let sizes = "SELECT duplicate_of AS d, count(*) AS n FROM near_duplicates('t', 'id', 'text') GROUP BY 1";
     assert_eq!(ask(&session, sizes).await, [json!({"d": 0, "n": 2999})]);
     assert_eq!(ask(&session, "SELECT id FROM near_duplicates('t', 'id', 'text') LIMIT 2").await.len(), 2);
@@ -198,7 +198,7 @@ async fn what_cannot_be_compared_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.jsonl");
     fs::write(&path, lines(&[json!({"id": 1, "text": "a", "list": ["b"]})])).unwrap();
-    let session = session(&[("traces".to_owned(), path)], None).await.unwrap();
+    let session = session(&[("traces".to_owned(), path)], None, None).await.unwrap();
     let error = async |arguments: &str| {
         let sql = format!("SELECT * FROM near_duplicates({arguments})");
         session.query(&sql, 1).await.err().unwrap_or_else(|| panic!("{sql}")).to_string()
@@ -235,7 +235,7 @@ async fn a_table_that_cannot_be_read_to_its_end_gives_no_answer() {
     let path = dir.path().join("t.jsonl");
     let rows: Vec<Value> = (0..2000).map(|i| json!({"id": i, "text": edited(50, 1, 0, "")})).collect();
     fs::write(&path, lines(&rows)).unwrap();
-    let session = session(&[("t".to_owned(), path.clone())], None).await.unwrap();
+    let session = session(&[("t".to_owned(), path.clone())], None, None).await.unwrap();
     cut(&path);
     let message = session.query("SELECT * FROM near_duplicates('t', 'id', 'text')", 1).await.unwrap_err().to_string();
     assert!(message.contains("cannot be read") && message.contains("t.jsonl"), "{message}");

@@ -40,7 +40,7 @@ async fn files_folders_and_globs_are_tables() {
     let dir = folder();
     let tables = [("packed", "packed.jsonl.zst"), ("many", "many"), ("x", "parts/x-*.parquet"), ("c", "table.csv")];
     let tables = tables.map(|(name, path)| (name.to_owned(), dir.path().join(path)));
-    let session = session(&tables, None).await.unwrap();
+    let session = session(&tables, None, None).await.unwrap();
     assert_eq!(csv(&session, "SELECT id, text, more['x'] AS x FROM packed").await, "id,text,x\n1,a,\n2,b,1\n");
     assert_eq!(csv(&session, "SELECT id, other FROM many ORDER BY id").await, "id,other\n1,\n2,1.5\n");
     assert_eq!(csv(&session, "SELECT count(*) AS n FROM x").await, "n\n6\n");
@@ -55,7 +55,7 @@ async fn files_folders_and_globs_are_tables() {
 #[tokio::test]
 async fn a_query_may_name_a_file() {
     let dir = folder();
-    let session = session(&[], None).await.unwrap();
+    let session = session(&[], None, None).await.unwrap();
     let from = |name: &str| format!("FROM '{}'", dir.path().join(name).display());
     for name in ["plain.jsonl", "packed.jsonl.gz", "packed.jsonl.zst"] {
         assert_eq!(csv(&session, &format!("SELECT id, text {}", from(name))).await, "id,text\n1,a\n2,b\n", "{name}");
@@ -95,7 +95,7 @@ async fn what_cannot_be_read_is_named() {
     fs::write(dir.path().join("parts/z.csv"), "a\n1\n").unwrap();
     let open = async |name: &str| {
         let path: PathBuf = dir.path().join(name);
-        session(&[("t".to_owned(), path)], None).await.err().unwrap_or_else(|| panic!("{name}")).to_string()
+        session(&[("t".to_owned(), path)], None, None).await.err().unwrap_or_else(|| panic!("{name}")).to_string()
     };
     for (name, word) in [
         ("broken.jsonl", "not JSON Lines"),
@@ -110,10 +110,10 @@ async fn what_cannot_be_read_is_named() {
         let message = open(name).await;
         assert!(message.contains(word), "{name}: {message}");
     }
-    let session = session(&[], None).await.unwrap();
+    let session = session(&[], None, None).await.unwrap();
     let error = async |from: &str| session.query(&format!("SELECT * FROM '{from}'"), 1).await.unwrap_err().to_string();
     assert!(error("absent.parquet").await.contains("cannot open absent.parquet"));
-    assert!(error("hf://datasets/a/b/c.parquet").await.contains("only files on this machine"));
+    assert!(error("hf://datasets/a/b/c.parquet").await.contains("not in the Hugging Face cache"));
     assert!(error("word").await.contains("--table NAME=PATH"));
     assert!(error(&dir.path().join("broken.jsonl").display().to_string()).await.contains("not JSON Lines"));
     assert!(Path::new(&dir.path().join("text.txt")).exists());
