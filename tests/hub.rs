@@ -133,6 +133,30 @@ fn inputs_are_planned_downloaded_once_and_recorded_with_their_commit() {
 }
 
 #[test]
+fn the_report_and_the_card_name_what_was_read() {
+    let (folder, mock) = (folder(), start());
+    let text = fs::read_to_string(folder.path("recipe.toml")).unwrap();
+    let small =
+        text.replace("sequence_length = 1024", "sequence_length = 256").replace("held_out = 16", "held_out = 0");
+    folder.write("recipe.toml", &small);
+    let traces = format!("traces={TRACES}/all");
+    run(&folder, &mock, &[inputs("run", &traces), vec!["--max-steps", "1"]].concat()).succeeds();
+    assert_eq!(record(&folder, "pack")["sources"], json!({"input base": format!("{BASE}@{COMMIT}")}));
+    let read = |name: &str| fs::read_to_string(folder.path(&format!("runs/r1-traces-smollm2/{name}"))).unwrap();
+    for page in ["report/report.md", "report/report.html"] {
+        for place in [format!("{BASE}@{COMMIT}"), format!("{TRACES}@{COMMIT}/all")] {
+            assert!(read(page).contains(&place), "{page}: no {place}");
+        }
+    }
+    let card = read("export/model/README.md");
+    for words in
+        ["base_model: tiny/Base", &format!("tiny/Base at commit {COMMIT}"), &format!("Mixture at commit {COMMIT}")]
+    {
+        assert!(card.contains(words), "no {words} in {card}");
+    }
+}
+
+#[test]
 fn killed_in_the_middle_nothing_reads_as_complete_and_the_rest_is_asked_for() {
     let folder = folder();
     let hubs = repositories();
@@ -222,6 +246,9 @@ fn what_the_hub_does_not_give_is_said() {
     let arguments = [inputs("run", &traces), vec!["--to", "prompts"]].concat();
     run(&folder, &mock, &arguments).fails(2, &["input traces: hf://", "accept the terms", "set HF_TOKEN"]);
     folder.write("hf/token", "hf_of_the_file\n");
+    let mut command = folder.command(&arguments);
+    let other = command.env("HF_ENDPOINT", endpoint(&mock)).env("HF_TOKEN", "hf_other").output().unwrap();
+    Ran::of(&other).fails(2, &["accept the terms", "check that the token may read it"]);
     run(&folder, &mock, &arguments).succeeds();
     for (input, words) in [
         ("traces=hf://datasets/open-r1/Other/all", ["input traces:", "check the name open-r1/Other"]),

@@ -47,6 +47,9 @@ pub(crate) fn inputs(recipe: &Recipe, options: &mut RunOptions) -> Result<()> {
         }
         for (name, wanted) in all {
             bring(&hub, &wanted, &format!("input {name}")).await.map_err(|error| of_input(&name, error))?;
+            if wanted.missing() == 0 {
+                say(&format!("input {name}: {}", in_words(&wanted, "in the cache")));
+            }
             options.pin(&name, &wanted.address);
         }
         Ok(())
@@ -119,7 +122,7 @@ async fn fetch(hub: &Hub, address: &Address, label: &str) -> teacher::Result<Add
     Ok(wanted.address)
 }
 
-/// Downloads what is missing, and says what it was.
+/// Downloads what is missing, and says what that was.
 async fn bring(hub: &Hub, wanted: &Wanted, label: &str) -> teacher::Result<()> {
     if let Some(why) = &wanted.unheard {
         say(&format!("{label}: {why}"));
@@ -127,19 +130,12 @@ async fn bring(hub: &Hub, wanted: &Wanted, label: &str) -> teacher::Result<()> {
     if wanted.missing() > 0 {
         say(&format!("{label}: {}", in_words(wanted, "to be downloaded")));
     }
-    {
-        let bar = Progress::new("download", megabytes(wanted.bytes));
-        let show = |now: Downloaded<'_>| {
-            let waiting = if now.elsewhere { ", which another process downloads" } else { "" };
-            bar.set(megabytes(now.done), megabytes(now.total), &format!("MB, {}{waiting}", now.file));
-        };
-        Box::pin(hub.download(wanted, &show)).await?;
-    }
-    say(&format!(
-        "{label}: {}",
-        if wanted.missing() == 0 { in_words(wanted, "in the cache") } else { "downloaded".into() }
-    ));
-    Ok(())
+    let bar = Progress::new("download", megabytes(wanted.bytes));
+    let show = |now: Downloaded<'_>| {
+        let waiting = if now.elsewhere { ", which another process downloads" } else { "" };
+        bar.set(megabytes(now.done), megabytes(now.total), &format!("MB, {}{waiting}", now.file));
+    };
+    Box::pin(hub.download(wanted, &show)).await
 }
 
 fn in_words(wanted: &Wanted, how: &str) -> String {

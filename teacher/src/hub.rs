@@ -207,7 +207,11 @@ fn wanted(
 ) -> Wanted {
     let missing: Vec<_> = found.missing.into_iter().filter_map(|name| listing.files.remove_entry(&name)).collect();
     // What another commit has too only needs a link.
-    let bytes = missing.iter().filter(|(_, file)| !repository.has(file)).map(|(_, file)| file.bytes()).sum();
+    let bytes = missing
+        .iter()
+        .filter(|(_, file)| !repository.has(file))
+        .map(|(_, file)| file.bytes())
+        .fold(0, u64::saturating_add);
     Wanted { address: address.at(&found.commit), files: found.names.len(), unheard: None, bytes, missing, record }
 }
 

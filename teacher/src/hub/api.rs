@@ -278,7 +278,7 @@ fn listed(entry: TreeEntry) -> (String, Listed) {
 }
 
 /// The query of the next page. Only that: where the list is, is known, and no header leads elsewhere.
-fn next_query(headers: &HeaderMap) -> Option<String> {
+pub(super) fn next_query(headers: &HeaderMap) -> Option<String> {
     let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let next = links.flat_map(|links| links.split(", <")).find(|link| link.contains("rel=\"next\""))?;
     let target = next.trim_start_matches('<').split_once('>')?.0;

@@ -34,7 +34,8 @@ pub(super) fn make_room(repository: &Repository, wanted: &Wanted) -> Result<()> 
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let there = |hash: &str| partial(repository, hash).metadata().map_or(0, |file| file.len());
     let missing = wanted.missing.iter().filter(|(_, file)| !repository.has(file));
-    let needed: u64 = missing.map(|(_, file)| file.bytes().saturating_sub(there(file.blob()))).sum();
+    let left = missing.map(|(_, file)| file.bytes().saturating_sub(there(file.blob())));
+    let needed = left.fold(0, u64::saturating_add);
     if needed <= free {
         return Ok(());
     }

@@ -250,6 +250,8 @@ async fn the_token_does_not_go_to_another_host() {
     Setting::new(&mock).get("all/*.parquet").await.unwrap();
     assert!(mock.asked().iter().all(|asked| asked.authorization.is_some()));
 
+    assert!(!format!("{:?}", setting.hub).contains(TOKEN));
+
     for (location, word) in [("https://127.0.0.1:1/x", "from http to https"), ("/datasets/again", "without end")] {
         let mock = Mock::start(move |_| Answer::bytes(302, Vec::new()).header("Location", location));
         let (message, passing) = Setting::new(&mock).fails("all/a.parquet").await;
@@ -416,6 +418,28 @@ async fn a_disk_without_room_is_told_before_and_during_the_download() {
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     let message = io("write", Path::new("/cache/blobs/x"), full).to_string();
     assert!(message.contains("cannot write /cache/blobs/x") && message.contains("HF_HOME"), "{message}");
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_given_up() {
+    let mock = Mock::start(|asked| match asked.line.contains("/tree/") {
+        true => Answer::json(200, &json!([])).header("Link", "<https://h/x?cursor=1>; rel=\"next\""),
+        false => Answer::json(200, &json!({"sha": COMMIT})),
+    });
+    let (message, passing) = Setting::new(&mock).fails("all/a.parquet").await;
+    assert!(!passing && message.contains("does not end"), "{message}");
+}
+
+#[test]
+fn the_next_page_is_a_query_and_nothing_else() {
+    let next =
+        |value: &'static str| api::next_query(&[(reqwest::header::LINK, value.parse().unwrap())].into_iter().collect());
+    assert_eq!(next("<https://evil/x?cursor=a%3D&limit=5>; rel=\"next\"").as_deref(), Some("cursor=a%3D&limit=5"));
+    assert_eq!(next("<https://h/?a=1>; rel=\"prev\", <https://h/?a=3>; rel=\"next\"").as_deref(), Some("a=3"));
+    for none in ["", "rel=\"next\"", "<https://h/?a=1; rel=\"next\"", "<https://h/>; rel=\"next\"", "<https://h/?a=1>"]
+    {
+        assert_eq!(next(none), None, "{none}");
+    }
 }
 
 #[test]
