@@ -92,7 +92,7 @@ impl Plan {
         let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
         let mut inputs = vec![from(&prompts), from(&collect)];
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
-        let curate = stage("curate", 3, json_of(&recipe.curate)?, inputs);
+        let curate = stage("curate", 4, json_of(&recipe.curate)?, inputs);
 
         let mut inputs = vec![from(&curate)];
         if let Base::Folder { input, .. } = &recipe.student.base {

@@ -114,7 +114,7 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
     let answer_verdict = verification.as_ref().map(|v| v.verdict.name().to_owned());
     let answer_rule = verification.as_ref().map(|v| v.rule.to_owned());
     let extracted = verification.and_then(|v| v.extracted);
-    let signals = signals(trace);
+    let signals = signals(&prompt.question, trace);
     let (benchmark, item, rule, evidence) =
         hit.map_or((None, None, None, None), |h| (Some(h.benchmark), Some(h.item), Some(h.rule), Some(h.evidence)));
     Verdict {
@@ -135,6 +135,7 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
             FinishReason::Length | FinishReason::Other => false,
         },
         ending: signals.ending,
+        thinking_ending: signals.thinking_ending,
         at_limit: signals.at_limit,
         extracted: extracted.map(|answer| answer.chars().take(MOST_EXTRACTED_CHARS).collect()),
         correct,
@@ -156,6 +157,8 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
         compression: signals.compression,
         language: signals.language,
         foreign_script: signals.foreign_script,
+        stray_letters: signals.stray_letters,
+        lost_characters: signals.lost_characters,
         foreign_paragraphs: signals.foreign_paragraphs,
         longest_paragraph: signals.longest_paragraph,
         code_blocks: signals.code_blocks,

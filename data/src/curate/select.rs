@@ -23,17 +23,20 @@ use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 15] = [
+const COMMON: [&str; 18] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
+    "thinking_ending = 'complete'",
     "correct",
     "code_verdict IS NULL OR code_verdict = 'AC'",
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",
     "most_repeated_20gram <= 20",
-    "foreign_script < 0.1",
+    "stray_letters = 0",
+    "foreign_paragraphs = 0",
+    "lost_characters = 0",
     "code_blocks = 0",
     "NOT identity",
     "NOT refusal",

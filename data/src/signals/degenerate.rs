@@ -101,17 +101,18 @@ pub(crate) fn repetition(text: &str) -> Repetition {
     }
 }
 
-/// Share of non-empty lines that occurred before.
+/// Share of a text's bytes that are in lines that occurred before: by size, as the `\[` and `}` of a text come again
+/// anyway.
 pub(crate) fn duplicate_lines(text: &str) -> f32 {
-    let mut counts = Counts::default();
-    let (mut lines, mut again) = (0u32, 0u32);
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        lines += 1;
-        let count = counts.entry(xxh3_64(line.as_bytes())).or_insert(0);
-        again += u32::from(*count > 0);
-        *count += 1;
+    let mut seen = std::collections::HashSet::<u64, BuildHasherDefault<Same>>::default();
+    let (mut all, mut again) = (0, 0);
+    for line in text.lines().map(str::trim) {
+        all += line.len();
+        if !seen.insert(xxh3_64(line.as_bytes())) {
+            again += line.len();
+        }
     }
-    if lines == 0 { 0.0 } else { again as f32 / lines as f32 }
+    if all == 0 { 0.0 } else { again as f32 / all as f32 }
 }
 
 /// Bytes by compressed bytes; 1 for an empty text.

@@ -54,15 +54,17 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "well_formed",
             "finished",
             "ending",
+            "thinking_ending",
             "at_limit",
             "tokens",
             "thinking_chars",
             "longest_paragraph",
             "code_blocks",
+            "lost_characters",
         ],
     ),
     ("repetition", &["loop_chars", "most_repeated_20gram", "distinct_20grams", "duplicate_lines", "compression"]),
-    ("language", &["language", "foreign_script", "foreign_paragraphs"]),
+    ("language", &["language", "foreign_script", "foreign_paragraphs", "stray_letters"]),
     (
         "content",
         &[
