@@ -240,14 +240,16 @@ fn part_path(out: &Path, folder: &str, number: usize) -> PathBuf {
     out.join(folder).join(format!("part-{number:05}.parquet"))
 }
 
-/// For each prompt the first one that is nearly equal to it.
+/// For each prompt the first one that is nearly equal to it and has the same gold answer: a long story with another
+/// question at its end is another prompt.
 fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<u32>> {
     let mut sketches = Sketches::new(near);
     let mut sketcher = Sketcher::new(near);
     for prompt in prompts {
         let mut bands = Vec::with_capacity(near.bands);
         let (digest, shingles) = sketcher.sketch(&prompt.question, &mut bands);
-        sketches.push(digest, &bands, shingles, 0);
+        let gold = prompt.answer.as_deref().map_or(0, |gold| xxhash_rust::xxh3::xxh3_64(gold.trim().as_bytes()) as u32);
+        sketches.push(digest, &bands, shingles, gold);
     }
     let load = |rows: &[u32]| {
         Ok(rows

@@ -22,25 +22,58 @@ const SMALL_WORDS_EVERY: usize = 12;
 
 /// The small words of the languages in Latin letters that are told apart.
 const SMALL_WORDS: [(&str, &[&str]); 10] = [
+    // Those that look like words of the other languages are here too: two languages with as many decide nothing.
     (
         "eng",
-        &["the", "of", "and", "to", "is", "we", "that", "so", "for", "it", "this", "be", "are", "if", "but", "not"],
+        &[
+            "the", "of", "and", "to", "is", "we", "that", "so", "for", "it", "this", "be", "are", "if", "but", "not",
+            "in", "on", "with", "has", "from", "by", "at", "as", "or", "an", "can", "have", "which", "her", "his",
+            "per", "do", "no", "me", "he", "she", "they", "let", "was", "die", "den", "van", "con", "also", "all",
+            "each", "total",
+        ],
     ),
     (
         "deu",
-        &["der", "die", "das", "und", "ist", "nicht", "den", "von", "mit", "ein", "eine", "zu", "wir", "auf", "auch"],
+        &[
+            "der", "die", "das", "und", "ist", "nicht", "den", "von", "mit", "ein", "eine", "zu", "wir", "auf", "auch",
+            "in", "an", "es", "so", "was", "sich",
+        ],
     ),
-    ("fra", &["le", "la", "les", "des", "et", "est", "que", "nous", "pour", "dans", "du", "une", "pas", "donc", "qui"]),
+    (
+        "fra",
+        &[
+            "le", "la", "les", "des", "et", "est", "que", "nous", "pour", "dans", "du", "une", "pas", "donc", "qui",
+            "de", "on", "en", "un", "ce",
+        ],
+    ),
     (
         "spa",
-        &["el", "los", "las", "de", "que", "es", "en", "por", "para", "una", "con", "se", "del", "como", "entonces"],
+        &[
+            "el", "los", "las", "de", "que", "es", "en", "por", "para", "una", "con", "se", "del", "como", "entonces",
+            "no", "un", "me",
+        ],
     ),
-    ("por", &["os", "as", "que", "não", "em", "para", "uma", "com", "da", "do", "dos", "se", "então", "é", "mais"]),
+    (
+        "por",
+        &[
+            "os", "de", "que", "não", "em", "para", "uma", "com", "da", "do", "dos", "se", "então", "mais", "são",
+            "no", "as", "um", "me",
+        ],
+    ),
     (
         "ita",
-        &["il", "di", "che", "è", "per", "della", "del", "una", "non", "si", "sono", "con", "quindi", "gli", "nel"],
+        &[
+            "il", "di", "che", "per", "della", "del", "una", "non", "si", "sono", "con", "quindi", "gli", "nel", "in",
+            "da", "un", "la",
+        ],
     ),
-    ("nld", &["het", "een", "van", "en", "is", "dat", "niet", "zijn", "we", "voor", "op", "te", "met", "ook", "dus"]),
+    (
+        "nld",
+        &[
+            "het", "een", "van", "en", "is", "dat", "niet", "zijn", "we", "voor", "op", "te", "met", "ook", "dus",
+            "de", "in", "die", "was",
+        ],
+    ),
     ("swe", &["och", "att", "det", "är", "som", "en", "för", "inte", "vi", "med", "på", "av", "till", "ett", "så"]),
     ("tur", &["ve", "bir", "bu", "için", "ile", "olarak", "daha", "çok", "gibi", "olan", "da", "ise", "ama", "her"]),
     ("vie", &["là", "và", "của", "có", "không", "một", "được", "cho", "các", "này", "trong", "ta", "với", "thì"]),

@@ -143,8 +143,9 @@ fn open_maths(text: &str) -> Open {
     Open { in_maths: display > 0 || inline > 0 || dollars % 2 == 1 || begun, in_box: boxes > 0 }
 }
 
-/// Signs after which something must follow.
-const OPEN_ENDS: &str = ",:;=+-\u{2212}–—×÷≈<>≤≥^\\/&([{（【「『“«";
+/// Signs after which something must follow, and those of which this is true after a space only: `Ca2+` and `<sup>` end.
+const OPEN_ENDS: &str = ",:;=\u{2212}–—×÷≈≤≥^\\/&([{（【「『“«";
+const OPEN_AFTER_SPACE: &str = "+-<>\"'";
 /// Words of a last line that may be an answer by itself, as "42 apples" and "Answer: New York" are.
 const FEW_WORDS: usize = 4;
 /// Words of a list item or of what follows a label that may do without a full stop.
@@ -158,7 +159,8 @@ fn ends_a_sentence(text: &str) -> bool {
     if rule || line.starts_with(['#', '|']) || line.ends_with("\\]") || line.ends_with("\\)") {
         return true;
     }
-    if line.ends_with(|c| OPEN_ENDS.contains(c)) || opens_a_quotation(line) {
+    let before = line.strip_suffix(|c| OPEN_AFTER_SPACE.contains(c));
+    if line.ends_with(|c| OPEN_ENDS.contains(c)) || before.is_some_and(|before| before.ends_with([' ', '('])) {
         return false;
     }
     if line.ends_with(|c| ends(c) || is_emoji(c)) {
@@ -177,13 +179,8 @@ fn ends_a_sentence(text: &str) -> bool {
 /// follow a number.
 fn ends(c: char) -> bool {
     const SENTENCE: &str = ".!?…。．｡！？؟۔।॥։።፧።။៕᙮᠃᱾꓿";
-    const CLOSING: &str = ")]}）】」』\"'”’»`*_$%°\u{fe0f}";
+    const CLOSING: &str = ")]}）】」』\"'”’»`*_$%°>\u{fe0f}";
     SENTENCE.contains(c) || CLOSING.contains(c)
-}
-
-/// Whether the line ends with a quotation mark that opens: there is nothing in the quotation.
-fn opens_a_quotation(line: &str) -> bool {
-    ['"', '\''].iter().any(|mark| line.strip_suffix(*mark).is_some_and(|before| before.ends_with([' ', '('])))
 }
 
 /// An item of a list, or an option: `- x`, `3. x`, `C) x`, `খ. x`.

@@ -54,11 +54,14 @@ fn endings_are_told_apart() {
         ("(1/2 + 1/3) × 6x = 3x + 2x = 5x", Ending::Complete),
         ("Then:\n\n---", Ending::Complete),
         ("The word is called \"noun.\"", Ending::Complete),
+        ("**Answer:** B. ions of Cu2+", Ending::Complete),
+        ("B. the current is 2.0 x 10<sup>8</sup>", Ending::Complete),
         ("Wait,", Ending::Sentence),
         ("The number of ways is 2,", Ending::Sentence),
         ("The remaining options are:", Ending::Sentence),
         ("It says, \"", Ending::Sentence),
         ("so x =", Ending::Sentence),
+        ("There are 4 apples +", Ending::Sentence),
         ("উত্তরটি চার, কারণ দুই আর দুই মিলে চা", Ending::Sentence),
         ("- the heat that is taken up by the water is equal to the heat that is given off by the", Ending::Sentence),
     ] {
@@ -143,6 +146,7 @@ fn languages_are_told_by_script_and_small_words() {
     // A paragraph of names, one of symbols, and one around a formula of several lines are in no language.
     for paragraph in [
         "- Ines: 2 metros\n- Olivia: 3 metros\n- Betty: 5 metros\n- Philip: 2 metros\n- Jaden: 2 metros\n- Malia: 4 metros",
+        "Ines has 7 pens, and her sister gives Ines 2 more per day. Her father gives her as many as Otto, Selma and Rosalia have.",
         "a(1 + b) + ab + ac + ad + ae + bc + bd + be + cd + ce + de + abc + abd + abe + acd + ace + ade + bcd + bce + bde + cde + abcd",
         "Expand:\n\\[\nle + la + les + des + et + est + que + nous + pour + dans + du + une + pas + donc + qui + le + la + les + des\n\\]",
     ] {

@@ -150,8 +150,11 @@ pub(super) fn announced(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// "Answer" in the languages that reasoning data is in, and GSM8K's mark.
-const ANSWER: [&str; 24] = [
+const ANSWER: [&str; 27] = [
     "answer",
+    "correct option",
+    "correct choice",
+    "সঠিক বিকল্প",
     "####",
     "答案",
     "解答",
@@ -188,7 +191,8 @@ static FOR_ANSWER: LazyLock<Option<AhoCorasick>> =
 
 /// Skips what joins "answer" to the answer; `None` if nothing does, as in "to answer this" or "the answer depends".
 fn saying(after: &str) -> Option<&str> {
-    let mut rest = after;
+    // Bengali's article is part of the word.
+    let mut rest = after.strip_prefix("টি").or_else(|| after.strip_prefix("টা")).unwrap_or(after);
     let mut joined = false;
     loop {
         let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '*', '_']);
@@ -246,6 +250,8 @@ mod tests {
         assert_eq!(all("ANSWER = 3 answer:"), ["3"]);
         assert_eq!(all("**উত্তর:** B) পানি\n\nব্যাখ্যা"), ["B) পানি"]);
         assert_eq!(all("সঠিক উত্তর হলো **C**।"), ["C"]);
+        assert_eq!(all("সঠিক উত্তরটি হলো:\n\n**A. পানি**"), ["A. পানি"]);
+        assert_eq!(all("Therefore, the correct option is **C**."), ["C"]);
         assert_eq!(all("উত্তর দিকে যাই"), [""; 0], "northwards");
         assert_eq!(all("所以答案是12\nОтвет: 13\nRéponse : 14"), ["14", "13", "12"]);
     }
