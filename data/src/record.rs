@@ -214,8 +214,8 @@ pub struct Verdict {
     pub most_repeated_20gram: u32,
     /// Share of sequences of 20 words that are different.
     pub distinct_20grams: f32,
-    /// Share of the text in lines that occurred before.
-    pub duplicate_lines: f32,
+    /// Share of the text in sentences that occurred before.
+    pub duplicate_sentences: f32,
     /// Bytes by compressed bytes.
     pub compression: f32,
     /// Language of the thinking's prose.

@@ -35,8 +35,9 @@ pub struct Signals {
     pub most_repeated_20gram: u32,
     /// Share of the sequences of 20 words that are different; 1 for short texts.
     pub distinct_20grams: f32,
-    /// Share of the text that is in lines that occurred before (Gopher, arXiv 2112.11446, table A1, drops above 0.20).
-    pub duplicate_lines: f32,
+    /// Share of the text that is in sentences which occurred before. Thinking is written in few long lines, for which the
+    /// share of duplicate lines (Gopher, arXiv 2112.11446, table A1) is blind.
+    pub duplicate_sentences: f32,
     /// Bytes of the text by bytes when compressed (zstd, level 1); large is repetitive.
     pub compression: f32,
     /// The language of the prose, maths and code left out, as ISO 639-3 (`eng`, `cmn`); `None` if there is too little.
@@ -77,7 +78,7 @@ pub fn signals(question: &str, trace: &Trace) -> Signals {
         loop_chars: degenerate::tail_loop(thinking).max(degenerate::tail_loop(answer)),
         most_repeated_20gram: repetition.most_repeated,
         distinct_20grams: repetition.distinct,
-        duplicate_lines: degenerate::duplicate_lines(thinking),
+        duplicate_sentences: degenerate::duplicate_sentences(thinking),
         compression: degenerate::compression(thinking),
         language: prose.language.map(str::to_owned),
         foreign_script: prose.foreign_script,

@@ -28,7 +28,7 @@ RULES = [
     "answer_verdict IS NULL OR answer_verdict <> 'no_answer'",
     "loop_chars = 0",
     "most_repeated_20gram <= 5",
-    "duplicate_lines <= 0.3",
+    "duplicate_sentences <= 0.3",
     "compression <= 5",
     "language = 'eng'",
     "foreign_script < 0.1",
@@ -142,7 +142,7 @@ def samples(runs, names):
     print("\n## To be read\n")
     for rule in RULES:
         for name in names:
-            query = f"SELECT trace_id FROM verdicts WHERE NOT coalesce({rule}, true) ORDER BY trace_id LIMIT 10"
+            query = f"SELECT trace_id FROM verdicts WHERE ({rule}) IS FALSE ORDER BY trace_id LIMIT 10"
             ids = [row["trace_id"] for row in runs.sql(query, name)]
             if ids:
                 print(f"- `{rule}`, {name}: {' '.join(ids)}")
@@ -192,18 +192,18 @@ def plants():
 
 MEASURES = """
     SELECT set, repetition(text)['most_repeated_20gram'] AS most_repeated_20gram,
-        1 - repetition(text)['distinct_20grams'] AS repeated_20grams, repetition(text)['duplicate_lines'] AS duplicate_lines,
+        1 - repetition(text)['distinct_20grams'] AS repeated_20grams, repetition(text)['duplicate_sentences'] AS duplicate_sentences,
         loops(text) AS loop_chars, compression(text) AS compression FROM texts
 """
 LIMITS = {
     "loop_chars": [0, 200, 1000],
     "most_repeated_20gram": [2, 3, 5, 10, 20],
     "repeated_20grams": [0.02, 0.05, 0.1, 0.2, 0.5],
-    "duplicate_lines": [0.1, 0.2, 0.3, 0.5],
+    "duplicate_sentences": [0.1, 0.2, 0.3, 0.5],
     "compression": [4, 4.5, 5, 6, 8],
 }
 # What strict.sql drops.
-TOGETHER = {"loop_chars": 0, "most_repeated_20gram": 5, "duplicate_lines": 0.3, "compression": 5}
+TOGETHER = {"loop_chars": 0, "most_repeated_20gram": 5, "duplicate_sentences": 0.3, "compression": 5}
 
 
 def calibrate(runs, work):

@@ -153,7 +153,7 @@ fn verdict(prompt: &Prompt, trace: &Trace, row: usize, hit: Option<Hit>) -> Verd
         loop_chars: signals.loop_chars,
         most_repeated_20gram: signals.most_repeated_20gram,
         distinct_20grams: signals.distinct_20grams,
-        duplicate_lines: signals.duplicate_lines,
+        duplicate_sentences: signals.duplicate_sentences,
         compression: signals.compression,
         language: signals.language,
         foreign_script: signals.foreign_script,

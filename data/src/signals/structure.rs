@@ -166,6 +166,9 @@ fn ends_a_sentence(text: &str) -> bool {
     if line.ends_with(|c| ends(c) || is_emoji(c)) {
         return true;
     }
+    if breaks_off(line, text.len() > line.len()) {
+        return false;
+    }
     let words = line.split_whitespace().count();
     words <= FEW_WORDS
         || is_formula(line)
@@ -173,6 +176,52 @@ fn ends_a_sentence(text: &str) -> bool {
         || line.split_once([':', '：']).is_some_and(|(label, answer)| {
             label.split_whitespace().count() <= FEW_WORDS && answer.split_whitespace().count() <= ITEM_WORDS
         })
+}
+
+/// Words that nothing ends with.
+const JOINING: [&str; 42] = [
+    "a", "an", "and", "are", "as", "at", "be", "because", "but", "by", "each", "every", "for", "from", "has", "have",
+    "i", "i'll", "if", "into", "is", "its", "let's", "my", "of", "on", "or", "our", "since", "so", "than", "that",
+    "the", "their", "these", "to", "was", "we", "were", "which", "with", "would",
+];
+/// Words that a further sentence begins with, and no answer.
+const OPENING: [&str; 26] = [
+    "adding",
+    "after",
+    "also",
+    "alternatively",
+    "and",
+    "because",
+    "but",
+    "finally",
+    "first",
+    "hence",
+    "i",
+    "if",
+    "let",
+    "next",
+    "now",
+    "since",
+    "so",
+    "subtract",
+    "then",
+    "therefore",
+    "thus",
+    "to",
+    "wait",
+    "we",
+    "when",
+    "while",
+];
+
+/// Whether an English line stops before anything is said: "Step 2: Add the", or, after other lines, "Therefore, Ann".
+fn breaks_off(line: &str, is_further: bool) -> bool {
+    let is_in =
+        |word: Option<&str>, list: &[&str]| word.is_some_and(|word| list.contains(&word.to_lowercase().as_str()));
+    let mut words = line.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    let (first, last) = (words.find(|word| word.starts_with(char::is_alphabetic)), words.next_back());
+    is_in(last.or(first), &JOINING)
+        || is_further && is_in(first, &OPENING) && !line.ends_with(|c: char| c.is_ascii_digit())
 }
 
 /// Signs that end a sentence in any script (Unicode's `Sentence_Terminal` of the living ones), close something, or

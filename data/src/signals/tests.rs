@@ -56,6 +56,11 @@ fn endings_are_told_apart() {
         ("The word is called \"noun.\"", Ending::Complete),
         ("**Answer:** B. ions of Cu2+", Ending::Complete),
         ("B. the current is 2.0 x 10<sup>8</sup>", Ending::Complete),
+        ("There is one left over.\n\n42 apples", Ending::Complete),
+        ("So 42", Ending::Complete),
+        ("There is one left over.\n\nTherefore, Ann", Ending::Sentence),
+        ("There is one left over.\n\n- Since each", Ending::Sentence),
+        ("Step 2: Add the", Ending::Sentence),
         ("Wait,", Ending::Sentence),
         ("The number of ways is 2,", Ending::Sentence),
         ("The remaining options are:", Ending::Sentence),
@@ -81,6 +86,8 @@ fn loops_at_the_end_are_found_and_rules_are_not() {
     assert!(looping("Wait, that is not right. ", 40) >= 25 * 39);
     assert!(looping("Wait, that is not right. ", 3) == 0);
     assert!(looping(&format!("{words} And then once more from the start. "), 5) > 500, "a long piece");
+    let page: String = (0..400).map(|i| format!("w{} ", i * 7919 % 1000)).collect();
+    assert!(looping(&page, 5) > 7000, "a page");
     assert!(looping("数学题很难。", 20) >= 119);
     assert_eq!(looping("-", 500), 0, "a rule");
     assert_eq!(of(words, words).loop_chars, 0);
@@ -99,12 +106,16 @@ fn repetition_is_counted() {
     let fresh: String = (0..500).map(|i| format!("word{} ", i * 7919 % 1000)).collect::<Vec<_>>().concat();
     let signals = of(&fresh, "4");
     assert_eq!((signals.most_repeated_20gram, signals.distinct_20grams), (1, 1.0));
-    assert!((of("a b\nc d\n\na b\na b\n", "4").duplicate_lines - 0.5).abs() < 1e-6);
+    assert!((of("a b\nc d\n\na b\na b\n", "4").duplicate_sentences - 0.5).abs() < 1e-6);
+    let remark = "Wait, let me look at this once more, as it may be wrong. ";
+    let remarked: String = (0..20).map(|i| format!("The number {i} is no root of it. {remark}")).collect();
+    assert!(of(&remarked, "4").duplicate_sentences > 0.5);
+    assert!(of("৭ একটি মৌলিক সংখ্যা। ৭ একটি মৌলিক সংখ্যা। 3.5 and 3.5", "4").duplicate_sentences > 0.4);
     // What LaTeX and code repeat says nothing.
     let formulas: String = ["first", "second", "third"]
         .map(|name| format!("Now for the {name} of the equations that we wrote down:\n\\[\nx = {name}\n\\]\n"))
         .concat();
-    assert!(of(&formulas, "4").duplicate_lines < 0.1);
+    assert!(of(&formulas, "4").duplicate_sentences < 0.1);
 }
 
 #[test]
@@ -286,7 +297,7 @@ proptest! {
     #[test]
     fn nothing_panics(thinking in "\\PC{0,300}", answer in "\\PC{0,100}") {
         let signals = of(&thinking, &answer);
-        for share in [signals.distinct_20grams, signals.duplicate_lines, signals.foreign_script, signals.foreign_paragraphs] {
+        for share in [signals.distinct_20grams, signals.duplicate_sentences, signals.foreign_script, signals.foreign_paragraphs] {
             prop_assert!((0.0..=1.0).contains(&share));
         }
     }

@@ -63,7 +63,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "lost_characters",
         ],
     ),
-    ("repetition", &["loop_chars", "most_repeated_20gram", "distinct_20grams", "duplicate_lines", "compression"]),
+    ("repetition", &["loop_chars", "most_repeated_20gram", "distinct_20grams", "duplicate_sentences", "compression"]),
     ("language", &["language", "foreign_script", "foreign_paragraphs", "stray_letters"]),
     (
         "content",
