@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use rapidfuzz::distance::{indel, lcs_seq};
 use serde::{Deserialize, Serialize};
 
-use self::grams::{Grams, Split, Words};
+use self::grams::{Grams, Sequences, Split, Words};
 
 /// Whose rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,14 +23,15 @@ pub enum Preset {
     S1,
     /// OpenThoughts (arXiv 2506.04178): the prompt's Indel similarity to a question is 95 % or more.
     OpenThoughts,
-    /// DeepSeek-R1 (arXiv 2501.12948v2, appendix): prompt or trace shares 10 words with a question or its solution.
+    /// DeepSeek-R1 (arXiv 2501.12948v2, appendix): prompt or trace shares 10 words in a row, split at spaces, with a
+    /// question or its solution.
     Deepseek,
     /// Qwen2.5 (arXiv 2412.15115): the prompt shares 13 words in a row with a question, and a common subsequence of at
     /// least 60 % of the shorter one.
     Qwen,
     /// Ours: an equal prompt; 8 words of a question that at most 5 questions have; 13 words of a question or solution in
-    /// prompt or trace; a question of fewer than 8 words within the prompt; 90 % Indel similarity of a prompt with 5
-    /// words of the question.
+    /// prompt or trace, of which in both cases half are no signs and no numbers; a question of fewer than 8 words within
+    /// the prompt; 90 % Indel similarity of a prompt with 5 words of the question.
     Strict,
 }
 
@@ -94,35 +95,36 @@ impl Index {
     pub fn new(preset: Preset, items: Vec<Item>) -> Self {
         let words: Vec<Words> = items.iter().map(|item| Words::of(&item.question, Split::Words)).collect();
         let questions = items.iter().map(|item| lower(&item.question)).collect();
-        let grams = |n, split, solutions: bool, most| {
+        let grams = |rule: Sequences, solutions: bool| {
             let texts = (0..).zip(&items).flat_map(|(i, item)| {
                 let solution = item.solution.as_deref().filter(|_| solutions);
                 [Some(item.question.as_str()), solution].into_iter().flatten().map(move |text| (i, text))
             });
-            Grams::new(n, split, most, texts)
+            Grams::new(rule, texts)
         };
-        let shared =
-            |n, split, solutions, most, in_trace| Rule::Grams { grams: grams(n, split, solutions, most), in_trace };
+        let shared = |rule, solutions, in_trace| Rule::Grams { grams: grams(rule, solutions), in_trace };
         let exact = || Rule::Exact(words.iter().zip(0..).map(|(words, i)| (words.hashes.clone(), i)).collect());
         let rules = match preset {
-            Preset::OpenR1 => vec![shared(8, Split::Spaces, false, usize::MAX, false)],
-            Preset::S1 => vec![exact(), shared(8, Split::Spaces, false, usize::MAX, false)],
+            Preset::OpenR1 => vec![shared(Sequences::all(8, Split::Spaces), false, false)],
+            Preset::S1 => vec![exact(), shared(Sequences::all(8, Split::Spaces), false, false)],
             Preset::OpenThoughts => vec![Rule::Similar { least: 0.95, seeds: None }],
-            Preset::Deepseek => vec![shared(10, Split::Words, true, usize::MAX, true)],
+            Preset::Deepseek => vec![shared(Sequences::all(10, Split::Spaces), true, true)],
             Preset::Qwen => {
-                vec![Rule::Subsequence { grams: grams(13, Split::Words, false, usize::MAX), share: 0.6 }]
+                vec![Rule::Subsequence { grams: grams(Sequences::all(13, Split::Words), false), share: 0.6 }]
             }
             Preset::Strict => {
                 let whole = (LEAST_WHOLE..SHORT).map(|n| {
                     let exactly = (0..).zip(&items).filter(|(i, _)| words[*i as usize].hashes.len() == n);
-                    Grams::new(n, Split::Words, usize::MAX, exactly.map(|(i, item)| (i, item.question.as_str())))
+                    let texts = exactly.map(|(i, item)| (i, item.question.as_str()));
+                    Grams::new(Sequences::all(n, Split::Words), texts)
                 });
+                let ours = |n, most| Sequences { n, split: Split::Words, most, prose: n / 2 };
                 vec![
                     exact(),
-                    shared(8, Split::Words, false, MOST_ITEMS, false),
-                    shared(13, Split::Words, true, usize::MAX, true),
+                    shared(ours(8, MOST_ITEMS), false, false),
+                    shared(ours(13, usize::MAX), true, true),
                     Rule::Whole(whole.collect()),
-                    Rule::Similar { least: 0.9, seeds: Some(grams(5, Split::Words, false, MOST_ITEMS)) },
+                    Rule::Similar { least: 0.9, seeds: Some(grams(ours(5, MOST_ITEMS), false)) },
                 ]
             }
         };

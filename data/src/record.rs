@@ -210,6 +210,8 @@ pub struct Verdict {
     pub finished: bool,
     /// How the answer ends.
     pub ending: Ending,
+    /// How the thinking ends.
+    pub thinking_ending: Ending,
     /// The teacher used as many tokens as it was allowed.
     pub at_limit: bool,
     /// The final answer as found in the text.
@@ -250,21 +252,25 @@ pub struct Verdict {
     pub most_repeated_20gram: u32,
     /// Share of sequences of 20 words that are different.
     pub distinct_20grams: f32,
-    /// Share of lines that occurred before.
-    pub duplicate_lines: f32,
+    /// Share of the text in sentences that occurred before.
+    pub duplicate_sentences: f32,
     /// Bytes by compressed bytes.
     pub compression: f32,
     /// Language of the thinking's prose.
     pub language: Option<String>,
     /// Share of letters in another script than most.
     pub foreign_script: f32,
+    /// Letters of a script that nothing led to.
+    pub stray_letters: u32,
+    /// Signs that stand for lost bytes.
+    pub lost_characters: u32,
     /// Share of longer paragraphs in another language than most.
     pub foreign_paragraphs: f32,
     /// Characters of the longest paragraph.
     pub longest_paragraph: u32,
     /// Code blocks in the thinking.
     pub code_blocks: u32,
-    /// It names a model or maker as itself.
+    /// It speaks of itself as a model or an assistant.
     pub identity: bool,
     /// The answer is a refusal.
     pub refusal: bool,

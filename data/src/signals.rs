@@ -8,6 +8,8 @@
 pub(crate) mod degenerate;
 pub(crate) mod language;
 mod phrases;
+mod prose;
+mod script;
 mod secrets;
 mod structure;
 
@@ -23,6 +25,8 @@ pub use self::structure::Ending;
 pub struct Signals {
     /// How the answer ends: `complete`, `empty`, or in the middle of a `sentence`, a code `fence`, `maths` or a `box`.
     pub ending: Ending,
+    /// How the thinking ends; in the middle of a sentence where the answer begins too early.
+    pub thinking_ending: Ending,
     /// The teacher used as many tokens as it was allowed.
     pub at_limit: bool,
     /// Characters of the longest stretch at the end of thinking or answer that repeats one piece at least 4 times.
@@ -31,21 +35,27 @@ pub struct Signals {
     pub most_repeated_20gram: u32,
     /// Share of the sequences of 20 words that are different; 1 for short texts.
     pub distinct_20grams: f32,
-    /// Share of lines that occurred before (Gopher, arXiv 2112.11446, table A1, drops above 0.30).
-    pub duplicate_lines: f32,
+    /// Share of the text that is in sentences which occurred before. Thinking is written in few long lines, for which the
+    /// share of duplicate lines (Gopher, arXiv 2112.11446, table A1) is blind.
+    pub duplicate_sentences: f32,
     /// Bytes of the text by bytes when compressed (zstd, level 1); large is repetitive.
     pub compression: f32,
     /// The language of the prose, maths and code left out, as ISO 639-3 (`eng`, `cmn`); `None` if there is too little.
     pub language: Option<String>,
-    /// Share of the prose's letters that are not in its main script.
+    /// Share of the prose's letters that are not in its main script, what is quoted from the question included.
     pub foreign_script: f32,
+    /// Letters in thinking and answer of a script that nothing led to: not that of the thinking, nor in the question, nor
+    /// of a language that is spoken of. A slip into another language is rarely longer than a word.
+    pub stray_letters: u32,
+    /// Signs (U+FFFD) that stand where bytes of thinking or answer were lost.
+    pub lost_characters: u32,
     /// Share of the longer paragraphs (80 letters or more) in another language than most.
     pub foreign_paragraphs: f32,
     /// Characters of the longest paragraph.
     pub longest_paragraph: u32,
     /// Fenced code blocks.
     pub code_blocks: u32,
-    /// It names a model or its maker as itself ("I am DeepSeek", "as an AI").
+    /// It speaks of itself as a model or an assistant ("I am DeepSeek", "as an AI", "my knowledge cutoff").
     pub identity: bool,
     /// The answer begins with a refusal.
     pub refusal: bool,
@@ -55,22 +65,25 @@ pub struct Signals {
     pub secrets: Option<String>,
 }
 
-/// Looks at one trace.
-pub fn signals(trace: &Trace) -> Signals {
+/// Looks at one trace, and at the question for what it may quote.
+pub fn signals(question: &str, trace: &Trace) -> Signals {
     let thinking = trace.thinking.as_deref().unwrap_or_default();
     let answer = trace.answer.as_str();
     let repetition = degenerate::repetition(thinking);
     let prose = language::census(thinking);
     Signals {
         ending: structure::ending(answer),
+        thinking_ending: structure::ending(thinking),
         at_limit: matches!((trace.completion_tokens, trace.max_tokens), (Some(used), Some(most)) if used >= most),
         loop_chars: degenerate::tail_loop(thinking).max(degenerate::tail_loop(answer)),
         most_repeated_20gram: repetition.most_repeated,
         distinct_20grams: repetition.distinct,
-        duplicate_lines: degenerate::duplicate_lines(thinking),
+        duplicate_sentences: degenerate::duplicate_sentences(thinking),
         compression: degenerate::compression(thinking),
         language: prose.language.map(str::to_owned),
         foreign_script: prose.foreign_script,
+        stray_letters: script::stray_letters(question, thinking, answer),
+        lost_characters: [thinking, answer].iter().map(|text| text.matches('\u{fffd}').count() as u32).sum(),
         foreign_paragraphs: prose.foreign_paragraphs,
         longest_paragraph: structure::longest_paragraph(thinking),
         code_blocks: structure::code_blocks(thinking),

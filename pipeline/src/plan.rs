@@ -195,7 +195,14 @@ mod tests {
     #[test]
     fn inputs_that_come_and_go_are_told_from_those_that_change() {
         let inputs = |names: &[(&str, &str)]| names.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        let stage = |inputs| Stage { number: 3, name: "curate", version: 3, spec: json!({"policy": "true"}), inputs };
+        let stage = |inputs| Stage {
+            number: 3,
+            name: "curate",
+            version: 3,
+            spec: json!({"policy": "true"}),
+            inputs,
+            sources: BTreeMap::new(),
+        };
         let old = stage(inputs(&[("collect", "1"), ("input aime24", "1"), ("input amc", "1")]));
         let record = data::artifact::ArtifactRecord {
             stage: old.name.to_owned(),
@@ -203,6 +210,7 @@ mod tests {
             fingerprint: old.fingerprint(),
             spec: old.spec,
             inputs: old.inputs,
+            sources: BTreeMap::new(),
             summary: Value::Null,
             seconds: 0.0,
         };

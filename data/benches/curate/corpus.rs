@@ -116,8 +116,8 @@ struct Maker<'a> {
     writer: Writer,
     mean: usize,
     items: &'a [Item],
-    /// The last prompts, of which copies are made.
-    recent: Vec<(String, String, Option<String>)>,
+    /// The last prompts, of which copies are made, and the items in them.
+    recent: Vec<(Prompt, Option<String>)>,
     number: u64,
 }
 
@@ -154,7 +154,7 @@ impl<'a> Maker<'a> {
             made.traces.push(trace);
             made.truth.push(truth);
         }
-        self.recent.push((planted.prompt.id.clone(), planted.prompt.question.clone(), planted.item));
+        self.recent.push((planted.prompt.clone(), planted.item));
         if self.recent.len() > 64 {
             self.recent.remove(0);
         }
@@ -170,25 +170,27 @@ impl<'a> Maker<'a> {
             at <= 0.0
         });
         let (domain, _, tokens) = *found.unwrap_or(&DOMAINS[0]);
-        let gold = matches!(domain, "math" | "stem").then(|| self.gold());
+        let mut gold = matches!(domain, "math" | "stem").then(|| self.gold());
         let (mut copy_of, mut item) = (None, None);
         let copied = (!self.recent.is_empty()).then(|| self.rng.random_range(0..self.recent.len()));
         let mut question = String::new();
         match (copied, self.rng.random::<f64>()) {
             (Some(i), p) if p < 0.01 => {
-                question = format!("**{}**", self.recent[i].1.to_uppercase());
-                copy_of = Some((self.recent[i].0.clone(), 1.0));
-                item.clone_from(&self.recent[i].2);
+                question = format!("**{}**", self.recent[i].0.question.to_uppercase());
+                copy_of = Some((self.recent[i].0.id.clone(), 1.0));
+                item.clone_from(&self.recent[i].1);
+                gold.clone_from(&self.recent[i].0.answer);
             }
             (Some(i), p) if p < 0.06 => {
-                let original = self.recent[i].1.clone();
+                let original = self.recent[i].0.question.clone();
                 let aim = self.rng.random_range(0.5..0.99);
                 question = edited(&self.writer, &mut self.rng, &original, aim);
                 if question == original {
                     question.push_str(" Explain.");
                 }
-                copy_of = Some((self.recent[i].0.clone(), jaccard(&original, &question)));
-                item.clone_from(&self.recent[i].2);
+                copy_of = Some((self.recent[i].0.id.clone(), jaccard(&original, &question)));
+                item.clone_from(&self.recent[i].1);
+                gold.clone_from(&self.recent[i].0.answer);
             }
             (_, p) if p < 0.065 => {
                 let i = self.rng.random_range(0..self.items.len());

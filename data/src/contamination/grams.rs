@@ -20,6 +20,26 @@ pub(super) struct Words {
     ends: Vec<usize>,
 }
 
+/// Which sequences are indexed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sequences {
+    /// Words of a sequence.
+    pub(super) n: usize,
+    /// What a word is.
+    pub(super) split: Split,
+    /// The most items that may have it.
+    pub(super) most: usize,
+    /// The least of its words that are of two letters or more: `2 + 3 = 5` is in all maths.
+    pub(super) prose: usize,
+}
+
+impl Sequences {
+    /// Every sequence of `n`.
+    pub(super) fn all(n: usize, split: Split) -> Self {
+        Self { n, split, most: usize::MAX, prose: 0 }
+    }
+}
+
 impl Words {
     pub(super) fn of(text: &str, split: Split) -> Self {
         let mut words = Self::default();
@@ -40,7 +60,16 @@ impl Words {
     }
 }
 
-/// All sequences of `n` words of some texts.
+impl Words {
+    /// Which words have two letters or more.
+    fn of_prose(&self, text: &str) -> Vec<bool> {
+        let mut start = 0;
+        let letters = |word: &str| word.chars().filter(|c| c.is_alphabetic()).take(2).count();
+        self.ends.iter().map(|end| letters(&text[std::mem::replace(&mut start, *end)..*end]) == 2).collect()
+    }
+}
+
+/// Sequences of `n` words of some texts.
 pub(super) struct Grams {
     pub(super) n: usize,
     split: Split,
@@ -81,13 +110,19 @@ fn rolling<T>(hashes: &[u64], n: usize, mut found: impl FnMut(usize, u64) -> Opt
 }
 
 impl Grams {
-    /// Indexes texts, each of the item with that number. Sequences of more than `most` items are left out.
-    pub(super) fn new<'a>(n: usize, split: Split, most: usize, texts: impl Iterator<Item = (u32, &'a str)>) -> Self {
+    /// Indexes texts, each of the item with that number.
+    pub(super) fn new<'a>(rule: Sequences, texts: impl Iterator<Item = (u32, &'a str)>) -> Self {
+        let Sequences { n, split, most, prose } = rule;
         let (mut all, mut places) = (Vec::new(), HashMap::new());
         let mut items: HashMap<u64, Vec<u32>> = HashMap::new();
         for (item, text) in texts {
-            let words = Words::of(text, split).hashes;
+            let words = Words::of(text, split);
+            let of_prose = if prose > 0 { words.of_prose(text) } else { Vec::new() };
+            let words = words.hashes;
             rolling(&words, n, |at, hash| {
+                if prose > 0 && of_prose[at..at + n].iter().filter(|word| **word).count() < prose {
+                    return None;
+                }
                 places.entry(hash).or_insert((item, all.len() as u32, at as u32));
                 let of = items.entry(hash).or_default();
                 if of.last() != Some(&item) {

@@ -103,6 +103,16 @@ fn the_evidence_is_the_words_as_they_stand() {
     assert_eq!((hit.benchmark.as_str(), hit.item.as_str()), ("farm", "1"));
 }
 
+/// A worked step of arithmetic is in thousands of solutions; words and numbers together are not.
+#[test]
+fn sequences_of_signs_are_no_evidence() {
+    let solution = "The boat carries 14 crates, each of them with 6 * 7 + 3 * 5 - 2 * 9 = 39 pears.";
+    let index = Index::new(Preset::Strict, vec![item("1", "How many pears are on board?", Some(solution))]);
+    assert_eq!(index.check("Work it out.", &["So 6 * 7 + 3 * 5 - 2 * 9 = 39."]), None);
+    let told = "We know that the boat carries 14 crates, each of them with 6 * 7 + 3 * 5 pears or so.";
+    assert_eq!(index.check("Work it out.", &[told]).map(|hit| hit.rule).as_deref(), Some("13-gram"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 

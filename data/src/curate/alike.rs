@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::judge::{Likeness, compared};
 use super::kept::{Folders, Group};
@@ -73,13 +74,16 @@ fn asked(prompt: &Prompt) -> String {
     prompt.user_turns().collect::<Vec<_>>().join("\n")
 }
 
+/// For each prompt the first one that is nearly equal to it and has the same gold answer: a long story with another
+/// question at its end is another prompt.
 fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<First>> {
     let mut sketches = Sketches::new(near);
     let mut sketcher = Sketcher::new(near);
     for prompt in prompts {
         let mut bands = Vec::with_capacity(near.bands);
         let (digest, shingles) = sketcher.sketch(&asked(prompt), &mut bands);
-        sketches.push(digest, &bands, shingles, 0);
+        let gold = prompt.answer.as_deref().map_or(0, |gold| xxh3_64(gold.trim().as_bytes()) as u32);
+        sketches.push(digest, &bands, shingles, gold);
     }
     firsts(&sketches, |rows| {
         Ok(rows

@@ -36,23 +36,23 @@ pub(super) struct Formed {
 
 impl Group for Form {
     const NAME: &'static str = "signals";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Row = Formed;
 
     fn settings(&self) -> Value {
         Value::Null
     }
 
-    fn of_prompt(&self, _: &Prompt) -> u64 {
-        0
+    fn of_prompt(&self, prompt: &Prompt) -> u64 {
+        xxh3_64(prompt.question.as_bytes())
     }
 
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Formed>> {
-        Ok(cases.par_iter().map(|case| formed(case.trace)).collect())
+        Ok(cases.par_iter().map(|case| formed(case.prompt, case.trace)).collect())
     }
 }
 
-fn formed(trace: &Trace) -> Formed {
+fn formed(prompt: &Prompt, trace: &Trace) -> Formed {
     let well_formed = is_well_formed(trace);
     Formed {
         trace_id: trace.id.clone(),
@@ -67,7 +67,7 @@ fn formed(trace: &Trace) -> Formed {
             FinishReason::Unknown => well_formed,
             FinishReason::Length | FinishReason::Other => false,
         },
-        signals: signals(trace),
+        signals: signals(&prompt.question, trace),
     }
 }
 

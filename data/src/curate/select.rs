@@ -22,10 +22,11 @@ use crate::record::Verdict;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 19] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
+    "thinking_ending = 'complete'",
     "correct",
     "code_verdict IS NULL OR code_verdict = 'AC'",
     "judge_verdict IS NULL OR judge_verdict = 'correct'",
@@ -33,7 +34,9 @@ const COMMON: [&str; 16] = [
     "NOT near_duplicate",
     "loop_chars = 0",
     "most_repeated_20gram <= 20",
-    "foreign_script < 0.1",
+    "stray_letters = 0",
+    "foreign_paragraphs = 0",
+    "lost_characters = 0",
     "code_blocks = 0",
     "NOT identity",
     "NOT refusal",

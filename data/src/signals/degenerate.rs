@@ -6,9 +6,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes at the end in which a loop is looked for.
-const TAIL: usize = 8192;
-/// Longest piece of a loop.
-const LONGEST_PERIOD: usize = 1000;
+const TAIL: usize = 32 << 10;
+/// Longest piece of a loop in bytes, about 1,000 words.
+const LONGEST_PERIOD: usize = TAIL / LEAST_REPEATS;
 /// A piece is a loop from that many repetitions on.
 const LEAST_REPEATS: usize = 4;
 /// A shorter stretch is emphasis ("!!!!", "-----"), not a loop.
@@ -44,7 +44,7 @@ impl Hasher for Same {
 
 type Counts = HashMap<u64, u32, BuildHasherDefault<Same>>;
 
-/// Length in characters of the longest suffix that is one piece (of up to 1,000 bytes) at least 4 times over; 0 if there
+/// Length in characters of the longest suffix that is one piece (of up to 8 KiB) at least 4 times over; 0 if there
 /// is none. Read backwards, a suffix is a prefix, and the prefix function gives every prefix's smallest period (Knuth,
 /// Morris & Pratt 1977) in linear time.
 pub(crate) fn tail_loop(text: &str) -> u32 {
@@ -101,17 +101,31 @@ pub(crate) fn repetition(text: &str) -> Repetition {
     }
 }
 
-/// Share of non-empty lines that occurred before.
-pub(crate) fn duplicate_lines(text: &str) -> f32 {
-    let mut counts = Counts::default();
-    let (mut lines, mut again) = (0u32, 0u32);
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        lines += 1;
-        let count = counts.entry(xxh3_64(line.as_bytes())).or_insert(0);
-        again += u32::from(*count > 0);
-        *count += 1;
+/// Share of a text's bytes that are in sentences which occurred before; a line ends a sentence. By size, as the `\[` and
+/// `Wait.` of a text come again anyway.
+pub(crate) fn duplicate_sentences(text: &str) -> f32 {
+    let mut seen = std::collections::HashSet::<u64, BuildHasherDefault<Same>>::default();
+    let (mut all, mut again) = (0, 0);
+    for sentence in text.lines().flat_map(sentences) {
+        all += sentence.len();
+        if !seen.insert(xxh3_64(sentence.as_bytes())) {
+            again += sentence.len();
+        }
     }
-    if lines == 0 { 0.0 } else { again as f32 / lines as f32 }
+    if all == 0 { 0.0 } else { again as f32 / all as f32 }
+}
+
+/// What stands between the ends of sentences in a line: `.`, `!` or `?` before a space, or a full stop of other scripts.
+fn sentences(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line.trim();
+    std::iter::from_fn(move || {
+        let ends = |(at, sign): &(usize, &str)| !sign.is_ascii() || rest[at + sign.len()..].starts_with(' ');
+        let end =
+            rest.match_indices(['.', '!', '?', '।', '。', '！', '？']).find(ends).map(|(at, sign)| at + sign.len());
+        let (sentence, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after.trim_start();
+        (!sentence.is_empty()).then_some(sentence)
+    })
 }
 
 /// Bytes by compressed bytes; 1 for an empty text.

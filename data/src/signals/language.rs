@@ -1,14 +1,83 @@
-//! Which language a text is in, and whether it is in one. Maths and code say nothing about that and are left out; scripts
-//! are counted first, which no detector is needed for, then paragraphs are detected one by one.
+//! Which language a text is in, and whether it is in one. Maths and code say nothing about that and are left out. Scripts
+//! are counted first, and most of them say the language. Paragraphs in Latin letters are told apart by their small words
+//! ("the", "und"; Ingle 1976; Grefenstette 1995, "Comparing two language identification schemes"): lists of names and
+//! chains of symbols have none and are in no language, where a detector by letters always finds one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use whichlang::Lang;
 
-/// Letters from which a paragraph is long enough to be detected.
+use super::prose::strip;
+use super::script::{SCRIPTS, Script, count, main, of};
+
+/// Letters from which a paragraph is long enough to have a language, and as many of scripts with a sign for a syllable
+/// or word.
 const LONG: usize = 80;
+const LONG_IN_SYLLABLES: usize = 30;
 /// Letters of prose from which there is a language at all.
 const LEAST: usize = 20;
+/// One word in so many, at least, is one of the small words.
+const SMALL_WORDS_EVERY: usize = 12;
+
+/// The small words of the languages in Latin letters that are told apart.
+const SMALL_WORDS: [(&str, &[&str]); 10] = [
+    // Those that look like words of the other languages are here too: two languages with as many decide nothing.
+    (
+        "eng",
+        &[
+            "the", "of", "and", "to", "is", "we", "that", "so", "for", "it", "this", "be", "are", "if", "but", "not",
+            "in", "on", "with", "has", "from", "by", "at", "as", "or", "an", "can", "have", "which", "her", "his",
+            "per", "do", "no", "me", "he", "she", "they", "let", "was", "die", "den", "van", "con", "also", "all",
+            "each", "total",
+        ],
+    ),
+    (
+        "deu",
+        &[
+            "der", "die", "das", "und", "ist", "nicht", "den", "von", "mit", "ein", "eine", "zu", "wir", "auf", "auch",
+            "in", "an", "es", "so", "was", "sich",
+        ],
+    ),
+    (
+        "fra",
+        &[
+            "le", "la", "les", "des", "et", "est", "que", "nous", "pour", "dans", "du", "une", "pas", "donc", "qui",
+            "de", "on", "en", "un", "ce",
+        ],
+    ),
+    (
+        "spa",
+        &[
+            "el", "los", "las", "de", "que", "es", "en", "por", "para", "una", "con", "se", "del", "como", "entonces",
+            "no", "un", "me",
+        ],
+    ),
+    (
+        "por",
+        &[
+            "os", "de", "que", "não", "em", "para", "uma", "com", "da", "do", "dos", "se", "então", "mais", "são",
+            "no", "as", "um", "me",
+        ],
+    ),
+    (
+        "ita",
+        &[
+            "il", "di", "che", "per", "della", "del", "una", "non", "si", "sono", "con", "quindi", "gli", "nel", "in",
+            "da", "un", "la",
+        ],
+    ),
+    (
+        "nld",
+        &[
+            "het", "een", "van", "en", "is", "dat", "niet", "zijn", "we", "voor", "op", "te", "met", "ook", "dus",
+            "de", "in", "die", "was",
+        ],
+    ),
+    ("swe", &["och", "att", "det", "är", "som", "en", "för", "inte", "vi", "med", "på", "av", "till", "ett", "så"]),
+    ("tur", &["ve", "bir", "bu", "için", "ile", "olarak", "daha", "çok", "gibi", "olan", "da", "ise", "ama", "her"]),
+    ("vie", &["là", "và", "của", "có", "không", "một", "được", "cho", "các", "này", "trong", "ta", "với", "thì"]),
+];
 
 /// What was found.
 pub(crate) struct Census {
@@ -18,123 +87,103 @@ pub(crate) struct Census {
     pub(crate) foreign_paragraphs: f32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Script {
-    Latin,
-    Cyrillic,
-    Arabic,
-    Devanagari,
-    Hangul,
-    /// Han, and kana, which Japanese mixes with it.
-    EastAsian,
-    Other,
-}
-
-/// The script of a letter. Greek is left out: single letters of it are maths.
-fn script(c: char) -> Option<Script> {
-    Some(match u32::from(c) {
-        0x41..=0x5a | 0x61..=0x7a | 0xc0..=0x24f => Script::Latin,
-        0x370..=0x3ff | 0x1d400..=0x1d7ff | 0x2100..=0x214f => return None,
-        0x400..=0x52f => Script::Cyrillic,
-        0x600..=0x6ff | 0x750..=0x77f => Script::Arabic,
-        0x900..=0x97f => Script::Devanagari,
-        0x1100..=0x11ff | 0xac00..=0xd7af => Script::Hangul,
-        0x3040..=0x30ff | 0x3400..=0x4dbf | 0x4e00..=0x9fff | 0x20000..=0x2ffff => Script::EastAsian,
-        _ if c.is_alphabetic() => Script::Other,
-        _ => return None,
-    })
-}
-
 /// Looks at the prose of a text.
 pub(crate) fn census(text: &str) -> Census {
-    let mut scripts = BTreeMap::<Script, usize>::new();
+    let mut scripts = [0; SCRIPTS];
     let mut languages = BTreeMap::<&str, (usize, usize)>::new();
     let mut prose = String::new();
-    let mut all = String::new();
+    let mut short = String::new();
     let mut in_fence = false;
     for paragraph in text.split("\n\n") {
         prose.clear();
         in_fence = strip(paragraph, in_fence, &mut prose);
-        let mut letters = 0;
-        for script in prose.chars().filter_map(script) {
-            *scripts.entry(script).or_default() += 1;
-            letters += 1;
-        }
-        if letters >= LONG {
-            let found = languages.entry(whichlang::detect_language(&prose).three_letter_code()).or_default();
+        let counts = count(&prose);
+        scripts.iter_mut().zip(counts).for_each(|(all, here)| *all += here);
+        if let Some((language, letters)) = paragraph_language(&prose, &counts) {
+            let found = languages.entry(language).or_default();
             found.0 += 1;
             found.1 += letters;
-        } else if all.len() < 2000 {
-            all.push_str(&prose);
-            all.push(' ');
+        } else if short.len() < 2000 {
+            short.push_str(&prose);
         }
     }
-    let letters: usize = scripts.values().sum();
-    let main = scripts.values().copied().max().unwrap_or(0);
+    let letters: usize = scripts.iter().sum();
+    let main_letters = main(&scripts).map_or(0, |(_, letters)| letters);
     let paragraphs: usize = languages.values().map(|(count, _)| count).sum();
     let most = languages.iter().max_by_key(|(_, (_, letters))| *letters);
-    let language = match most {
-        Some((language, _)) => Some(*language),
-        None if letters >= LEAST => Some(Lang::three_letter_code(whichlang::detect_language(&all))),
-        None => None,
-    };
+    let language = most.map(|(language, _)| *language).or_else(|| guessed(&short));
     let in_main = most.map_or(0, |(_, (count, _))| *count);
     let share = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f32 / whole as f32 };
     Census {
         language,
-        foreign_script: share(letters - main, letters),
+        foreign_script: share(letters - main_letters, letters),
         foreign_paragraphs: share(paragraphs - in_main, paragraphs),
     }
 }
 
-/// Appends a paragraph without its formulas, code and commands; returns whether a code block is open after it.
-fn strip(paragraph: &str, mut in_fence: bool, prose: &mut String) -> bool {
-    for line in paragraph.lines() {
-        if line.trim_start().starts_with("```") {
-            in_fence = !in_fence;
-            continue;
-        }
-        if in_fence {
-            continue;
-        }
-        let mut rest = line;
-        let mut unpaired = Vec::new();
-        while let Some(at) = rest.find(['$', '`', '\\']) {
-            prose.push_str(&rest[..at]);
-            rest = after_markup(&rest[at..], &mut unpaired);
-            prose.push(' ');
-        }
-        prose.push_str(rest);
-        prose.push(' ');
+/// The language of a paragraph that is long enough and surely in one, and its letters.
+fn paragraph_language(prose: &str, counts: &[usize; SCRIPTS]) -> Option<(&'static str, usize)> {
+    let (script, letters) = main(counts)?;
+    let least = if matches!(script, Script::Han | Script::Hangul) { LONG_IN_SYLLABLES } else { LONG };
+    if letters < least {
+        return None;
     }
-    in_fence
+    let language = if script == Script::Latin { by_small_words(prose) } else { by_script(script, counts) };
+    Some((language?, letters))
 }
 
-/// What follows the formula, code or command that `rest` begins with. Without a partner in the line, the sign stands alone;
-/// `unpaired` are those that have none from here on, so that no line is searched for them again and again.
-fn after_markup<'a>(rest: &'a str, unpaired: &mut Vec<&'static str>) -> &'a str {
-    let (open, close) = match rest.as_bytes() {
-        [b'$', b'$', ..] => ("$$", "$$"),
-        [b'$', ..] => ("$", "$"),
-        [b'`', ..] => ("`", "`"),
-        [b'\\', b'(', ..] => ("\\(", "\\)"),
-        [b'\\', b'[', ..] => ("\\[", "\\]"),
-        _ => {
-            let name = rest[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
-            return &rest[1 + name..];
-        }
-    };
-    let inner = &rest[open.len()..];
-    if unpaired.contains(&close) {
-        return inner;
+/// The language of a text that has too few words for being sure.
+fn guessed(prose: &str) -> Option<&'static str> {
+    let counts = count(prose);
+    let (script, letters) = main(&counts)?;
+    if letters < LEAST {
+        return None;
     }
-    match inner.find(close) {
-        // "$5 or $6": a dollar with a space before its partner is money.
-        Some(end) if open == "$" && inner[..end].ends_with(' ') => inner,
-        Some(end) => &inner[end + close.len()..],
-        None => {
-            unpaired.push(close);
-            inner
-        }
+    // Letters of other scripts mislead the detector.
+    let latin = || prose.replace(|c| super::script::script(c).is_some_and(|other| other != script), " ");
+    if script == Script::Latin {
+        Some(Lang::three_letter_code(whichlang::detect_language(&latin())))
+    } else {
+        by_script(script, &counts)
     }
 }
+
+fn by_script(script: Script, counts: &[usize; SCRIPTS]) -> Option<&'static str> {
+    match script {
+        Script::Han if 10 * counts[Script::Kana as usize] > of(counts, Script::Han) => Some("jpn"),
+        Script::Han => Some("cmn"),
+        _ => script.language(),
+    }
+}
+
+/// The language of which most small words are there, if they are frequent.
+fn by_small_words(prose: &str) -> Option<&'static str> {
+    let (mut all, mut found) = (0, [0; SMALL_WORDS.len()]);
+    for word in prose.split(|c: char| !c.is_alphabetic()) {
+        // A single letter is a variable.
+        if word.len() < 2 {
+            continue;
+        }
+        all += 1;
+        let languages = match word.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => LANGUAGES_OF.get(word.to_lowercase().as_str()),
+            false => LANGUAGES_OF.get(word),
+        };
+        for language in languages.into_iter().flatten() {
+            found[*language] += 1;
+        }
+    }
+    let most = found.into_iter().max().unwrap_or(0);
+    let mut with_most = SMALL_WORDS.iter().zip(found).filter(|(_, count)| *count == most);
+    let ((language, _), _) = with_most.next()?;
+    (most * SMALL_WORDS_EVERY >= all.max(1) && with_most.next().is_none()).then_some(language)
+}
+
+/// Which languages have a small word, by their places.
+static LANGUAGES_OF: LazyLock<HashMap<&'static str, Vec<usize>>> = LazyLock::new(|| {
+    let mut languages = HashMap::<_, Vec<usize>>::new();
+    for (i, (_, words)) in SMALL_WORDS.iter().enumerate() {
+        words.iter().for_each(|word| languages.entry(*word).or_default().push(i));
+    }
+    languages
+});

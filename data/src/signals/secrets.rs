@@ -25,19 +25,11 @@ static PATTERNS: LazyLock<Vec<(&str, &str, Regex)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Addresses and domains kept for examples (RFC 2606, RFC 5737), and those that stand for any machine.
-const EXAMPLES: [&str; 10] = [
-    "example.",
-    "@domain.",
-    "@test.",
-    "127.0.0.",
-    "0.0.0.0",
-    "192.0.2.",
-    "198.51.100.",
-    "203.0.113.",
-    "192.168.",
-    "10.",
-];
+/// Domains kept for examples (RFC 2606).
+const EXAMPLE_DOMAINS: [&str; 4] = ["example.", "@domain.", "@test.", "@email."];
+/// Addresses kept for examples (RFC 5737) and for private networks (RFC 1918), and those that stand for any machine.
+const EXAMPLE_ADDRESSES: [&str; 9] =
+    ["127.0.0.", "0.0.0.0", "255.255.", "192.0.2.", "198.51.100.", "203.0.113.", "192.168.", "172.16.", "10."];
 
 /// The kinds in any of the texts, in order, separated by commas.
 pub(super) fn kinds(texts: &[&str]) -> Option<String> {
@@ -47,7 +39,8 @@ pub(super) fn kinds(texts: &[&str]) -> Option<String> {
             text.contains(sign)
                 && pattern.find_iter(text).any(|found| match *kind {
                     "card" => luhn(found.as_str()),
-                    "email" | "ip_address" => !EXAMPLES.iter().any(|example| found.as_str().contains(example)),
+                    "email" => !EXAMPLE_DOMAINS.iter().any(|example| found.as_str().contains(example)),
+                    "ip_address" => !EXAMPLE_ADDRESSES.iter().any(|example| found.as_str().starts_with(example)),
                     _ => true,
                 })
         };

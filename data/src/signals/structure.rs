@@ -51,9 +51,34 @@ pub(super) fn code_blocks(text: &str) -> u32 {
     code_fences(text) / 2
 }
 
-/// Characters of the longest stretch without an empty line.
+/// Characters of the longest paragraph: what stands between empty lines, items of lists, rows of tables, display formulas
+/// and code blocks, which are no paragraphs themselves.
 pub(super) fn longest_paragraph(text: &str) -> u32 {
-    text.split("\n\n").map(|paragraph| paragraph.trim().chars().count() as u32).max().unwrap_or(0)
+    let (mut longest, mut length) = (0, 0);
+    let (mut in_code, mut in_maths) = (false, false);
+    for line in text.lines().map(str::trim) {
+        let fence = line.starts_with("```");
+        in_code ^= fence;
+        let was_in_maths = in_maths;
+        in_maths = if line.is_empty() {
+            false
+        } else if line.matches("$$").count() % 2 == 1 {
+            !in_maths
+        } else {
+            (in_maths || line.starts_with("\\[")) && !line.contains("\\]")
+        };
+        let maths = in_maths || was_in_maths || line.starts_with("\\[") || line.starts_with("$$");
+        if line.is_empty() || fence || in_code || maths || line.starts_with('|') {
+            length = 0;
+            continue;
+        }
+        if is_item(line) {
+            length = 0;
+        }
+        length += line.chars().count() as u32;
+        longest = longest.max(length);
+    }
+    longest
 }
 
 struct Open {
@@ -118,17 +143,108 @@ fn open_maths(text: &str) -> Open {
     Open { in_maths: display > 0 || inline > 0 || dollars % 2 == 1 || begun, in_box: boxes > 0 }
 }
 
-/// Whether the last line is a whole one: it ends a sentence, closes something, or is a list item, heading or table row.
+/// Signs after which something must follow, and those of which this is true after a space only: `Ca2+` and `<sup>` end.
+const OPEN_ENDS: &str = ",:;=\u{2212}–—×÷≈≤≥^\\/&([{（【「『“«";
+const OPEN_AFTER_SPACE: &str = "+-<>\"'";
+/// Words of a last line that may be an answer by itself, as "42 apples" and "Answer: New York" are.
+const FEW_WORDS: usize = 4;
+/// Words of a list item or of what follows a label that may do without a full stop.
+const ITEM_WORDS: usize = 12;
+
+/// Whether the last line is a whole one: it ends a sentence, closes something, or is short, an item, a heading, a row of
+/// a table, an answer after its label, or a formula.
 fn ends_a_sentence(text: &str) -> bool {
-    const ENDS: &str = ".!?:;…。！？：；)]}\"'”’`*_$|>）】」』%°\u{fe0f}";
-    let last = text.rsplit('\n').next().unwrap_or(text).trim();
-    let whole = |c: char| ENDS.contains(c) || is_emoji(c);
-    if last.ends_with(whole) {
+    let line = text.rsplit('\n').next().unwrap_or(text).trim();
+    let rule = !line.chars().any(char::is_alphanumeric);
+    if rule || line.starts_with(['#', '|']) || line.ends_with("\\]") || line.ends_with("\\)") {
         return true;
     }
-    // A line without much of a sentence: an item, a heading, a formula, a number, a name.
-    let item = last.starts_with(['-', '*', '#', '|', '+', '•']) || last.starts_with(|c: char| c.is_ascii_digit());
-    item || last.ends_with("\\]") || last.ends_with("\\)") || last.split_whitespace().count() <= 4
+    let before = line.strip_suffix(|c| OPEN_AFTER_SPACE.contains(c));
+    if line.ends_with(|c| OPEN_ENDS.contains(c)) || before.is_some_and(|before| before.ends_with([' ', '('])) {
+        return false;
+    }
+    if line.ends_with(|c| ends(c) || is_emoji(c)) {
+        return true;
+    }
+    if breaks_off(line, text.len() > line.len()) {
+        return false;
+    }
+    let words = line.split_whitespace().count();
+    words <= FEW_WORDS
+        || is_formula(line)
+        || is_item(line) && words <= ITEM_WORDS
+        || line.split_once([':', '：']).is_some_and(|(label, answer)| {
+            label.split_whitespace().count() <= FEW_WORDS && answer.split_whitespace().count() <= ITEM_WORDS
+        })
+}
+
+/// Words that nothing ends with.
+const JOINING: [&str; 42] = [
+    "a", "an", "and", "are", "as", "at", "be", "because", "but", "by", "each", "every", "for", "from", "has", "have",
+    "i", "i'll", "if", "into", "is", "its", "let's", "my", "of", "on", "or", "our", "since", "so", "than", "that",
+    "the", "their", "these", "to", "was", "we", "were", "which", "with", "would",
+];
+/// Words that a further sentence begins with, and no answer.
+const OPENING: [&str; 26] = [
+    "adding",
+    "after",
+    "also",
+    "alternatively",
+    "and",
+    "because",
+    "but",
+    "finally",
+    "first",
+    "hence",
+    "i",
+    "if",
+    "let",
+    "next",
+    "now",
+    "since",
+    "so",
+    "subtract",
+    "then",
+    "therefore",
+    "thus",
+    "to",
+    "wait",
+    "we",
+    "when",
+    "while",
+];
+
+/// Whether an English line stops before anything is said: "Step 2: Add the", or, after other lines, "Therefore, Ann".
+fn breaks_off(line: &str, is_further: bool) -> bool {
+    let is_in =
+        |word: Option<&str>, list: &[&str]| word.is_some_and(|word| list.contains(&word.to_lowercase().as_str()));
+    let mut words = line.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    let (first, last) = (words.find(|word| word.starts_with(char::is_alphabetic)), words.next_back());
+    is_in(last.or(first), &JOINING)
+        || is_further && is_in(first, &OPENING) && !line.ends_with(|c: char| c.is_ascii_digit())
+}
+
+/// Signs that end a sentence in any script (Unicode's `Sentence_Terminal` of the living ones), close something, or
+/// follow a number.
+fn ends(c: char) -> bool {
+    const SENTENCE: &str = ".!?…。．｡！？؟۔।॥։።፧።။៕᙮᠃᱾꓿";
+    const CLOSING: &str = ")]}）】」』\"'”’»`*_$%°>\u{fe0f}";
+    SENTENCE.contains(c) || CLOSING.contains(c)
+}
+
+/// An item of a list, or an option: `- x`, `3. x`, `C) x`, `খ. x`.
+fn is_item(line: &str) -> bool {
+    let rest = line.trim_start_matches(['*', '_', '(']);
+    let mark = rest.trim_start_matches(char::is_alphanumeric);
+    let letters = rest[..rest.len() - mark.len()].chars().count();
+    line.starts_with(['-', '*', '+', '•']) || (1..=2).contains(&letters) && mark.starts_with(['.', ')', ':'])
+}
+
+/// Fewer letters than digits and signs.
+fn is_formula(line: &str) -> bool {
+    let letters = line.chars().filter(|c| c.is_alphabetic()).count();
+    let others = line.chars().filter(|c| !c.is_alphabetic() && !c.is_whitespace()).count();
+    letters < others
 }
 
 fn is_emoji(c: char) -> bool {

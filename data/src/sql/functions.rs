@@ -163,7 +163,7 @@ static FUNCTIONS: [(FunctionHelp, Body); 13] = [
         help(
             "repetition",
             "repetition(text) -> struct",
-            "most_repeated_20gram, distinct_20grams and duplicate_lines, as in the verdicts",
+            "most_repeated_20gram, distinct_20grams and duplicate_sentences, as in the verdicts",
             "repetition(repeat('no wait ', 20))['most_repeated_20gram']",
             "11",
         ),
@@ -392,12 +392,12 @@ fn repetition_fields() -> Fields {
     Fields::from(vec![
         Field::new("most_repeated_20gram", DataType::Int64, true),
         Field::new("distinct_20grams", DataType::Float32, true),
-        Field::new("duplicate_lines", DataType::Float32, true),
+        Field::new("duplicate_sentences", DataType::Float32, true),
     ])
 }
 
 fn repetition(texts: &[Option<&str>]) -> ArrayRef {
-    let found = each(texts, |text| Some((degenerate::repetition(text), degenerate::duplicate_lines(text))));
+    let found = each(texts, |text| Some((degenerate::repetition(text), degenerate::duplicate_sentences(text))));
     let most = found.iter().map(|row| row.as_ref().map(|(r, _)| i64::from(r.most_repeated))).collect::<Int64Array>();
     let distinct = found.iter().map(|row| row.as_ref().map(|(r, _)| r.distinct)).collect::<Float32Array>();
     let lines = found.iter().map(|row| row.as_ref().map(|(_, lines)| *lines)).collect::<Float32Array>();

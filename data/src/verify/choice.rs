@@ -35,7 +35,7 @@ pub(super) fn find(text: &str) -> Option<&str> {
 
 /// The letter with which an announced answer begins, after "option", brackets and emphasis.
 fn leading_letter(said: &str) -> Option<&str> {
-    const LEADS: [&str; 6] = ["option", "Option", "choice", "Choice", "letter", "text{"];
+    const LEADS: [&str; 8] = ["option", "Option", "choice", "Choice", "letter", "text{", "বিকল্প", "অপশন"];
     const SIGNS: [char; 11] = [' ', '*', '(', '[', '"', '\'', '`', '$', ':', '“', '\\'];
     let mut rest = said.trim_start_matches(SIGNS);
     while let Some(next) = LEADS.iter().find_map(|lead| rest.strip_prefix(lead)) {
@@ -110,6 +110,8 @@ mod tests {
             ("The answer is 'C', since 'A' is wrong", "C"),
             ("(A) and (B) are wrong.\n\n**正确答案：** D: 2 m", "D"),
             ("The answer is a pity. I take (A)", "A"),
+            ("**উত্তর:** B) পানি\n\n**ব্যাখ্যা:** বরফ (C) কঠিন, আর বাষ্প (D) গ্যাস।", "B"),
+            ("সঠিক উত্তরটি হলো বিকল্প C, কারণ D ভুল।", "C"),
         ] {
             assert_eq!(find(text), Some(expected), "{text}");
         }

@@ -1,6 +1,9 @@
 //! Where the final answer of a text stands: in the last box, where it is announced, or last.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 
 use super::lex::Commas;
 use super::number;
@@ -154,48 +157,75 @@ fn last_formula(text: &str) -> Option<&str> {
 /// first. Each piece ends where the next announcement begins, so that all of them together are no longer than the text.
 pub(super) fn announced(text: &str) -> impl Iterator<Item = &str> {
     let mut end = text.len();
-    std::iter::from_fn(move || {
-        loop {
-            let word = rfind_word(&text.as_bytes()[..end])?;
-            let said = saying(&text[word.end..end]);
-            end = word.start;
-            if let Some(said) = said {
-                let line = said.split('\n').next().unwrap_or(said).trim();
-                let line = line.trim_end_matches(['*', '.', ' ']);
-                if !line.is_empty() {
-                    return Some(line);
-                }
-            }
-        }
+    let words: Vec<Range<usize>> =
+        FOR_ANSWER.iter().flat_map(|words| words.find_iter(text)).map(|at| at.range()).collect();
+    words.into_iter().rev().filter_map(move |word| {
+        // Of "####", the last is left for `saying`.
+        let mark = usize::from(text[..word.end].ends_with('#'));
+        let said = saying(&text[word.end - mark..end]);
+        end = word.start;
+        let line = said?.split('\n').next()?.trim().trim_end_matches(['*', '.', '।', '。', ' ']);
+        (!line.is_empty()).then_some(line)
     })
 }
 
-/// The last "answer" or "####", whatever the case.
-fn rfind_word(bytes: &[u8]) -> Option<Range<usize>> {
-    const ANSWER: &[u8] = b"answer";
-    const MARK: &[u8] = b"####";
-    (0..bytes.len()).rev().find_map(|at| {
-        let rest = &bytes[at..];
-        if rest.len() >= ANSWER.len() && rest[..ANSWER.len()].eq_ignore_ascii_case(ANSWER) {
-            return Some(at..at + ANSWER.len());
-        }
-        rest.starts_with(MARK).then_some(at..at + MARK.len() - 1)
-    })
-}
+/// "Answer" in the languages that reasoning data is in, and GSM8K's mark.
+const ANSWER: [&str; 27] = [
+    "answer",
+    "correct option",
+    "correct choice",
+    "সঠিক বিকল্প",
+    "####",
+    "答案",
+    "解答",
+    "正解",
+    "答え",
+    "정답",
+    "উত্তর",
+    "उत्तर",
+    "ответ",
+    "Ответ",
+    "відповідь",
+    "Відповідь",
+    "réponse",
+    "respuesta",
+    "resposta",
+    "risposta",
+    "antwort",
+    "antwoord",
+    "cevap",
+    "đáp án",
+    "Đáp án",
+    "الإجابة",
+    "الجواب",
+];
+/// What joins it to the answer, beside a colon.
+const VERBS: [&str; 14] =
+    ["is", "would be", "should be", "must be", "will be", "হলো", "হল", "হচ্ছে", "হবে", "है", "ist", "est", "es", "là"];
+/// The same in scripts without spaces.
+const JOINED_VERBS: [&str; 3] = ["是", "为", "は"];
+
+/// `None` cannot happen with these words; a test builds it.
+static FOR_ANSWER: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasickBuilder::new().ascii_case_insensitive(true).build(ANSWER).ok());
 
 /// Skips what joins "answer" to the answer; `None` if nothing does, as in "to answer this" or "the answer depends".
 fn saying(after: &str) -> Option<&str> {
-    const VERBS: [&str; 5] = ["is", "would be", "should be", "must be", "will be"];
-    let mut rest = after;
+    // Bengali's article is part of the word.
+    let mut rest = after.strip_prefix("টি").or_else(|| after.strip_prefix("টা")).unwrap_or(after);
     let mut joined = false;
     loop {
         let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '*', '_']);
-        if let Some(next) = trimmed.strip_prefix([':', '=', '#']) {
+        // The Bengali sign after the equals sign is written for a colon.
+        if let Some(next) = trimmed.strip_prefix([':', '：', '=', 'ঃ', '#']) {
             rest = next;
             joined = true;
         } else if let Some(next) = VERBS.iter().find_map(|verb| trimmed.strip_prefix(verb))
             && !next.starts_with(|c: char| c.is_alphanumeric())
         {
+            rest = next;
+            joined = true;
+        } else if let Some(next) = JOINED_VERBS.iter().find_map(|verb| trimmed.strip_prefix(verb)) {
             rest = next;
             joined = true;
         } else {
@@ -230,6 +260,7 @@ mod tests {
 
     #[test]
     fn announcements_are_found_from_the_last() {
+        assert!(FOR_ANSWER.is_some());
         let all = |text| announced(text).collect::<Vec<_>>();
         assert_eq!(all("The answer is 7, I think.\nFinal Answer: **8**\n"), ["8", "7, I think"]);
         assert_eq!(all("**Answer:** C"), ["C"]);
@@ -237,6 +268,12 @@ mod tests {
         assert_eq!(all("The answer should be:\n\n**12**."), ["12"]);
         assert_eq!(all("To answer this, note that the answer isn't known"), [""; 0]);
         assert_eq!(all("ANSWER = 3 answer:"), ["3"]);
+        assert_eq!(all("**উত্তর:** B) পানি\n\nব্যাখ্যা"), ["B) পানি"]);
+        assert_eq!(all("সঠিক উত্তর হলো **C**।"), ["C"]);
+        assert_eq!(all("সঠিক উত্তরটি হলো:\n\n**A. পানি**"), ["A. পানি"]);
+        assert_eq!(all("Therefore, the correct option is **C**."), ["C"]);
+        assert_eq!(all("উত্তর দিকে যাই"), [""; 0], "northwards");
+        assert_eq!(all("所以答案是12\nОтвет: 13\nRéponse : 14"), ["14", "13", "12"]);
     }
 
     #[test]

@@ -80,7 +80,8 @@ async fn columns_of_every_kind_of_text_give_the_same() {
             "{kind}"
         );
         let found =
-            csv("SELECT repetition(t)['duplicate_lines'] AS r, compression(t) > 0 AS z, loops(t) AS l FROM c").await;
+            csv("SELECT repetition(t)['duplicate_sentences'] AS r, compression(t) > 0 AS z, loops(t) AS l FROM c")
+                .await;
         assert_eq!(found, "r,z,l\n0.0,true,0\n,,\n0.0,true,0\n0.0,true,0\n", "{kind}");
         let found = csv("SELECT jaccard(t, t) AS j, cardinality(minhash(t)) AS n, language(t) AS g FROM c").await;
         assert_eq!(found, "j,n,g\n1.0,20,\n,,\n1.0,20,\n0.0,,\n", "{kind}");
