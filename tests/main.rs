@@ -11,6 +11,11 @@ mod cli;
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
+/// What reads foreign bytes, as functions of bytes.
+#[path = "fuzz/entries.rs"]
+mod entries;
+/// Mutated files and answers make nothing panic.
+mod fuzzing;
 /// The model is that of transformers.
 mod parity;
 /// Every recipe in the tree parses, and `init` writes one that does.
