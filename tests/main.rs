@@ -11,9 +11,14 @@ mod cli;
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
 mod end_to_end;
+/// What reads foreign bytes, as functions of bytes.
+#[path = "fuzz/entries.rs"]
+mod entries;
 /// The server of the client's own tests, and the Hub it can be.
 #[path = "../teacher/src/hub/fake.rs"]
 mod fake;
+/// Mutated files and answers make nothing panic.
+mod fuzzing;
 /// Inputs and models on the Hugging Face Hub.
 mod hub;
 /// Answers judged by a model at an endpoint.

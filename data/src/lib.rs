@@ -12,6 +12,7 @@ pub mod duplicates;
 mod error;
 pub mod fidelity;
 pub mod files;
+mod guard;
 pub mod hub;
 pub mod import;
 pub mod inspect;

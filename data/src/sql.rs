@@ -39,6 +39,7 @@ pub use self::functions::{FunctionHelp, functions};
 
 use self::format::{RowWriter, parquet_writer};
 use crate::artifact::Aside;
+use crate::guard::guarded_future;
 use crate::hub::Address;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -123,7 +124,10 @@ pub async fn session(
     let mut known = Vec::new();
     let mut opened = HashMap::new();
     for (name, path) in tables {
-        let table = Box::pin(source::open(&reading, fetch.as_ref(), path)).await?;
+        let table =
+            guarded_future(Box::pin(source::open(&reading, fetch.as_ref(), path))).await.map_err(|said| {
+                Error::malformed(path, format!("it cannot be read: {said}"), "was it damaged while being copied?")
+            })??;
         let columns = columns(&table.schema());
         opened.insert(name.clone(), Arc::clone(&table));
         context
@@ -194,6 +198,12 @@ pub(crate) fn refuse_deep(sql: &str) -> std::result::Result<(), DataFusionError>
     Ok(())
 }
 
+/// What is said where the engine panicked, as it does on some damaged files.
+fn broken(said: String) -> DataFusionError {
+    let problem = format!("the engine broke off: {said}");
+    DataFusionError::External(Box::new(Error::invalid("the query", problem, "was a file damaged while being copied?")))
+}
+
 /// The answer to a query, not computed yet.
 struct Answer {
     stream: SendableRecordBatchStream,
@@ -204,9 +214,9 @@ struct Answer {
 impl Answer {
     /// The next rows, no more than are wanted in all.
     async fn next(&mut self) -> Option<std::result::Result<RecordBatch, DataFusionError>> {
-        let batch = match self.stream.next().await? {
-            Ok(batch) => batch,
-            Err(error) => return Some(Err(error)),
+        let batch = match guarded_future(self.stream.next()).await.map_err(broken).transpose()? {
+            Ok(Ok(batch)) => batch,
+            Ok(Err(error)) | Err(error) => return Some(Err(error)),
         };
         self.truncated |= batch.num_rows() > self.left;
         let kept = batch.slice(0, batch.num_rows().min(self.left));
@@ -341,7 +351,8 @@ impl Session {
 
     /// Plans a query; what is wrong with it is said here.
     async fn answer(&self, sql: &str, max_rows: Option<usize>) -> Result<Answer> {
-        Box::pin(self.start(sql, max_rows)).await.map_err(|e| self.explain(&e))
+        let started = guarded_future(Box::pin(self.start(sql, max_rows))).await;
+        started.unwrap_or_else(|said| Err(broken(said))).map_err(|e| self.explain(&e))
     }
 
     async fn start(&self, sql: &str, max_rows: Option<usize>) -> std::result::Result<Answer, DataFusionError> {

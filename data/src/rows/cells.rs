@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use serde_json::{Map, Number, Value};
 
 use super::{BATCH_BYTES, BATCH_ROWS, Flaw, Raw, RawRow};
+use crate::guard::guarded;
 use crate::{Error, Result};
 
 /// Streams the rows of a Parquet file.
@@ -26,9 +27,12 @@ pub(super) fn batches(
     // Without the Arrow schema that its writer may have put in, text is Utf8 and a list is a List, whatever they were
     // in the writer's memory (large, views, dictionaries).
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|e| {
+    let unreadable = |e: &dyn std::fmt::Display| {
         Error::malformed(path, format!("not a readable Parquet file: {e}"), "was it cut short while being copied?")
-    })?;
+    };
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))
+        .map_err(|said| unreadable(&said))?
+        .map_err(|e| unreadable(&e))?;
     let all: Arc<[String]> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
     let mask = match columns {
         Some(wanted) => {
@@ -38,29 +42,40 @@ pub(super) fn batches(
         None => ProjectionMask::all(),
     };
     let rows = batch_rows(builder.metadata(), &mask);
-    let reader = builder.with_projection(mask).with_batch_size(rows).build();
     let failed = |e: &dyn std::fmt::Display, path: &Path| {
         Error::malformed(path, format!("its rows cannot be read: {e}"), "was it damaged while being copied?")
     };
-    let reader = reader.map_err(|e| failed(&e, path))?;
+    let reader = guarded(|| builder.with_projection(mask).with_batch_size(rows).build());
+    let mut reader = Some(reader.map_err(|said| failed(&said, path))?.map_err(|e| failed(&e, path))?);
     let path = path.to_owned();
     let mut number = 0;
-    Ok(reader.map(move |batch| -> Result<Vec<RawRow>> {
-        let batch = Arc::new(batch.map_err(|e| failed(&e, &path))?);
+    Ok(std::iter::from_fn(move || {
+        let batch = match guarded(|| reader.as_mut().and_then(Iterator::next)) {
+            Ok(batch) => batch?.map_err(|e| failed(&e, &path)),
+            Err(said) => Err(failed(&said, &path)),
+        };
+        let batch = match batch {
+            Ok(batch) => Arc::new(batch),
+            Err(error) => {
+                reader = None;
+                return Some(Err(error));
+            }
+        };
         let rows = (0..batch.num_rows()).map(|index| {
             number += 1;
             RawRow { number, raw: Raw::Cells { batch: Arc::clone(&batch), index, all: Arc::clone(&all) } }
         });
-        Ok(rows.collect())
+        Some(Ok(rows.collect()))
     }))
 }
 
 /// Rows of a batch, so that on average it holds no more than [`BATCH_BYTES`].
 fn batch_rows(metadata: &parquet::file::metadata::ParquetMetaData, mask: &ProjectionMask) -> usize {
-    let mut bytes = 0;
+    let mut bytes = 0_i64;
     for group in metadata.row_groups() {
         let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
-        bytes += columns.map(|(_, column)| column.uncompressed_size().max(0)).sum::<i64>();
+        // A damaged file may say anything.
+        bytes = columns.fold(bytes, |all, (_, column)| all.saturating_add(column.uncompressed_size().max(0)));
     }
     let rows = metadata.file_metadata().num_rows().max(1);
     let of_a_row = usize::try_from(bytes / rows).unwrap_or(1).max(1);

@@ -32,6 +32,7 @@ use super::functions::{FunctionHelp, is_plain, refused, texts};
 use super::refuse_deep;
 use super::source::Files;
 use crate::duplicates::{Clusters, Near, Sketcher, Sketches, clusters, jaccard};
+use crate::guard::guarded_future;
 use crate::{Error, Result};
 
 pub(super) const NAME: &str = "near_duplicates";
@@ -211,10 +212,12 @@ impl Search {
             let problem = format!("its table cannot be read: {}", e.strip_backtrace());
             Error::invalid(format!("the function {NAME}"), problem, "ask the table itself, as in SELECT count(*)")
         };
-        let partitions = answer.runtime.block_on(Box::pin(self.rows.clone().execute_stream_partitioned()));
+        let broken = |said: String| failed(DataFusionError::Execution(said));
+        let partitions = guarded_future(Box::pin(self.rows.clone().execute_stream_partitioned()));
+        let partitions = answer.runtime.block_on(partitions).map_err(broken)?.map_err(failed)?;
         let mut first = 0;
-        for mut partition in partitions.map_err(failed)? {
-            while let Some(batch) = answer.runtime.block_on(partition.next()) {
+        for mut partition in partitions {
+            while let Some(batch) = answer.runtime.block_on(guarded_future(partition.next())).map_err(broken)? {
                 if answer.sender.is_closed() {
                     return Err(Error::Stopped);
                 }
