@@ -1,13 +1,14 @@
 //! Packing and multiplying for AVX-512: f32, and pairs of bf16.
 
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi512_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm_storeu_ps, _mm256_storeu_ps, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_extractf32x4_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
     _mm512_unpacklo_ps,
 };
 
-use super::{COLUMNS, Output, ROWS};
+use super::{COLUMNS, Left, Output, ROWS};
 
 /// Words in a vector.
 const LANES: usize = 16;
@@ -101,30 +102,54 @@ unsafe fn write(sums: &Sums, out: Output, [rows, cols]: [usize; 2]) {
     }
 }
 
+/// Writes the words of a panel's row from its `from`-th on. In whole parts, which processors are faster at than with masks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[expect(unsafe_code, reason = "stores through a pointer")]
+unsafe fn store<const WIDTH: usize>(to: *mut f32, from: usize, words: __m512) {
+    const { assert!(WIDTH % LANES == 0 || WIDTH % LANES == 12, "rows of a panel end with a whole or three quarters") };
+    // SAFETY: the caller has room for these words.
+    unsafe {
+        if WIDTH - from >= LANES {
+            _mm512_storeu_ps(to.add(from), words);
+        } else {
+            _mm256_storeu_ps(to.add(from), _mm512_castps512_ps256(words));
+            _mm_storeu_ps(to.add(from + 8), _mm512_extractf32x4_ps::<2>(words));
+        }
+    }
+}
+
+/// Where the `k`-th word of the tile below is, or, if words lie along the inner dimension, one line of those near it.
+#[inline]
+fn below(left: Left, k: usize) -> *const i8 {
+    let (row, k) =
+        if left.col_stride == 1 { (ROWS + (k % LANES).min(ROWS - 1), k - k % LANES) } else { (2 * ROWS - 1, k) };
+    left.data.wrapping_add(row * left.row_stride + k * left.col_stride).cast()
+}
+
 /// Packing and multiplying for one kind of numbers. `$along` makes words of numbers that lie along the inner dimension,
 /// `$across` of numbers that lie across it; `$step` adds the product of a word of each side to the sums.
 macro_rules! kernel {
     ($name:ident, $features:literal, $per_word:literal, $along:path, $across:path, $step:path) => {
         pub(in super::super) mod $name {
-            use super::super::Mat;
+            use super::super::{Mat, Panels};
             use super::*;
 
             /// Rows of `mat` into panels of `[depth, WIDTH]` words; what is missing is zero.
             #[target_feature(enable = $features)]
             #[expect(unsafe_code, reason = "loads and stores through pointers")]
-            pub(in super::super) unsafe fn pack<const WIDTH: usize>(mat: Mat<'_>, depth: usize, to: &mut [u32]) {
-                let panels = mat.rows.div_ceil(WIDTH);
-                assert!(to.len() >= panels * WIDTH * depth, "the panels hold the matrix");
+            pub(in super::super) unsafe fn pack<const WIDTH: usize>(mat: Mat<'_>, to: Panels) {
                 assert!(mat.col_stride == 1 || mat.row_stride == 1, "one of a matrix's strides is 1");
-                let (from, to) = (mat.data.as_ptr(), to.as_mut_ptr().cast::<f32>());
-                // SAFETY: `to` holds the panels, as was checked; `from` is read where masks say that the matrix is.
+                let (panels, depth) = (mat.rows.div_ceil(WIDTH), mat.cols.div_ceil($per_word));
+                let (from, stride, to) = (mat.data.as_ptr(), to.stride, to.data.cast::<f32>());
+                // SAFETY: the caller has room for the panels; `from` is read where masks say that the matrix is.
                 unsafe {
                     if mat.col_stride == 1 {
                         for (p, l) in (0..panels).flat_map(|p| (0..WIDTH).step_by(LANES).map(move |l| (p, l))) {
                             let first = p * WIDTH + l;
                             let rows = mat.rows.saturating_sub(first).min(WIDTH - l).min(LANES);
                             let from = from.wrapping_add(first * mat.row_stride);
-                            let to = to.add(p * WIDTH * depth + l);
+                            let to = to.add(p * stride);
                             for at in (0..depth).step_by(LANES) {
                                 let from = from.wrapping_add(at * $per_word);
                                 let mut words = [_mm512_setzero_ps(); LANES];
@@ -136,7 +161,7 @@ macro_rules! kernel {
                                 }
                                 for (i, words) in transpose(&words).iter().enumerate() {
                                     if i < depth - at {
-                                        _mm512_mask_storeu_ps(to.add((at + i) * WIDTH), lanes(WIDTH - l), *words);
+                                        store::<WIDTH>(to.add((at + i) * WIDTH), l, *words);
                                     }
                                 }
                             }
@@ -153,38 +178,46 @@ macro_rules! kernel {
                                 let all = lanes(WIDTH - l);
                                 let mask = if p < whole { all } else { all & lanes(mat.rows.saturating_sub(first)) };
                                 let words = $across(from.wrapping_add(first), mat.col_stride, mask, rest);
-                                _mm512_mask_storeu_ps(to.add(p * WIDTH * depth + at * WIDTH + l), all, words);
+                                store::<WIDTH>(to.add(p * stride + at * WIDTH), l, words);
                             }
                         }
                     }
                 }
             }
 
-            /// The product of a panel of `[depth, ROWS]` words and one of `[depth, COLUMNS]`.
+            /// The product of `ROWS` rows and a panel of `[depth, COLUMNS]` words.
             #[target_feature(enable = $features)]
             #[expect(unsafe_code, reason = "loads and stores through pointers")]
             pub(in super::super) unsafe fn tile(
                 depth: usize,
-                left: &[u32],
-                right: &[u32],
+                left: Left,
+                right: *const u32,
                 out: Output,
                 size: [usize; 2],
             ) {
-                assert!(left.len() >= depth * ROWS && right.len() >= depth * COLUMNS, "panels of this depth");
                 fetch(out, size[0]);
                 let mut sums: Sums = [[_mm512_setzero_ps(); WIDE]; ROWS];
-                let (mut left, mut right) = (left.as_ptr().cast::<f32>(), right.as_ptr().cast::<f32>());
-                // SAFETY: both panels are this long; the output has `size` rows and columns.
+                // Every third row: an address reaches two more by adding the stride once or twice.
+                let mut rows: [*const f32; ROWS / 3] =
+                    std::array::from_fn(|i| left.data.wrapping_add(3 * i * left.row_stride));
+                let mut right = right.cast::<f32>();
+                // SAFETY: both sides have this many words; the output has `size` rows and columns.
                 unsafe {
-                    for _ in 0..depth {
+                    for k in 0..depth {
+                        if left.fetch {
+                            _mm_prefetch::<_MM_HINT_T0>(below(left, k));
+                        }
                         let b: [__m512; WIDE] = std::array::from_fn(|j| _mm512_loadu_ps(right.add(j * LANES)));
                         for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm512_set1_ps(*left.add(i));
+                            let a = _mm512_set1_ps(*rows[i / 3].add(i % 3 * left.row_stride));
                             for (sum, b) in sums.iter_mut().zip(b) {
                                 *sum = $step(*sum, a, b);
                             }
                         }
-                        (left, right) = (left.add(ROWS), right.add(COLUMNS));
+                        for row in &mut rows {
+                            *row = row.wrapping_add(left.col_stride);
+                        }
+                        right = right.add(COLUMNS);
                     }
                     write(&sums, out, size);
                 }
