@@ -94,7 +94,7 @@ pub(crate) fn tables(bytes: &[u8]) {
 }
 
 async fn ask(path: &Path) -> Result<()> {
-    let session = session(&[("t".to_owned(), path.to_owned())], None).await?;
+    let session = session(&[("t".to_owned(), path.to_owned())], None, None).await?;
     let rows = session.query("SELECT * FROM t", 100).await?;
     rows.text(data::sql::Format::Json, 0)?;
     session.query("SELECT * FROM near_duplicates('t', 'id', 'text')", 10).await?;

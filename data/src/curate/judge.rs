@@ -36,7 +36,7 @@ pub(super) struct Formed {
 
 impl Group for Form {
     const NAME: &'static str = "signals";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 1;
     type Row = Formed;
 
     fn settings(&self) -> Value {

@@ -15,7 +15,7 @@ use super::widest;
 /// make up for: at most 128 MiB of logits, and 320 where the products themselves are so fast that this would show.
 fn chunk_rows(vocab: usize, precision: Precision) -> usize {
     let most = match precision {
-        Precision::F32 => 128 << 20,
+        Precision::F32 => 96 << 20,
         Precision::Bf16 => 320 << 20,
     };
     (most / size_of::<f32>() / vocab).clamp(16, 1024)
