@@ -23,7 +23,7 @@ use crate::sql::refuse_deep;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 18] = [
+const COMMON: [&str; 20] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
@@ -33,7 +33,9 @@ const COMMON: [&str; 18] = [
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",
-    "most_repeated_20gram <= 20",
+    "most_repeated_20gram <= 5",
+    "duplicate_sentences <= 0.25",
+    "compression <= 5",
     "stray_letters = 0",
     "foreign_paragraphs = 0",
     "lost_characters = 0",
