@@ -9,7 +9,7 @@ AND lost_characters = 0             -- no U+FFFD where bytes were lost
 AND correct                         -- drops what has no gold answer: for those, (correct IS NULL OR correct)
 AND loop_chars = 0                  -- no loop at the end
 AND most_repeated_20gram <= 5       -- no 20 words more than 5 times
-AND duplicate_sentences <= 0.3      -- less than a third was said before
+AND duplicate_sentences <= 0.25     -- no more than a quarter was said before
 AND compression <= 5                -- not as repetitive as trials that differ in their numbers only
 AND stray_letters = 0               -- no word slipped into another script
 AND foreign_paragraphs = 0          -- no paragraph in another language than most

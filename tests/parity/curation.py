@@ -28,7 +28,7 @@ RULES = [
     "answer_verdict IS NULL OR answer_verdict <> 'no_answer'",
     "loop_chars = 0",
     "most_repeated_20gram <= 5",
-    "duplicate_sentences <= 0.3",
+    "duplicate_sentences <= 0.25",
     "compression <= 5",
     "language = 'eng'",
     "foreign_script < 0.1",
@@ -199,11 +199,11 @@ LIMITS = {
     "loop_chars": [0, 200, 1000],
     "most_repeated_20gram": [2, 3, 5, 10, 20],
     "repeated_20grams": [0.02, 0.05, 0.1, 0.2, 0.5],
-    "duplicate_sentences": [0.1, 0.2, 0.3, 0.5],
+    "duplicate_sentences": [0.1, 0.2, 0.25, 0.3, 0.5],
     "compression": [4, 4.5, 5, 6, 8],
 }
 # What strict.sql drops.
-TOGETHER = {"loop_chars": 0, "most_repeated_20gram": 5, "duplicate_sentences": 0.3, "compression": 5}
+TOGETHER = {"loop_chars": 0, "most_repeated_20gram": 5, "duplicate_sentences": 0.25, "compression": 5}
 
 
 def calibrate(runs, work):

@@ -22,7 +22,7 @@ use crate::record::Verdict;
 use crate::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
-const COMMON: [&str; 19] = [
+const COMMON: [&str; 21] = [
     "well_formed",
     "finished",
     "ending = 'complete'",
@@ -33,7 +33,9 @@ const COMMON: [&str; 19] = [
     "NOT duplicate",
     "NOT near_duplicate",
     "loop_chars = 0",
-    "most_repeated_20gram <= 20",
+    "most_repeated_20gram <= 5",
+    "duplicate_sentences <= 0.25",
+    "compression <= 5",
     "stray_letters = 0",
     "foreign_paragraphs = 0",
     "lost_characters = 0",

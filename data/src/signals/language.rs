@@ -29,7 +29,7 @@ const SMALL_WORDS: [(&str, &[&str]); 10] = [
             "the", "of", "and", "to", "is", "we", "that", "so", "for", "it", "this", "be", "are", "if", "but", "not",
             "in", "on", "with", "has", "from", "by", "at", "as", "or", "an", "can", "have", "which", "her", "his",
             "per", "do", "no", "me", "he", "she", "they", "let", "was", "die", "den", "van", "con", "also", "all",
-            "each", "total",
+            "each", "total", "met",
         ],
     ),
     (

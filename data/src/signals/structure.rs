@@ -179,10 +179,10 @@ fn ends_a_sentence(text: &str) -> bool {
 }
 
 /// Words that nothing ends with.
-const JOINING: [&str; 42] = [
+const JOINING: [&str; 41] = [
     "a", "an", "and", "are", "as", "at", "be", "because", "but", "by", "each", "every", "for", "from", "has", "have",
-    "i", "i'll", "if", "into", "is", "its", "let's", "my", "of", "on", "or", "our", "since", "so", "than", "that",
-    "the", "their", "these", "to", "was", "we", "were", "which", "with", "would",
+    "i'll", "if", "into", "is", "its", "let's", "my", "of", "on", "or", "our", "since", "so", "than", "that", "the",
+    "their", "these", "to", "was", "we", "were", "which", "with", "would",
 ];
 /// Words that a further sentence begins with, and no answer.
 const OPENING: [&str; 26] = [
@@ -216,8 +216,13 @@ const OPENING: [&str; 26] = [
 
 /// Whether an English line stops before anything is said: "Step 2: Add the", or, after other lines, "Therefore, Ann".
 fn breaks_off(line: &str, is_further: bool) -> bool {
-    let is_in =
-        |word: Option<&str>, list: &[&str]| word.is_some_and(|word| list.contains(&word.to_lowercase().as_str()));
+    // A capital by itself is an option or a name.
+    let is_in = |word: Option<&str>, list: &[&str]| {
+        word.is_some_and(|word| {
+            let small = if word.len() > 1 { word.to_lowercase() } else { word.to_owned() };
+            list.contains(&small.as_str())
+        })
+    };
     let mut words = line.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
     let (first, last) = (words.find(|word| word.starts_with(char::is_alphabetic)), words.next_back());
     is_in(last.or(first), &JOINING)

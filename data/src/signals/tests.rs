@@ -58,6 +58,7 @@ fn endings_are_told_apart() {
         ("B. the current is 2.0 x 10<sup>8</sup>", Ending::Complete),
         ("There is one left over.\n\n42 apples", Ending::Complete),
         ("So 42", Ending::Complete),
+        ("There is one left over.\n\n**Answer:** A", Ending::Complete),
         ("There is one left over.\n\nTherefore, Ann", Ending::Sentence),
         ("There is one left over.\n\n- Since each", Ending::Sentence),
         ("Step 2: Add the", Ending::Sentence),

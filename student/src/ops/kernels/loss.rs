@@ -12,7 +12,7 @@ use super::gemm::{Mat, Precision, Store, matmul_in};
 use super::widest;
 
 /// Rows whose logits are in memory at once. Each chunk reads the whole weight twice and its gradient once, which more rows
-/// make up for: at most 128 MiB of logits, and 320 where the products themselves are so fast that this would show.
+/// make up for: at most 96 MiB of logits, and 320 where the products themselves are so fast that this would show.
 fn chunk_rows(vocab: usize, precision: Precision) -> usize {
     let most = match precision {
         Precision::F32 => 96 << 20,
