@@ -37,7 +37,8 @@ fn compose(card: &mut String, recipe: &Recipe, measured: &Measured, training: &V
         TraceSource::Worked(_) => "solutions written by the problem generator".to_owned(),
     };
     writeln!(card, "- Starting point: {base}")?;
-    writeln!(card, "- Reasoning traces: {traces}, selected by `{}`", recipe.curate.policy)?;
+    let quotas = recipe.curate.balance.as_ref().map_or(String::new(), |b| format!(", with quotas by `{}`", b.by));
+    writeln!(card, "- Reasoning traces: {traces}, selected by `{}`{quotas}", recipe.curate.policy)?;
     writeln!(
         card,
         "- Supervised fine-tuning on the assistant's part: {} steps, {} tokens ({} supervised), peak learning rate {}",
