@@ -157,7 +157,7 @@ impl Balance {
 }
 
 /// What is kept.
-pub(super) struct Kept {
+pub(super) struct Mixture {
     /// In order.
     pub(super) rows: Vec<u32>,
     /// Traces that pass the policy, within the limit of traces per prompt.
@@ -172,7 +172,7 @@ pub(super) async fn keep(
     verdicts: DataFrame,
     terms: Vec<Expr>,
     most_of_prompt: u32,
-) -> Result<Kept> {
+) -> Result<Mixture> {
     let failed = |e: DataFusionError| {
         let problem = format!("the quotas cannot be applied: {}", e.strip_backtrace());
         Error::invalid("curate.balance", problem, "check `by` and `prefer`")
@@ -231,12 +231,12 @@ impl Candidates {
             .collect();
         wanted.push(policy.alias("keep"));
         wanted.extend(order.iter().zip(0..).map(|(sorted, i)| sorted.expr.clone().alias(format!("o{i}"))));
-        let frame = verdicts.select(wanted)?;
-        let types = frame.schema().fields().iter().skip(5).map(|field| field.data_type().clone());
-        let fields = types.zip(&order).map(|(kind, sorted)| SortField::new_with_options(kind, sorted.options));
-        let converter = RowConverter::new(fields.collect())?;
         let mut found = Self::default();
-        let mut batches = frame.execute_stream().await?;
+        let mut batches = verdicts.select(wanted)?.execute_stream().await?;
+        let fields = batches.schema().fields().clone();
+        let keys = fields.iter().skip(5).zip(&order);
+        let keys = keys.map(|(field, key)| SortField::new_with_options(field.data_type().clone(), key.options));
+        let converter = RowConverter::new(keys.collect())?;
         while let Some(batch) = batches.next().await {
             found.add(&batch?, seed, &converter)?;
         }
@@ -301,7 +301,7 @@ impl Candidates {
     }
 
     /// Goes round by round: every prompt's first, then every prompt's second, ...
-    fn take(self, balance: &Balance) -> Kept {
+    fn take(self, balance: &Balance) -> Mixture {
         let mut of_prompt: HashMap<(u32, u32), u32> = HashMap::new();
         let mut of_value: Vec<Vec<(u32, &Candidate)>> = vec![Vec::new(); self.of_value.len()];
         for one in &self.all {
@@ -334,7 +334,7 @@ impl Candidates {
         // The largest quota first; what is not named comes last.
         lines.sort_by_key(|line| (line.value.is_none(), std::cmp::Reverse(line.quota)));
         rows.sort_unstable();
-        Kept { rows, within_limit: self.all.len(), balanced: Balanced { by: balance.by.clone(), lines } }
+        Mixture { rows, within_limit: self.all.len(), balanced: Balanced { by: balance.by.clone(), lines } }
     }
 }
 

@@ -54,7 +54,8 @@ fn compose(
         TraceSource::Worked(_) => "solutions written by the problem generator".to_owned(),
     };
     writeln!(card, "- Starting point: {base}")?;
-    writeln!(card, "- Reasoning traces: {traces}, selected by `{}`", recipe.curate.policy)?;
+    let quotas = recipe.curate.balance.as_ref().map_or(String::new(), |b| format!(", with quotas by `{}`", b.by));
+    writeln!(card, "- Reasoning traces: {traces}, selected by `{}`{quotas}", recipe.curate.policy)?;
     if let Some(judge) = &recipe.curate.judge {
         writeln!(card, "- Judge of answers that rules cannot verify: `{}`", judge.model)?;
     }
