@@ -75,6 +75,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Gives an entry point the seeds, then mutated ones.
+#[expect(clippy::print_stderr, reason = "what panics or is slow is shown")]
 fn fuzz(name: &str, entry: fn(&[u8]), seeds: &[Vec<u8>], words: &[&str], times: usize) {
     let time = setting("R1D_FUZZ_SECONDS").map(Duration::from_secs);
     let mut random = Random(setting("R1D_FUZZ_SEED").unwrap_or(1));
@@ -192,7 +193,7 @@ fn answers_are_judged_whatever_they_are() {
         "12:30\0\\boxed{\\text{12:30 p.m.}}",
         "11_2\0\\boxed{3}",
         "45\\%\0#### 0.45",
-        "2 hours and 30 minutes\0150 minutes",
+        "2 hours and 30 minutes\x00150 minutes",
         "3:4\0\\boxed{\\frac{3}{4}}",
         "y = 2x + 1\0\\boxed{2x - y + 1 = 0}",
         "9^{9^{9}}\0\\boxed{9^{9^{8}}}",

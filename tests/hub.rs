@@ -22,7 +22,7 @@ fn rows(from: usize, to: usize) -> Vec<u8> {
         let question = json!({"content": format!("Twice {n}?"), "role": "user"});
         json!({"messages": [question, {"content": reply, "role": "assistant"}], "num_tokens": 9, "source": "s"})
     };
-    (from..to).map(|n| format!("{}\n", row(n))).collect::<String>().into_bytes()
+    (from..to).map(|n| format!("{}\n", row(n))).collect::<Vec<_>>().concat().into_bytes()
 }
 
 /// A dataset of two shards and a model, the embedded teacher's.

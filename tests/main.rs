@@ -1,5 +1,5 @@
 //! The integration tests, one binary: they run `r1-distill` as a user does.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 /// Questions in SQL, in a shell and about one trace.
 mod asking;

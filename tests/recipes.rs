@@ -69,8 +69,9 @@ fn traces() -> Vec<(&'static str, String, String, &'static [&'static str])> {
     const READABLE: &[&str] = &["am-deepseek-r1", "open-thoughts", "r1-paper"];
     const VERIFIED: &[&str] = &["am-deepseek-r1", "open-thoughts"];
     const OPEN: &[&str] = &["open-thoughts"];
-    let sentences =
-        |n: usize| (0..n).map(|i| format!("The pump has moved {i} litres by minute {}. ", 3 * i)).collect::<String>();
+    let sentences = |n: usize| {
+        (0..n).map(|i| format!("The pump has moved {i} litres by minute {}. ", 3 * i)).collect::<Vec<_>>().concat()
+    };
     let calm =
         "The tank holds more than the pump moves in an hour, so it is not empty by then.\n\nWe add what is left.";
     let answer = |gold: &str| format!("It is what is left.\n\n\\boxed{{{gold}}}");
@@ -103,14 +104,14 @@ fn traces() -> Vec<(&'static str, String, String, &'static [&'static str])> {
 #[test]
 fn every_policy_keeps_what_it_says() {
     let folder = TestFolder::new();
-    let rows = traces().iter().fold(String::new(), |mut rows, (gold, thinking, answer, _)| {
+    let row = |(gold, thinking, answer, _): &(&str, String, String, &[&str])| {
         let question = format!("How many litres are in tank {gold}?");
         // Rust's way to write these strings is JSON's too.
-        rows += &format!(
+        format!(
             "{{\"question\": {question:?}, \"gold\": {gold:?}, \"thinking\": {thinking:?}, \"answer\": {answer:?}}}\n"
-        );
-        rows
-    });
+        )
+    };
+    let rows = traces().iter().map(row).collect::<Vec<_>>().concat();
     folder.write("traces.jsonl", &rows);
     folder.write("base/config.json", "{}");
     let recipe = fs::read_to_string(root().join("recipes/r1-traces-smollm2.toml")).unwrap();

@@ -102,6 +102,7 @@ impl Address {
     }
 
     /// The same files at a commit.
+    #[must_use]
     pub fn at(&self, commit: &str) -> Self {
         Self { revision: Some(commit.to_owned()), ..self.clone() }
     }

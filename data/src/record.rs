@@ -42,6 +42,7 @@ impl Prompt {
     }
 
     /// The same question after something else.
+    #[must_use]
     pub fn after(self, context: Vec<Message>) -> Self {
         Self { id: prompt_id(&context, &self.question), context, ..self }
     }

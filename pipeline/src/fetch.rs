@@ -152,8 +152,11 @@ fn megabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }
 
+/// An input's name, and where it is on the Hub.
+type Remote = (String, Address);
+
 /// The recipe's inputs that are here, by name, and those that are on the Hub, with their addresses.
-fn split(recipe: &Recipe, options: &RunOptions) -> Result<(Vec<String>, Vec<(String, Address)>)> {
+fn split(recipe: &Recipe, options: &RunOptions) -> Result<(Vec<String>, Vec<Remote>)> {
     let (mut local, mut addresses) = (Vec::new(), Vec::new());
     let data = recipe.data_inputs().into_iter().map(|name| (name, Kind::Dataset));
     for (name, kind) in data.chain(recipe.base_input().map(|name| (name, Kind::Model))) {

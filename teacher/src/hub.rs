@@ -156,15 +156,15 @@ impl Hub {
         let api = Api::new(self)?;
         let commit = match &known {
             Some(commit) => commit.clone(),
-            None => api.commit(address).await.map_err(|failure| api.error(address, failure))?,
+            None => api.commit(address).await.map_err(|failure| api::gave_up(address, failure))?,
         };
         let listing = api.listing(&address.at(&commit)).await.map_err(|mut failure| {
             if failure.cause != Cause::Moment && known.is_some() && !is_commit(address.revision()) {
                 let path = repository.reference(address.revision());
-                failure.message +=
-                    &format!("; if commit {commit} is gone, remove {} to take a newer one", path.display());
+                let remedy = format!("; if commit {commit} is gone, remove {} to take a newer one", path.display());
+                failure.message += &remedy;
             }
-            api.error(address, failure)
+            api::gave_up(address, failure)
         })?;
         let found = repository.found(address, &commit, &listing)?;
         Ok(wanted(address, repository, found, listing.clone(), Some((address.revision().to_owned(), listing))))

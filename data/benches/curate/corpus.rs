@@ -202,7 +202,7 @@ impl<'a> Maker<'a> {
             _ => {
                 let words = self.rng.random_range(25..120);
                 self.writer.words(&mut self.rng, words, &mut question);
-                question.push_str(&format!(" {}?", self.number));
+                question = format!("{question} {}?", self.number);
             }
         }
         let prompt = Prompt::new(domain, "", &question, gold, "made-up");

@@ -162,8 +162,15 @@ fn child(dir: &Path) -> Result<()> {
         balance: None,
     };
     let prompts = read_folder(&corpus.prompts)?;
-    let inputs =
-        Inputs { prompts: &prompts, traces: &corpus.traces, items: items(), key: "bench", earlier: &[], sandboxes: 1 };
+    let inputs = Inputs {
+        prompts: &prompts,
+        traces: &corpus.traces,
+        name: "bench",
+        tests: None,
+        items: items(),
+        earlier: &[],
+        sandboxes: 1,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let out = dir.join("out");
     annotate(inputs, &config, &out)?;

@@ -93,7 +93,8 @@ def datatrove(found):
                 file.write(json.dumps({"id": str(i), "text": text}) + "\n")
 
         def step(*pipeline, tasks=1):
-            LocalPipelineExecutor(list(pipeline), tasks=tasks, workers=1, skip_completed=False).run()
+            LocalPipelineExecutor(
+                list(pipeline), tasks=tasks, workers=1, skip_completed=False, logging_dir=f"{folder}/logs").run()
 
         def run():
             step(JsonlReader(str(source)), MinhashDedupSignature(f"{folder}/signatures"))

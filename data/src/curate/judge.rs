@@ -22,6 +22,7 @@ const MOST_EXTRACTED_CHARS: usize = 200;
 pub(super) struct Form;
 
 /// Its row.
+#[expect(clippy::struct_field_names, reason = "the fields are named as the columns are")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Formed {
     pub(super) trace_id: String,

@@ -253,7 +253,9 @@ impl Elsewhere {
             let places: Vec<usize> = wanted.keys().copied().collect();
             let found: Vec<Known<R>> = read_rows_at(&self.files[file as usize], &places)?;
             for (known, at) in found.into_iter().zip(wanted.into_values()) {
-                at.into_iter().for_each(|at| rows[at] = Some(known.found.clone()));
+                for at in at {
+                    rows[at] = Some(known.found.clone());
+                }
             }
         }
         Ok(rows)
@@ -314,7 +316,9 @@ fn trace_hash(trace: &Trace) -> u64 {
         hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
         hasher.update(text.unwrap_or_default().as_bytes());
     };
-    [id, prompt_id, answer, teacher].into_iter().for_each(|text| add(Some(text.as_str())));
+    for text in [id, prompt_id, answer, teacher] {
+        add(Some(text.as_str()));
+    }
     add(thinking.as_deref());
     let rest = format!(
         "{sample} {finish_reason:?} {prompt_tokens:?} {completion_tokens:?} {temperature:?} {top_p:?} {max_tokens:?} {seed:?}"

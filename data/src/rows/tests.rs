@@ -129,7 +129,7 @@ fn elements_of_an_array_that_are_no_rows_do_not_stop_the_others() {
     let good: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_ok()).collect();
     assert_eq!((found.len(), good), (10, vec![0, 8]));
     assert_eq!(found[0], Ok(json!({"a": "],}[\"\\"})));
-    assert!(found.iter().flat_map(|e| e.as_ref().err()).all(|flaw| flaw.contains("not a JSON object")), "{found:?}");
+    assert!(found.iter().filter_map(|e| e.as_ref().err()).all(|flaw| flaw.contains("not a JSON object")), "{found:?}");
     let mut bytes = b"[{\"a\": \"\xff\"}, {\"a\": \"".to_vec();
     bytes.extend(vec![b'x'; LINE_BYTES + 1]);
     bytes.extend(b"\"}, {\"a\": 2}]");

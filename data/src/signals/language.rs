@@ -165,9 +165,10 @@ fn by_small_words(prose: &str) -> Option<&'static str> {
             continue;
         }
         all += 1;
-        let languages = match word.bytes().any(|b| b.is_ascii_uppercase()) {
-            true => LANGUAGES_OF.get(word.to_lowercase().as_str()),
-            false => LANGUAGES_OF.get(word),
+        let languages = if word.bytes().any(|b| b.is_ascii_uppercase()) {
+            LANGUAGES_OF.get(word.to_lowercase().as_str())
+        } else {
+            LANGUAGES_OF.get(word)
         };
         for language in languages.into_iter().flatten() {
             found[*language] += 1;

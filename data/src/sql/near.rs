@@ -200,7 +200,7 @@ impl Search {
             Ok(sets)
         };
         let found = clusters(&sketches, SHINGLE_BYTES, load)?;
-        for firsts in self.groups(&sketches, &found) {
+        for firsts in groups(&sketches, &found) {
             self.tell(answer, &found, &firsts)?;
         }
         Ok(())
@@ -238,12 +238,12 @@ impl Search {
                 Error::invalid(format!("the function {NAME}"), "more than 4,294,967,295 rows are not compared", remedy)
             })?;
             let (ids, texts) = (batch.column(0), column_texts(batch)?);
-            let sketch = |sketcher: &mut Sketcher, text: &Option<&str>| {
+            let sketch = |sketcher: &mut Sketcher, text: Option<&str>| {
                 let mut bands = Vec::with_capacity(self.near.bands);
                 let (digest, shingles) = sketcher.sketch(text.unwrap_or_default(), &mut bands);
                 (digest, bands, shingles)
             };
-            let found: Vec<_> = texts.par_iter().map_init(|| Sketcher::new(self.near), sketch).collect();
+            let found: Vec<_> = texts.into_par_iter().map_init(|| Sketcher::new(self.near), sketch).collect();
             for (i, (digest, bands, shingles)) in found.into_iter().enumerate() {
                 // What has no name or no words is alone in a group: it is not compared.
                 let alone = ids.is_null(i) || shingles == 0;
@@ -277,28 +277,6 @@ impl Search {
             let members = here.par_iter().map_init(|| Sketcher::new(self.near), member).collect::<Result<_>>()?;
             each(members)
         })
-    }
-
-    /// The first rows of clusters of several, as many at a time as fit into memory.
-    fn groups(&self, sketches: &Sketches, found: &Clusters) -> Vec<Vec<u32>> {
-        let mut firsts: Vec<u32> =
-            (0..).zip(&found.first).filter(|(row, first)| row != *first).map(|(_, first)| *first).collect();
-        firsts.sort_unstable();
-        firsts.dedup();
-        let mut groups: Vec<Vec<u32>> = Vec::new();
-        let mut bytes = 0;
-        for first in firsts {
-            let own = 4 * sketches.shingles(first);
-            match groups.last_mut() {
-                Some(group) if bytes + own <= SHINGLE_BYTES => group.push(first),
-                _ => {
-                    groups.push(vec![first]);
-                    bytes = 0;
-                }
-            }
-            bytes += own;
-        }
-        groups
     }
 
     /// Says which rows are duplicates of these.
@@ -339,6 +317,28 @@ impl Search {
         ];
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
+}
+
+/// The first rows of clusters of several, as many at a time as fit into memory.
+fn groups(sketches: &Sketches, found: &Clusters) -> Vec<Vec<u32>> {
+    let mut firsts: Vec<u32> =
+        (0..).zip(&found.first).filter(|(row, first)| row != *first).map(|(_, first)| *first).collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    let mut bytes = 0;
+    for first in firsts {
+        let own = 4 * sketches.shingles(first);
+        match groups.last_mut() {
+            Some(group) if bytes + own <= SHINGLE_BYTES => group.push(first),
+            _ => {
+                groups.push(vec![first]);
+                bytes = 0;
+            }
+        }
+        bytes += own;
+    }
+    groups
 }
 
 fn column_texts(batch: &RecordBatch) -> Result<Vec<Option<&str>>> {

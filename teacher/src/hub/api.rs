@@ -254,16 +254,15 @@ impl<'a> Api<'a> {
         let message = format!("{what}; is {} the Hub? HF_ENDPOINT says where it is", self.hub.endpoint);
         Failure { cause: Cause::Endpoint, ..Failure::moment(message) }
     }
+}
 
-    /// What a request came to in the end. A failure that is not the moment's has its remedy in its message.
-    pub(super) fn error(&self, address: &Address, failure: Failure) -> Error {
-        let mut message = failure.message;
-        if failure.cause == Cause::Moment {
-            message +=
-                "; run again to go on; HF_ENDPOINT names a mirror, and with HF_HUB_OFFLINE=1 only the cache is read";
-        }
-        failed(address, message, failure.cause)
+/// What a request came to in the end. A failure that is not the moment's has its remedy in its message.
+pub(super) fn gave_up(address: &Address, failure: Failure) -> Error {
+    let mut message = failure.message;
+    if failure.cause == Cause::Moment {
+        message += "; run again to go on; HF_ENDPOINT names a mirror, and with HF_HUB_OFFLINE=1 only the cache is read";
     }
+    failed(address, message, failure.cause)
 }
 
 /// A gate that nobody closes: a download is stopped by letting go of it.

@@ -12,7 +12,7 @@ use reqwest::{Response, StatusCode};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use tokio::sync::Mutex;
 
-use super::api::{Api, open_gate};
+use super::api::{Api, gave_up, open_gate};
 use super::{Wanted, failed, io};
 use crate::Result;
 use crate::retry::{Cause, Failure, Waits, with_retries};
@@ -109,7 +109,7 @@ async fn fetch(
                 furthest = partial.reached;
                 continue;
             }
-            Err(failure) => return Err(api.error(address, failure)),
+            Err(failure) => return Err(gave_up(address, failure)),
         }
         let hash = partial.hash();
         if hash == partial.expected {
@@ -236,7 +236,7 @@ impl Partial {
 
     /// The hash of all that is there.
     fn hash(&self) -> String {
-        self.seen.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.seen.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
     }
 }
 

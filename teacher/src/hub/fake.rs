@@ -28,7 +28,7 @@ pub(crate) struct FakeHub {
 }
 
 fn hex(bytes: &digest::Digest) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// The name of a file's blob.

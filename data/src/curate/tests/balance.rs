@@ -54,7 +54,10 @@ async fn selected(folder: &Folder, config: &CurateConfig, traces: &[Trace]) -> (
     (kept, curation)
 }
 
-fn lines(curation: &Curation) -> Vec<(Option<&str>, u64, Option<u64>, u64, u64)> {
+/// Of each line what it names, had, may have and keeps, and of how many prompts.
+type Line<'a> = (Option<&'a str>, u64, Option<u64>, u64, u64);
+
+fn lines(curation: &Curation) -> Vec<Line<'_>> {
     let lines = curation.balanced.as_ref().unwrap().lines.iter();
     lines.map(|line| (line.value.as_deref(), line.had, line.quota, line.kept, line.prompts)).collect()
 }

@@ -129,7 +129,9 @@ async fn parts_that_were_judged_before_a_kill_are_not_judged_again() {
         })
         .collect();
     assert_eq!((before.len(), gone.len()), (8, 3));
-    gone.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    for path in &gone {
+        std::fs::remove_file(path).unwrap();
+    }
     let again = folder.curate_as("k", &config("correct"), "out", Vec::new()).await.unwrap();
     assert_eq!(judged(&again), BTreeMap::from([("answers", 6), ("sketches", 6)]));
     let after = files(&folder);

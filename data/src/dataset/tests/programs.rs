@@ -27,7 +27,7 @@ fn can_run() -> bool {
 }
 
 /// The verdicts on the programs in rows of a format, as the pipeline comes to them.
-async fn verdicts(path: &Path, name: &str) -> Vec<Option<String>> {
+fn verdicts(path: &Path, name: &str) -> Vec<Option<String>> {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let files = Files::find(path).unwrap();
@@ -65,7 +65,7 @@ async fn verdicts(path: &Path, name: &str) -> Vec<Option<String>> {
 }
 
 /// Checks the verdicts on the rows' programs, read from lines and from Parquet.
-async fn expect(name: &str, rows: &[Value], expected: &[Option<&str>]) {
+fn expect(name: &str, rows: &[Value], expected: &[Option<&str>]) {
     if !can_run() {
         return;
     }
@@ -73,14 +73,14 @@ async fn expect(name: &str, rows: &[Value], expected: &[Option<&str>]) {
     std::fs::write(dir.path().join("a.jsonl"), lines(rows)).unwrap();
     write_parquet(&dir.path().join("b.parquet"), &batch(rows, &DataType::Utf8));
     for file in ["a.jsonl", "b.parquet"] {
-        let found = verdicts(&dir.path().join(file), name).await;
+        let found = verdicts(&dir.path().join(file), name);
         let found: Vec<Option<&str>> = found.iter().map(Option::as_deref).collect();
         assert_eq!(found, expected, "{name}, {file}");
     }
 }
 
-#[tokio::test]
-async fn open_thoughts_metadata() {
+#[test]
+fn open_thoughts_metadata() {
     let row = |problem: &str, program: &str, tests: &str, starter: Option<&str>| {
         json!({
             "problem": problem, "deepseek_reasoning": "Hm.", "deepseek_solution": answer(program), "domain": "code",
@@ -103,11 +103,11 @@ async fn open_thoughts_metadata() {
         row("None.", ADD, r#"{"inputs": [], "outputs": []}"#, None),
     ];
     let expected = [Some("AC"), Some("WA"), Some("AC"), Some("WA"), Some("RE"), Some("AC"), Some("WA"), None];
-    expect("open-thoughts", &rows, &expected).await;
+    expect("open-thoughts", &rows, &expected);
 }
 
-#[tokio::test]
-async fn am_deepseek_r1() {
+#[test]
+fn am_deepseek_r1() {
     let row = |question: &str, program: &str, test_case: Value| {
         json!({"messages": [
             {"role": "user", "content": question, "info": {"source": "code", "test_case": test_case}},
@@ -127,12 +127,12 @@ async fn am_deepseek_r1() {
         (json!(own.to_string()), right, wrong),
     ] {
         let rows = [row("Do it.", right, tests.clone()), row("Do it.", wrong, tests.clone())];
-        expect("am-deepseek-r1", &rows, &[Some("AC"), Some("WA")]).await;
+        expect("am-deepseek-r1", &rows, &[Some("AC"), Some("WA")]);
     }
 }
 
-#[tokio::test]
-async fn verification_info_of_open_r1() {
+#[test]
+fn verification_info_of_open_r1() {
     let row = |question: &str, program: &str, info: Value| {
         let reply = format!("<think>\nHm.\n</think>\n\n{}", answer(program));
         json!({
@@ -154,8 +154,8 @@ async fn verification_info_of_open_r1() {
         row("Gcd.", WRONG_GCD, calls),
     ];
     let expected = [Some("AC"), Some("WA"), Some("AC"), Some("WA")];
-    expect("messages", &rows, &expected).await;
-    expect("mixture-of-thoughts", &rows, &expected).await;
+    expect("messages", &rows, &expected);
+    expect("mixture-of-thoughts", &rows, &expected);
 }
 
 /// Tests that cannot be run are no reason to leave a row out: they are kept, with what is wrong with them.

@@ -27,7 +27,7 @@ fn similarity(n: usize, changed: usize) -> f64 {
 }
 
 fn lines(rows: &[Value]) -> String {
-    rows.iter().map(|row| format!("{row}\n")).collect()
+    rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat()
 }
 
 async fn ask(session: &Session, sql: &str) -> Vec<Value> {
@@ -219,7 +219,7 @@ async fn what_cannot_be_compared_is_said() {
         ("'traces', 'id', 'text FROM'", "FROM"),
         ("'traces', 'id', 'sum(id)'", "computed from many rows"),
         ("'absent.parquet', 'id', 'text'", "absent.parquet"),
-        ("'hf://datasets/a/b/c.parquet', 'id', 'text'", "only files on this machine"),
+        ("'hf://datasets/a/b/c.parquet', 'id', 'text'", "is not in the Hugging Face cache"),
     ] {
         let message = error(arguments).await;
         assert!(message.contains(says), "{arguments}: {message}");

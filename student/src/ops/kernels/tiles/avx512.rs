@@ -107,7 +107,12 @@ unsafe fn write(sums: &Sums, out: Output, [rows, cols]: [usize; 2]) {
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "stores through a pointer")]
 unsafe fn store<const WIDTH: usize>(to: *mut f32, from: usize, words: __m512) {
-    const { assert!(WIDTH % LANES == 0 || WIDTH % LANES == 12, "rows of a panel end with a whole or three quarters") };
+    const {
+        assert!(
+            WIDTH.is_multiple_of(LANES) || WIDTH % LANES == 12,
+            "rows of a panel end with a whole or three quarters"
+        );
+    }
     // SAFETY: the caller has room for these words.
     unsafe {
         if WIDTH - from >= LANES {
