@@ -422,9 +422,12 @@ async fn a_disk_without_room_is_told_before_and_during_the_download() {
 
 #[tokio::test]
 async fn a_list_without_end_is_given_up() {
-    let mock = Mock::start(|asked| match asked.line.contains("/tree/") {
-        true => Answer::json(200, &json!([])).header("Link", "<https://h/x?cursor=1>; rel=\"next\""),
-        false => Answer::json(200, &json!({"sha": COMMIT})),
+    let mock = Mock::start(|asked| {
+        if asked.line.contains("/tree/") {
+            Answer::json(200, &json!([])).header("Link", "<https://h/x?cursor=1>; rel=\"next\"")
+        } else {
+            Answer::json(200, &json!({"sha": COMMIT}))
+        }
     });
     let (message, passing) = Setting::new(&mock).fails("all/a.parquet").await;
     assert!(!passing && message.contains("does not end"), "{message}");
