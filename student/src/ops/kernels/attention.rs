@@ -5,13 +5,14 @@
 //! head_dim]`), so that every parallel task owns one contiguous piece of its output. Tiles of keys that a row cannot see
 //! are never computed.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
 use super::gemm::{Mat, Precision, Store, matmul};
-use super::widest;
+use super::{Unwritten, widest, zeroed};
 use crate::layout::{Extension, Group, Packed, Rotation};
 
 /// Query rows of a tile of scores, at most.
@@ -55,44 +56,44 @@ pub(crate) struct Saved {
 /// `[rows, heads · dim]` to `[heads, rows, dim]`, rotated on the way if there is a rotation.
 fn head_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>) -> Vec<f32> {
     let rows = x.len() / (heads * dim);
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(rows * dim).enumerate().for_each(|(head, y)| {
+    let mut y = Unwritten::new(x.len());
+    y.numbers().par_chunks_mut(rows * dim).enumerate().for_each(|(head, y)| {
         for (row, y) in y.chunks_exact_mut(dim).enumerate() {
             let from = (row * heads + head) * dim;
-            y.copy_from_slice(&x[from..from + dim]);
+            let y = y.write_copy_of_slice(&x[from..from + dim]);
             if let Some(rotation) = rotation {
                 let (cos, sin) = rotation.row(row);
                 rotate(y, cos, sin, 1.0);
             }
         }
     });
-    y
+    y.written()
 }
 
 /// `[heads, rows, dim]` to `[rows, heads · dim]`, rotated back on the way if there is a rotation.
 fn token_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>) -> Vec<f32> {
     let rows = x.len() / (heads * dim);
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(heads * dim).enumerate().with_min_len(64).for_each(|(row, y)| {
+    let mut y = Unwritten::new(x.len());
+    y.numbers().par_chunks_mut(heads * dim).enumerate().with_min_len(64).for_each(|(row, y)| {
         for (head, y) in y.chunks_exact_mut(dim).enumerate() {
             let from = (head * rows + row) * dim;
-            y.copy_from_slice(&x[from..from + dim]);
+            let y = y.write_copy_of_slice(&x[from..from + dim]);
             if let Some(rotation) = rotation {
                 let (cos, sin) = rotation.row(row);
                 rotate(y, cos, sin, -1.0);
             }
         }
     });
-    y
+    y.written()
 }
 
-/// A part of a head-major buffer: rows of one head and one segment.
+/// A part of a head-major buffer: rows of one head and one segment. Nothing is in it yet.
 struct Piece<'a> {
     head: usize,
     segment: &'a Range<usize>,
     /// The first row, counted from the segment's start.
     first: usize,
-    values: &'a mut [f32],
+    values: &'a mut [MaybeUninit<f32>],
 }
 
 /// Query rows of a tile of scores in a segment.
@@ -101,7 +102,13 @@ fn block_rows(length: usize) -> usize {
 }
 
 /// Cuts a head-major buffer into pieces of at most `most` rows of a (head, segment).
-fn pieces<'a>(buffer: &'a mut [f32], rows: usize, width: usize, layout: &'a Packed, most: usize) -> Vec<Piece<'a>> {
+fn pieces<'a>(
+    buffer: &'a mut [MaybeUninit<f32>],
+    rows: usize,
+    width: usize,
+    layout: &'a Packed,
+    most: usize,
+) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     for (head, mut rest) in buffer.chunks_exact_mut(rows * width).enumerate() {
         for segment in &layout.segments {
@@ -111,6 +118,7 @@ fn pieces<'a>(buffer: &'a mut [f32], rows: usize, width: usize, layout: &'a Pack
                 rest = after;
             }
         }
+        assert!(rest.is_empty(), "segments make up all rows");
     }
     pieces
 }
@@ -150,20 +158,20 @@ pub(crate) fn forward(
     let q = head_major(q, query, dim, Some(&layout.rotation));
     let k = head_major(k, key, dim, Some(&layout.rotation));
     let v = head_major(v, key, dim, None);
-    let mut o = vec![0.0; q.len()];
-    let mut log_sum = vec![0.0; query * rows];
-    let tasks = pieces(&mut o, rows, dim, layout, TASK);
-    let sums = pieces(&mut log_sum, rows, 1, layout, TASK);
+    let (mut o, mut log_sum) = (Unwritten::new(q.len()), Unwritten::new(query * rows));
+    let tasks = pieces(o.numbers(), rows, dim, layout, TASK);
+    let sums = pieces(log_sum.numbers(), rows, 1, layout, TASK);
     tasks.into_par_iter().zip(sums).for_each(|(piece, sums)| {
         let of = |x, head| segment_of(x, head, rows, dim, piece.segment);
         let (q, k, v) = (of(&q, piece.head), of(&k, piece.head / heads.group()), of(&v, piece.head / heads.group()));
         let block = block_rows(piece.segment.len());
-        let blocks = piece.values.chunks_mut(block * dim).zip(sums.values.chunks_mut(block));
-        for (i, (o, sums)) in blocks.enumerate() {
+        let (o, sums) = (zeroed(piece.values), zeroed(sums.values));
+        for (i, (o, sums)) in o.chunks_mut(block * dim).zip(sums.chunks_mut(block)).enumerate() {
             let first = piece.first + i * block;
             forward_block(&q[first * dim..first * dim + o.len()], (k, v), first, heads, precision, o, sums);
         }
     });
+    let (o, log_sum) = (o.written(), log_sum.written());
     (token_major(&o, query, dim, None), Saved { q, k, v, log_sum })
 }
 
@@ -229,19 +237,19 @@ fn forward_block(
 /// Σ o · dout of each row and head, `[heads, rows]`.
 fn along(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
     let rows = o.len() / (heads * dim);
-    let mut along = vec![0.0; heads * rows];
-    along.par_chunks_mut(rows).enumerate().for_each(|(head, along)| {
+    let mut along = Unwritten::new(heads * rows);
+    along.numbers().par_chunks_mut(rows).enumerate().for_each(|(head, along)| {
         widest(
             #[inline(always)]
             || {
                 for (row, along) in along.iter_mut().enumerate() {
                     let at = (row * heads + head) * dim;
-                    *along = dot(&o[at..at + dim], &dout[at..at + dim]);
+                    along.write(dot(&o[at..at + dim], &dout[at..at + dim]));
                 }
             },
         );
     });
-    along
+    along.written()
 }
 
 /// Backward of [`forward`], whose output was `o`: (dq, dk, dv), token-major, rotation undone.
@@ -258,9 +266,9 @@ pub(crate) fn backward(
     let along = along(o, dout, query, dim);
     let dout = head_major(dout, query, dim, None);
     // One task owns a query head of a segment. The query heads that share a key head are summed afterwards.
-    let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; saved.q.len()]);
+    let [mut dq, mut dk, mut dv] = [(); 3].map(|()| Unwritten::new(saved.q.len()));
     let all = |buffer| pieces(buffer, rows, dim, layout, usize::MAX);
-    let tasks = all(&mut dq).into_iter().zip(all(&mut dk)).zip(all(&mut dv));
+    let tasks = all(dq.numbers()).into_iter().zip(all(dk.numbers())).zip(all(dv.numbers()));
     tasks.collect::<Vec<_>>().into_par_iter().for_each(|((dq, dk), dv)| {
         let Piece { head, segment, .. } = dq;
         let of = |x, head| segment_of(x, head, rows, dim, segment);
@@ -272,8 +280,9 @@ pub(crate) fn backward(
             along: segment_of(&along, head, rows, 1, segment),
             log_sum: segment_of(&saved.log_sum, head, rows, 1, segment),
         };
-        backward_head(&inputs, heads, precision, dq.values, dk.values, dv.values);
+        backward_head(&inputs, heads, precision, [dq, dk, dv].map(|piece| zeroed(piece.values)));
     });
+    let [dq, dk, dv] = [dq, dk, dv].map(Unwritten::written);
     let (dk, dv) = (sum_groups(dk, heads.group(), rows * dim), sum_groups(dv, heads.group(), rows * dim));
     (
         token_major(&dq, query, dim, Some(&layout.rotation)),
@@ -287,15 +296,16 @@ fn sum_groups(x: Vec<f32>, group: usize, width: usize) -> Vec<f32> {
     if group == 1 {
         return x;
     }
-    let mut sums = vec![0.0; x.len() / group];
-    sums.par_chunks_mut(width).zip(x.par_chunks(width * group)).for_each(|(sum, heads)| {
-        for head in heads.chunks_exact(width) {
+    let mut sums = Unwritten::new(x.len() / group);
+    sums.numbers().par_chunks_mut(width).zip(x.par_chunks(width * group)).for_each(|(sum, heads)| {
+        let sum = sum.write_copy_of_slice(&heads[..width]);
+        for head in heads[width..].chunks_exact(width) {
             for (to, x) in sum.iter_mut().zip(head) {
                 *to += x;
             }
         }
     });
-    sums
+    sums.written()
 }
 
 /// One query head of one segment.
@@ -308,7 +318,7 @@ struct Head<'a> {
     log_sum: &'a [f32],
 }
 
-fn backward_head(head: &Head<'_>, heads: Heads, precision: Precision, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
+fn backward_head(head: &Head<'_>, heads: Heads, precision: Precision, [dq, dk, dv]: [&mut [f32]; 3]) {
     let dim = heads.dim;
     let length = head.log_sum.len();
     let rows = block_rows(length);

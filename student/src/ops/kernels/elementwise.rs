@@ -4,7 +4,7 @@ use std::f32::consts::{LN_2, LOG2_E};
 
 use rayon::prelude::*;
 
-use super::widest;
+use super::{Unwritten, widest};
 
 /// Elements per parallel piece of an elementwise loop.
 const PIECE: usize = 1 << 14;
@@ -76,24 +76,22 @@ pub(crate) fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {
 /// `y = x / rms(x) · w` by rows (Zhang & Sennrich 2019, arXiv 1910.07467). Returns y and 1 / rms of each row.
 pub(crate) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let width = w.len();
-    let mut y = vec![0.0; x.len()];
-    let mut scale = vec![0.0; x.len() / width];
-    y.par_chunks_mut(width * ROWS).zip(x.par_chunks(width * ROWS)).zip(scale.par_chunks_mut(ROWS)).for_each(
-        |((y, x), scale)| {
-            widest(
-                #[inline(always)]
-                || {
-                    for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(&mut *scale) {
-                        *s = 1.0 / (dot(x, x) / width as f32 + eps).sqrt();
-                        for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                            *y = x * *s * w;
-                        }
+    let (mut y, mut scale) = (Unwritten::new(x.len()), Unwritten::new(x.len() / width));
+    let rows = y.numbers().par_chunks_mut(width * ROWS).zip(x.par_chunks(width * ROWS));
+    rows.zip(scale.numbers().par_chunks_mut(ROWS)).for_each(|((y, x), scale)| {
+        widest(
+            #[inline(always)]
+            || {
+                for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(&mut *scale) {
+                    let s = *s.write(1.0 / (dot(x, x) / width as f32 + eps).sqrt());
+                    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                        y.write(x * s * w);
                     }
-                },
-            );
-        },
-    );
-    (y, scale)
+                }
+            },
+        );
+    });
+    (y.written(), scale.written())
 }
 
 /// Backward of [`rms_norm`]: `dy` becomes dx; returns dw.
@@ -128,18 +126,19 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f
 
 /// `silu(gate) · up` (Shazeer 2020, arXiv 2002.05202).
 pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; gate.len()];
-    y.par_chunks_mut(PIECE).zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE)).for_each(|((y, gate), up)| {
+    let mut y = Unwritten::new(gate.len());
+    let pieces = y.numbers().par_chunks_mut(PIECE).zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE));
+    pieces.for_each(|((y, gate), up)| {
         widest(
             #[inline(always)]
             || {
                 for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
-                    *y = g / (1.0 + exp(-g)) * u;
+                    y.write(g / (1.0 + exp(-g)) * u);
                 }
             },
         );
     });
-    y
+    y.written()
 }
 
 /// Backward of [`swiglu`] in place: `gate` and `up` become their gradients, `dy` becomes the output of the forward pass.

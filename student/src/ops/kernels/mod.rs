@@ -10,6 +10,44 @@ pub(crate) mod gemm;
 pub(crate) mod loss;
 mod tiles;
 
+use std::mem::MaybeUninit;
+
+/// Memory for numbers that is not cleared first: clearing takes as long as many of these kernels, and on one thread.
+struct Unwritten {
+    numbers: Vec<f32>,
+    len: usize,
+}
+
+impl Unwritten {
+    fn new(len: usize) -> Self {
+        Self { numbers: Vec::with_capacity(len), len }
+    }
+
+    fn numbers(&mut self) -> &mut [MaybeUninit<f32>] {
+        &mut self.numbers.spare_capacity_mut()[..self.len]
+    }
+
+    /// The numbers, all of which have been written.
+    fn written(mut self) -> Vec<f32> {
+        #[expect(unsafe_code, reason = "whoever calls has written them")]
+        unsafe {
+            self.numbers.set_len(self.len);
+        }
+        self.numbers
+    }
+}
+
+/// Zeroes a part of such memory.
+fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    for x in part.iter_mut() {
+        x.write(0.0);
+    }
+    #[expect(unsafe_code, reason = "all of it was written")]
+    unsafe {
+        part.assume_init_mut()
+    }
+}
+
 /// Runs a loop that is compiled for the widest vector unit this processor has. Mark the closure `#[inline(always)]`: what
 /// is not inlined is compiled for the oldest processor.
 #[inline(always)]
