@@ -43,11 +43,11 @@ fn each_preset_has_its_own_rule() {
     assert_eq!(rule(S1, eight, "").as_deref(), Some("1:8-gram"));
     assert_eq!(rule(Deepseek, eight, ""), None);
     assert_eq!(rule(Qwen, eight, ""), None);
-    assert_eq!(rule(Strict, eight, "").as_deref(), Some("1:8-gram"));
+    assert_eq!(rule(Strict, eight, "").as_deref(), Some("1:8-gram and subsequence"));
     // Other punctuation: words split at spaces are others.
     let punctuated = "Today: on Sunday, morning she counts (thirty heads and) then goes home. What then?";
     assert_eq!(rule(OpenR1, punctuated, ""), None);
-    assert_eq!(rule(Strict, punctuated, "").as_deref(), Some("1:8-gram"));
+    assert_eq!(rule(Strict, punctuated, "").as_deref(), Some("1:8-gram and subsequence"));
     // The reference solution in the thinking.
     let thinking = "Hm. Suppose that every head belonged to a goose, so that there would be sixty feet in the yard.";
     assert_eq!(rule(Deepseek, "Tell me.", thinking).as_deref(), Some("1:10-gram"));
@@ -71,6 +71,41 @@ fn each_preset_has_its_own_rule() {
                 dances, reads, writes, cooks, bakes, runs, swims, drives, flies, sleeps, dreams and wakes. When?";
     assert_eq!(rule(Qwen, head, ""), None);
     assert_eq!(rule(Qwen, &LONG.replace("eighty-four", "ninety"), "").as_deref(), Some("1:13-gram and subsequence"));
+}
+
+#[test]
+fn one_word_less_is_none() {
+    use Preset::{Deepseek, OpenR1, Qwen, S1, Strict};
+    let text = |n: usize| format!("{} zebra", LONG.split(' ').take(n).collect::<Vec<_>>().join(" "));
+    for (preset, n) in [(OpenR1, 8), (S1, 8), (Deepseek, 10), (Qwen, 13), (Strict, 8)] {
+        assert_eq!(rule(preset, &text(n - 1), ""), None, "{preset:?}");
+        assert!(rule(preset, &text(n), "").is_some_and(|rule| rule.contains(&format!(":{n}-gram"))), "{preset:?}");
+    }
+    for (preset, n) in [(Deepseek, 10), (Strict, 13)] {
+        assert_eq!(rule(preset, "Tell me.", &text(n - 1)), None, "{preset:?}");
+        assert_eq!(rule(preset, "Tell me.", &text(n)), Some(format!("1:{n}-gram")), "{preset:?}");
+    }
+}
+
+/// Read by eye, four of ten hits by eight words alone were phrases such as these.
+#[test]
+fn a_phrase_in_another_question_is_no_evidence() {
+    let phrase = "which of the following statements must be true about it";
+    let other = format!("A triangle has sides of 3, 5 and 7 inches; {phrase}: its angles are acute?");
+    let theirs = format!("Water flows through a pipe at constant speed while a pump fills the tank; {phrase}?");
+    let known = item("1", &theirs, None);
+    assert!(Index::new(Preset::OpenR1, vec![known.clone()]).check(&other, &[]).is_some());
+    assert_eq!(Index::new(Preset::Strict, vec![known.clone()]).check(&other, &[]), None);
+    // That it is one does not hide the item that the rest is of.
+    let longer = |text: &str| text.replace("about it", "about it and why is that so");
+    let theirs =
+        format!("{} Give all of your reasons in full sentences, with units and a sketch of it.", longer(&theirs));
+    let fence = "The fence of the square garden is painted by nine girls in eleven hours";
+    let prompt = format!("{} {fence} and more.", longer(&other));
+    for preset in [Preset::Strict, Preset::Qwen] {
+        let index = Index::new(preset, vec![item("1", &theirs, None), item("2", fence, None)]);
+        assert_eq!(index.check(&prompt, &[]).map(|hit| hit.item).as_deref(), Some("2"), "{preset:?}");
+    }
 }
 
 #[test]
