@@ -87,7 +87,53 @@ fn one_word_less_is_none() {
     }
 }
 
-/// Read by eye, four of ten hits by eight words alone were phrases such as these.
+#[test]
+fn a_subsequence_reaches_its_share() {
+    let text = |n: usize, others: usize| {
+        format!("{}{}", LONG.split(' ').take(n).collect::<Vec<_>>().join(" "), " zebra".repeat(others))
+    };
+    for (preset, n, others) in [(Preset::Qwen, 13, 8), (Preset::Strict, 8, 8)] {
+        assert!(rule(preset, &text(n, others), "").is_some(), "{preset:?}");
+        assert_eq!(rule(preset, &text(n, others + 1), ""), None, "{preset:?}");
+    }
+}
+
+#[test]
+fn strict_counts_words_of_prose_and_questions_that_have_them() {
+    let found = |question: &str, prompt: &str| {
+        Index::new(Preset::Strict, vec![item("1", question, None)]).check(prompt, &[]).map(|hit| hit.rule)
+    };
+    let within = |question: &str| found(question, &format!("Zebra, zebra: {question} zebra"));
+    // Four of eight are no numbers, then three.
+    assert_eq!(within("sum 1 2 3 4 of two cats").as_deref(), Some("8-gram and subsequence"));
+    assert_eq!(within("sum 1 2 3 4 5 two cats"), None);
+    // Short questions as a whole.
+    for (question, whole) in
+        [("Who sells the red apples of Mia?", true), ("Name a prime.", true), ("Solve it.", false), ("Why?", false)]
+    {
+        assert_eq!(within(question).as_deref(), whole.then_some("whole"), "{question}");
+    }
+    // A misspelt word in six leaves five in a row, by which similar ones are looked for.
+    let words = "every evening nine hungry foxes leave their warm den under an old oak and walk along that quiet river \
+                 until they smell fresh bread behind some farm";
+    let misspelt = |every: usize| {
+        let spell =
+            |(i, word): (usize, &str)| if i % every == every - 1 { format!("{word}s") } else { word.to_owned() };
+        words.split_whitespace().enumerate().map(spell).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(found(words, &misspelt(6)).as_deref(), Some("similar"));
+    assert_eq!(found(words, &misspelt(5)), None);
+    // Eight words of five questions are theirs, of six they are a phrase.
+    let phrase = "how many green bottles stand on the wall";
+    for (count, is_theirs) in [(5, true), (6, false)] {
+        let items = (0..count).map(|i| item(&i.to_string(), &format!("Say {phrase} of house {i}{i} today?"), None));
+        let index = Index::new(Preset::Strict, items.collect());
+        let prompt = format!("Tell me {phrase} now, my dear friend.");
+        assert_eq!(index.check(&prompt, &[]).is_some(), is_theirs, "{count}");
+    }
+}
+
+/// Read by eye, more than half of the hits by eight words alone were phrases such as these.
 #[test]
 fn a_phrase_in_another_question_is_no_evidence() {
     let phrase = "which of the following statements must be true about it";
