@@ -268,6 +268,13 @@ fn what_the_hub_does_not_give_is_said() {
     let mut command = unheard.command(&arguments);
     Ran::of(&command.env("HF_ENDPOINT", gone).output().unwrap())
         .fails(3, &["cannot connect to http://127.0.0.1:1", "run again"]);
+    let (table, query) = (format!("t={TRACES}/all/0.jsonl"), format!("SELECT 1 FROM '{TRACES}/all/0.jsonl'"));
+    let near = format!("SELECT * FROM near_duplicates('{TRACES}/all/0.jsonl', 'source', 'source')");
+    for arguments in [vec!["sql", &query], vec!["sql", "SELECT 1 FROM t", "--table", &table], vec!["sql", &near]] {
+        let mut command = unheard.command(&arguments);
+        Ran::of(&command.env("HF_ENDPOINT", gone).output().unwrap())
+            .fails(3, &["error: hf://datasets/open-r1/Mixture", "cannot connect to http://127.0.0.1:1", "run again"]);
+    }
     let mut command = unheard.command(&inputs("plan", &traces));
     let planned = Ran::of(&command.env("HF_ENDPOINT", gone).output().unwrap());
     planned.succeeds();

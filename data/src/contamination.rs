@@ -29,9 +29,10 @@ pub enum Preset {
     /// Qwen2.5 (arXiv 2412.15115): the prompt shares 13 words in a row with a question, and a common subsequence of at
     /// least 60 % of the shorter one.
     Qwen,
-    /// Ours: an equal prompt; 8 words of a question that at most 5 questions have; 13 words of a question or solution in
-    /// prompt or trace, of which in both cases half are no signs and no numbers; a question of fewer than 8 words within
-    /// the prompt; 90 % Indel similarity of a prompt with 5 words of the question.
+    /// Ours: an equal prompt; 8 words that at most 5 questions have, or 13 words, of a question in the prompt, with a common
+    /// subsequence of at least half of the shorter one; 13 words of a question or solution in the trace; a question of
+    /// fewer than 8 words within the prompt; 90 % Indel similarity of a prompt with 5 words of the question. Of words in a
+    /// row half must be no signs and no numbers.
     Strict,
 }
 
@@ -65,11 +66,11 @@ pub struct Hit {
 enum Rule {
     /// The prompt's words are those of a question.
     Exact(HashMap<Vec<u64>, u32>),
-    /// A sequence of words is shared.
-    Grams { grams: Grams, in_trace: bool },
+    /// A sequence of words is shared by the prompt, or by the trace.
+    Grams { grams: Grams, in_prompt: bool, in_trace: bool },
     /// A question of few words stands in the prompt as a whole; by number of words.
     Whole(Vec<Grams>),
-    /// A sequence is shared, and much of the rest, in this order.
+    /// The prompt shares a sequence and much of the rest, in this order: words in a row alone may be a phrase.
     Subsequence { grams: Grams, share: f64 },
     /// Indel similarity to a question; with `seeds`, only to those that share a sequence.
     Similar { least: f64, seeds: Option<Grams> },
@@ -102,7 +103,8 @@ impl Index {
             });
             Grams::new(rule, texts)
         };
-        let shared = |rule, solutions, in_trace| Rule::Grams { grams: grams(rule, solutions), in_trace };
+        let shared =
+            |rule, solutions, in_trace| Rule::Grams { grams: grams(rule, solutions), in_prompt: true, in_trace };
         let exact = || Rule::Exact(words.iter().zip(0..).map(|(words, i)| (words.hashes.clone(), i)).collect());
         let rules = match preset {
             Preset::OpenR1 => vec![shared(Sequences::all(8, Split::Spaces), false, false)],
@@ -119,10 +121,12 @@ impl Index {
                     Grams::new(Sequences::all(n, Split::Words), texts)
                 });
                 let ours = |n, most| Sequences { n, split: Split::Words, most, prose: n / 2 };
+                let of_prompt = |rule| Rule::Subsequence { grams: grams(rule, false), share: 0.5 };
                 vec![
                     exact(),
-                    shared(ours(8, MOST_ITEMS), false, false),
-                    shared(ours(13, usize::MAX), true, true),
+                    of_prompt(ours(8, MOST_ITEMS)),
+                    of_prompt(ours(13, usize::MAX)),
+                    Rule::Grams { grams: grams(ours(13, usize::MAX), true), in_prompt: false, in_trace: true },
                     Rule::Whole(whole.collect()),
                     Rule::Similar { least: 0.9, seeds: Some(grams(ours(5, MOST_ITEMS), false)) },
                 ]
@@ -139,24 +143,26 @@ impl Index {
                 let item = questions.get(&prompt_words.hashes).filter(|_| !prompt_words.hashes.is_empty())?;
                 Some(self.hit(*item, "exact".into(), prompt.chars().take(200).collect()))
             }
-            Rule::Grams { grams, in_trace } => {
-                let texts = std::iter::once(&prompt).chain(if *in_trace { trace } else { &[] });
+            Rule::Grams { grams, in_prompt, in_trace } => {
+                let of_trace = if *in_trace { trace } else { &[] };
+                let texts = in_prompt.then_some(&prompt).into_iter().chain(of_trace);
                 texts.copied().find_map(|text| {
-                    let (item, words) = grams.find(text)?;
+                    let (item, words) = grams.find(text, |_| true)?;
                     Some(self.hit(item, format!("{}-gram", grams.n), words.to_owned()))
                 })
             }
             Rule::Whole(lengths) => lengths.iter().find_map(|grams| {
-                let (item, words) = grams.find(prompt)?;
+                let (item, words) = grams.find(prompt, |_| true)?;
                 Some(self.hit(item, "whole".into(), words.to_owned()))
             }),
             Rule::Subsequence { grams, share } => {
-                let (item, words) = grams.find(prompt)?;
-                let (ours, theirs) = (&prompt_words.hashes, &self.words[item as usize].hashes);
-                let common = lcs_seq::similarity(ours.iter().copied(), theirs.iter().copied());
-                let least = share * ours.len().min(theirs.len()) as f64;
-                (common as f64 >= least)
-                    .then(|| self.hit(item, format!("{}-gram and subsequence", grams.n), words.to_owned()))
+                let ours = &prompt_words.hashes;
+                let (item, words) = grams.find(prompt, |item| {
+                    let theirs = &self.words[item as usize].hashes;
+                    let common = lcs_seq::similarity(ours.iter().copied(), theirs.iter().copied());
+                    common as f64 >= share * ours.len().min(theirs.len()) as f64
+                })?;
+                Some(self.hit(item, format!("{}-gram and subsequence", grams.n), words.to_owned()))
             }
             Rule::Similar { least, seeds } => self.similar(prompt, *least, seeds.as_ref()),
         })

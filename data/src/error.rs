@@ -34,6 +34,14 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// What is elsewhere cannot be had now, and may be had later.
+    #[error("{what}: {message}")]
+    Unreachable {
+        /// The address.
+        what: String,
+        /// What is wrong, and what the user can do.
+        message: String,
+    },
     /// DataFusion, Arrow or Parquet failed.
     #[error("{doing}: {message}")]
     Engine {

@@ -245,7 +245,8 @@ pub struct Verdict {
     /// Share of those that are right, where there is a gold answer or programs were run on tests: how hard the prompt is
     /// for the teacher.
     pub pass_rate: Option<f64>,
-    /// More than half of the samples with an answer have this one; `None` for a single sample or none.
+    /// More than half of the samples with an answer have this one (right answers are one, others are compared as they are
+    /// written); `None` for a single sample or none.
     pub consensus: Option<bool>,
     /// Characters of a loop at the end.
     pub loop_chars: u32,

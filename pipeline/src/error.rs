@@ -54,8 +54,11 @@ impl From<data::Error> for Failure {
         if matches!(error, data::Error::Stopped) {
             return Self::interrupted(error.to_string());
         }
-        let theirs = matches!(error, data::Error::Invalid { .. } | data::Error::Malformed { .. });
-        let exit = if theirs { Exit::Usage } else { Exit::Failed };
+        let exit = match error {
+            data::Error::Invalid { .. } | data::Error::Malformed { .. } => Exit::Usage,
+            data::Error::Unreachable { .. } => Exit::Teacher,
+            _ => Exit::Failed,
+        };
         Self { exit, message: error.to_string() }
     }
 }

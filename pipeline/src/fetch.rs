@@ -105,6 +105,7 @@ pub(crate) fn for_queries() -> data::sql::Fetch {
             let fetched = async { fetch(&Hub::from_env()?, &address, "table").await }.await;
             fetched.map_err(|error| match error {
                 teacher::Error::Data(error) => error,
+                teacher::Error::Hub { what, message, passing: true } => data::Error::Unreachable { what, message },
                 other => {
                     let message = other.to_string();
                     let rest = message.strip_prefix(&format!("{address}: ")).unwrap_or(&message);

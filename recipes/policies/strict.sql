@@ -1,5 +1,6 @@
--- All that makes a trace a bad example, by limits that real traces of R1 stay under: tests/parity/curation_precision.md
--- says how many of them each line drops, how often it is right, and what it catches of planted defects.
+-- All that makes a trace a bad example, by limits on repetition that real traces of R1 stay under (of 6,000 one does not,
+-- and it goes round in circles): tests/parity/curation_precision.md says how many of them each line drops, how often it is
+-- right, and what it catches of planted defects.
 well_formed                         -- one block of thinking, and an answer after it
 AND finished                        -- the teacher came to its own end
 AND NOT at_limit                    -- and did not use all tokens that it had

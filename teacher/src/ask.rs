@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::client::{Endpoint, OpenAiClient};
 use crate::ledger::Ledger;
-use crate::retry::{Cause, Failure, Gate, Waits, with_retries};
+use crate::retry::{Cause, Failure, Gate, with_retries};
 use crate::wire::ChatRequest;
 use crate::{Error, Result};
 
@@ -69,20 +69,8 @@ pub async fn ask(
     stop: &watch::Receiver<bool>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<HashMap<String, String>> {
-    ask_within(Waits::default(), prompts, request, endpoint, dir, stop, progress).await
-}
-
-pub(crate) async fn ask_within(
-    waits: Waits,
-    prompts: &[Prompt],
-    request: &Request,
-    endpoint: &Endpoint,
-    dir: &Path,
-    stop: &watch::Receiver<bool>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<HashMap<String, String>> {
     let jobs = jobs(prompts, request)?;
-    let (_, filled) = fill(waits, &jobs, request, endpoint, dir, stop, progress).await?;
+    let (_, filled) = fill(&jobs, request, endpoint, dir, stop, progress).await?;
     if filled.failed > filled.refused.len() {
         let kept = jobs.len() - filled.failed;
         return Err(Error::Incomplete { kept, failed: filled.failed, first_error: filled.first_error });
@@ -125,7 +113,6 @@ pub(crate) struct Filled {
 
 /// Asks for the jobs that the ledger of `dir` does not hold. An error means that not all of them were asked.
 pub(crate) async fn fill(
-    waits: Waits,
     jobs: &[Job<'_>],
     request: &Request,
     endpoint: &Endpoint,
@@ -150,14 +137,14 @@ pub(crate) async fn fill(
     {
         let (client, gate) = (&client, &gate);
         let requests = missing.into_iter().take_while(|_| gate.is_open()).map(|n| async move {
-            let outcome = ask_one(client, request, endpoint, &jobs[n], gate, waits).await;
+            let outcome = ask_one(client, request, endpoint, &jobs[n], gate).await;
             (&jobs[n], outcome)
         });
         let replies = stream::iter(requests)
             .buffer_unordered(endpoint.concurrency)
             // Whatever arrived while the last group was being committed makes up the next one.
             .ready_chunks(GROUP)
-            .take_until(gate.stopped_for(waits.grace));
+            .take_until(gate.stopped_for(endpoint.waits.grace));
         let mut replies = pin!(replies);
         while let Some(group) = replies.next().await {
             let traces = tally.sort(group, gate);
@@ -207,7 +194,6 @@ async fn ask_one(
     endpoint: &Endpoint,
     job: &Job<'_>,
     gate: &Gate,
-    waits: Waits,
 ) -> std::result::Result<Trace, Failure> {
     let Sampling { temperature, top_p, max_tokens } = request.sampling;
     let seed = request_seed(&job.id, request.seed);
@@ -219,7 +205,7 @@ async fn ask_one(
         max_tokens,
         seed,
     };
-    let reply = with_retries(waits, endpoint.max_attempts, gate, || client.chat(&body)).await?;
+    let reply = with_retries(endpoint.waits, endpoint.max_attempts, gate, || client.chat(&body)).await?;
     let (thinking, answer) = think::split(reply.reasoning.as_deref(), &reply.content);
     Ok(Trace {
         id: job.id.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
-use crate::retry::{Cause, Failure};
+use crate::retry::{Cause, Failure, Waits};
 use crate::wire::{self, ChatRequest, Reply};
 use crate::{Error, Result};
 
@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// How often one request is tried before it counts as failed.
     pub max_attempts: u32,
+    /// How long is waited between attempts, and after a stop.
+    pub waits: Waits,
 }
 
 impl fmt::Debug for Endpoint {
@@ -37,6 +39,7 @@ impl fmt::Debug for Endpoint {
             .field("concurrency", &self.concurrency)
             .field("timeout", &self.timeout)
             .field("max_attempts", &self.max_attempts)
+            .field("waits", &self.waits)
             .finish()
     }
 }
@@ -250,6 +253,7 @@ mod tests {
             concurrency: 2,
             timeout: Duration::from_secs(5),
             max_attempts: 1,
+            waits: Waits::default(),
         }
     }
 

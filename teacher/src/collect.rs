@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use crate::ask::{LEDGER_FILE, Progress, Request, blocking, fill, jobs};
 use crate::client::Endpoint;
 use crate::ledger::Ledger;
-use crate::retry::Waits;
 use crate::seal::{PartLimit, seal};
 use crate::{Error, Result};
 
@@ -41,32 +40,9 @@ pub async fn collect(
     stop: &watch::Receiver<bool>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<CollectSummary> {
-    collect_within(Waits::default(), prompts, request, endpoint, dir, stop, progress).await
-}
-
-/// Copies the traces this request wants from the ledger of another collection into that of `dir`, so that a changed
-/// recipe does not buy them again. Returns how many; 0 if the other folder has no ledger.
-pub fn adopt(prompts: &[Prompt], request: &Request, from: &Path, dir: &Path) -> Result<usize> {
-    let other = from.join(LEDGER_FILE);
-    if !other.exists() {
-        return Ok(0);
-    }
-    let jobs = jobs(prompts, request)?;
-    Ledger::open(&dir.join(LEDGER_FILE))?.adopt(&other, jobs.iter().map(|job| job.id.as_str()))
-}
-
-async fn collect_within(
-    waits: Waits,
-    prompts: &[Prompt],
-    request: &Request,
-    endpoint: &Endpoint,
-    dir: &Path,
-    stop: &watch::Receiver<bool>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<CollectSummary> {
     let start = Instant::now();
     let jobs = jobs(prompts, request)?;
-    let (ledger, filled) = fill(waits, &jobs, request, endpoint, dir, stop, progress).await?;
+    let (ledger, filled) = fill(&jobs, request, endpoint, dir, stop, progress).await?;
     if filled.failed > 0 {
         let kept = jobs.len() - filled.failed;
         return Err(Error::Incomplete { kept, failed: filled.failed, first_error: filled.first_error });
@@ -81,6 +57,17 @@ async fn collect_within(
         completion_tokens: sealed.completion_tokens,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// Copies the traces this request wants from the ledger of another collection into that of `dir`, so that a changed
+/// recipe does not buy them again. Returns how many; 0 if the other folder has no ledger.
+pub fn adopt(prompts: &[Prompt], request: &Request, from: &Path, dir: &Path) -> Result<usize> {
+    let other = from.join(LEDGER_FILE);
+    if !other.exists() {
+        return Ok(0);
+    }
+    let jobs = jobs(prompts, request)?;
+    Ledger::open(&dir.join(LEDGER_FILE))?.adopt(&other, jobs.iter().map(|job| job.id.as_str()))
 }
 
 #[cfg(test)]

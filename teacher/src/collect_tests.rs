@@ -7,8 +7,9 @@ use data::record::{FinishReason, Message, Sampling, Trace, trace_id};
 use serde_json::json;
 
 use super::*;
-use crate::ask::{GROUP, MAX_CONSECUTIVE_FAILURES, ask_within, replies, request_seed};
+use crate::ask::{GROUP, MAX_CONSECUTIVE_FAILURES, ask, replies, request_seed};
 use crate::mock::{Answer, Asked, Mock};
+use crate::retry::Waits;
 
 const QUICK: Waits = Waits {
     first: Duration::from_millis(2),
@@ -39,6 +40,7 @@ fn endpoint(mock: &Mock, concurrency: usize) -> Endpoint {
         concurrency,
         timeout: Duration::from_secs(20),
         max_attempts: 3,
+        waits: QUICK,
     }
 }
 
@@ -54,7 +56,7 @@ fn never() -> watch::Receiver<bool> {
 }
 
 async fn run(prompts: &[Prompt], samples: u32, endpoint: &Endpoint, dir: &Path) -> Result<CollectSummary> {
-    collect_within(QUICK, prompts, &request(samples), endpoint, dir, &never(), &|_| {}).await
+    collect(prompts, &request(samples), endpoint, dir, &never(), &|_| {}).await
 }
 
 /// How often each request (question and seed) reached the server.
@@ -221,7 +223,7 @@ async fn stopped_again_and_again_nothing_is_asked_twice() {
                 stop.send_replace(true);
             }
         };
-        match collect_within(QUICK, &prompts, &request, &endpoint, dir.path(), &stopped, &progress).await.unwrap_err() {
+        match collect(&prompts, &request, &endpoint, dir.path(), &stopped, &progress).await.unwrap_err() {
             Error::Stopped { kept, total: 90 } => {
                 // What was in flight at the stop arrives within the grace; nothing new is sent.
                 assert!((goal..goal + GROUP + 8).contains(&kept) && kept > kept_before, "{kept}");
@@ -253,10 +255,11 @@ async fn a_stop_does_not_wait_for_a_server_that_hangs() {
             stop.send_replace(true);
         }
     };
-    let waits = Waits { grace: Duration::from_millis(50), ..QUICK };
     let start = Instant::now();
-    let (prompts, request, endpoint) = (prompts(2), request(1), endpoint(&mock, 2));
-    let collecting = collect_within(waits, &prompts, &request, &endpoint, dir.path(), &stopped, &progress);
+    let waits = Waits { grace: Duration::from_millis(50), ..QUICK };
+    let endpoint = Endpoint { waits, ..endpoint(&mock, 2) };
+    let (prompts, request) = (prompts(2), request(1));
+    let collecting = collect(&prompts, &request, &endpoint, dir.path(), &stopped, &progress);
     assert!(matches!(collecting.await.unwrap_err(), Error::Stopped { kept: 1, total: 2 }));
     assert!(start.elapsed() < Duration::from_secs(15));
 }
@@ -323,7 +326,7 @@ async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused(
     assert_eq!(replies(&prompts, &request, dir.path()).unwrap(), [None, None, None]);
     for _ in 0..2 {
         let stop = never();
-        let asking = ask_within(QUICK, &prompts, &request, &endpoint, dir.path(), &stop, &|_| {});
+        let asking = ask(&prompts, &request, &endpoint, dir.path(), &stop, &|_| {});
         let refused = asking.await.unwrap();
         assert_eq!(refused, HashMap::from([(prompts[1].id.clone(), "HTTP 413: too long for the context".to_owned())]));
         let found = replies(&prompts, &request, dir.path()).unwrap();
@@ -338,7 +341,7 @@ async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused(
     let busy = Mock::start(|_| Answer::json(503, &json!({})));
     let endpoint = Endpoint { base_url: busy.url.clone(), ..endpoint };
     let other = tempfile::tempdir().unwrap();
-    let error = ask_within(QUICK, &prompts, &request, &endpoint, other.path(), &never(), &|_| {}).await.unwrap_err();
+    let error = ask(&prompts, &request, &endpoint, other.path(), &never(), &|_| {}).await.unwrap_err();
     assert!(matches!(error, Error::Incomplete { kept: 0, failed: 3, .. }), "{error}");
 }
 

@@ -28,3 +28,4 @@ pub use ask::{LEDGER_FILE, Progress, Request, ask, replies};
 pub use client::{Endpoint, check};
 pub use collect::{CollectSummary, adopt, collect};
 pub use error::{Error, Result};
+pub use retry::Waits;

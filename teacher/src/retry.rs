@@ -10,16 +10,16 @@ use backon::{ExponentialBuilder, Retryable};
 use tokio::sync::watch;
 
 /// How long things are waited for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waits {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
     /// Before the second attempt; doubled (and jittered) before each further one.
-    pub(crate) first: Duration,
+    pub first: Duration,
     /// The longest the doubling goes.
-    pub(crate) longest: Duration,
+    pub longest: Duration,
     /// All waits of one request together, `Retry-After` included.
-    pub(crate) total: Duration,
+    pub total: Duration,
     /// After a stop, for the replies to requests already in flight.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
 }
 
 impl Default for Waits {

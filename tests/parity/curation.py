@@ -10,6 +10,7 @@ read (the first by id, which is a hash), and the calibration. `show ID --run DIR
 
 import argparse
 import glob
+import gzip
 import hashlib
 import json
 import os
@@ -60,6 +61,7 @@ format = {{ columns = {{ question = "{question}", thinking = "{thinking}", answe
 [curate]
 policy = "{policy}"
 traces_per_prompt = 0
+{more}
 near_prompts = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.8 }}
 near_traces = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.9 }}
 """
@@ -84,10 +86,7 @@ def write_sets(data, work):
                 row(item["problem"], item["message_thinking"], item["message_content"], item["gtruth_answer"])
     with open(f"{work}/qwen.jsonl", "w") as out:
         for path in sorted(glob.glob(f"{data}/equivalence/qwen2.5_3b_instruct_math_evals/*.jsonl")):
-            for line in open(path):
-                item = json.loads(line)
-                text = item["code"][0]
-                out.write(json.dumps({"question": item["question"], "thinking": text, "answer": text, "gold": item["gt"]}) + "\n")
+            out.writelines(qwen_rows(path))
     columns = {"question": "question", "thinking": "thinking", "answer": "answer", "gold": "gold"}
     r1 = {"question": "formated_question", "thinking": "reason", "answer": "gen_ans", "gold": "answer"}
     return {
@@ -95,6 +94,13 @@ def write_sets(data, work):
         "distilled": (f"{work}/distilled.jsonl", columns),
         "qwen": (f"{work}/qwen.jsonl", columns),
     }
+
+
+def qwen_rows(path):
+    for line in open(path):
+        item = json.loads(line)
+        text = item["code"][0]
+        yield json.dumps({"question": item["question"], "thinking": text, "answer": text, "gold": item["gt"]}) + "\n"
 
 
 class Runs:
@@ -107,16 +113,17 @@ class Runs:
             sys.exit(f"{' '.join(arguments)}\n{ran.stdout}{ran.stderr}")
         return ran.stdout, ran.stderr
 
-    def curate(self, name, path, columns, rules=RULES):
+    def curate(self, name, path, columns, rules=RULES, more="", inputs=()):
         """The funnel: each rule's own drop, and what is left in order."""
         template = open(os.path.join(os.path.dirname(__file__), "../../recipes/r1-traces-smollm2.toml")).read()
         rest = template[template.index("[student.base]"):]
         policy = " AND ".join(rule if " OR " not in rule else f"({rule})" for rule in rules)
-        recipe = RECIPE.format(name=name, policy=policy, **columns) + rest
+        recipe = RECIPE.format(name=name, policy=policy, more=more, **columns) + rest
         open(f"{self.work}/{name}.toml", "w").write(recipe)
         os.makedirs(f"{self.work}/base", exist_ok=True)
         open(f"{self.work}/base/config.json", "w").write("{}")
-        self.call("run", f"{name}.toml", "--to", "curate", "--input", f"traces={path}", "--input", "base=base")
+        inputs = [word for input in (f"traces={path}", "base=base", *inputs) for word in ("--input", input)]
+        self.call("run", f"{name}.toml", "--to", "curate", *inputs)
         record = json.load(open(glob.glob(f"{self.work}/runs/{name}/curate/artifact.json")[0]))
         return record["summary"]
 
@@ -146,6 +153,56 @@ def samples(runs, names):
             ids = [row["trace_id"] for row in runs.sql(query, name)]
             if ids:
                 print(f"- `{rule}`, {name}: {' '.join(ids)}")
+
+
+# Contamination -------------------------------------------------------------------------------------------------------
+
+# File, and what is the question and the reference solution in a row of it.
+BENCHMARKS = {
+    "gsm8k_train": lambda row: (row["question"], row["answer"]),
+    "gsm8k_test": lambda row: (row["question"], row["answer"]),
+    "svamp": lambda row: (f"{row['Body'].rstrip('.')}. {row['Question']}", None),
+    "math500": lambda row: (row["problem"], row["solution"]),
+    "aime24": lambda row: (row["problem"], row["solution"]),
+    "aime25": lambda row: (row["problem"], None),
+    "amc23": lambda row: (row["problem"], None),
+    "olympiadbench": lambda row: (row["question"], "\n".join(row["solution"])),
+    "mmlu_stem": lambda row: (row["question"], None),
+    "mbpp": lambda row: (row["text"], row["code"]),
+    "HumanEval": lambda row: (row["prompt"], row["canonical_solution"]),
+    "leetcode_20240121-Jul": lambda row: (row["prompt_sft"], None),
+}
+# Those of `qwen` that are no benchmark above.
+OTHERS = ("aqua", "asdiv", "carp_en", "gaokao2023en", "mawps", "minerva_math", "sat_math", "tabmwp")
+
+
+def contamination(runs, data, work, sets):
+    """What each preset finds, and what of it is to be read: the first by id of each of its rules."""
+    named = []
+    for name, read in BENCHMARKS.items():
+        (path,) = glob.glob(f"{data}/prompts/{name}.jsonl*")
+        with gzip.open(path, "rt") if path.endswith(".gz") else open(path) as lines:
+            rows = [read(json.loads(line)) for line in lines]
+        named.append(name.replace("-", "_").lower())
+        with open(f"{work}/benchmark-{named[-1]}.jsonl", "w") as out:
+            out.writelines(json.dumps({"question": question, "solution": solution}) + "\n" for question, solution in rows)
+    with open(f"{work}/others.jsonl", "w") as out:
+        for name in OTHERS:
+            out.writelines(qwen_rows(f"{data}/equivalence/qwen2.5_3b_instruct_math_evals/{name}.jsonl"))
+    inputs = [f"{name}=benchmark-{name}.jsonl" for name in named]
+    sets = {"r1": sets["r1"], "distilled": sets["distilled"], "others": (f"{work}/others.jsonl", sets["qwen"][1])}
+    print("\n## Contamination\n\n`others`: of `qwen` what is no benchmark itself.\n\n| preset | set | rule | traces | to be read |")
+    print("|---|---|---|---|---|")
+    for preset in ("strict", "deepseek", "qwen", "open-thoughts"):
+        files = [f'{{ name = "{name}", input = "{name}", question = "question", solution = "solution" }}' for name in named]
+        more = f'contamination = {{ preset = "{preset}", benchmarks = [{", ".join(files)}] }}'
+        for name, (path, columns) in sets.items():
+            run = f"{preset}-{name}"
+            runs.curate(run, path, columns, ["true"], more, inputs)
+            query = """SELECT contamination_rule AS rule, count(*) AS n, array_agg(trace_id ORDER BY trace_id) AS ids
+                FROM verdicts WHERE contaminated IS NOT NULL GROUP BY 1 ORDER BY 1"""
+            for row in runs.sql(query, run):
+                print(f"| {preset} | {name} | {row['rule']} | {row['n']:,} | {' '.join(id[:8] for id in row['ids'][:12])} |")
 
 
 # Planted defects -----------------------------------------------------------------------------------------------------
@@ -289,6 +346,7 @@ def main():
     sets = write_sets(data, work)
     funnels({name: runs.curate(name, path, columns) for name, (path, columns) in sets.items()})
     samples(runs, sets)
+    contamination(runs, data, work, sets)
     calibrate(runs, work)
     cut_short(runs, work)
 

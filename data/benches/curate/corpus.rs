@@ -289,7 +289,6 @@ impl<'a> Maker<'a> {
 
     /// Spoils one trace in twenty.
     fn defect(&mut self, thinking: &mut String, answer: &mut String, finish: &mut FinishReason) -> &'static str {
-        let middle = thinking.find("\n\n").map_or(thinking.len(), |at| at + 2);
         match self.rng.random_range(0..200u32) {
             0 => {
                 *answer = "The final answer is".into();
@@ -308,25 +307,25 @@ impl<'a> Maker<'a> {
                 "refusal"
             }
             3 => {
-                thinking.insert_str(middle, "As an AI developed by OpenAI I have to be careful here.\n\n");
+                add_paragraph(thinking, "As an AI developed by OpenAI I have to be careful here.");
                 "identity"
             }
             4 => {
-                thinking.insert_str(middle, "According to the answer key that is right.\n\n");
+                add_paragraph(thinking, "According to the answer key that is right.");
                 "leak"
             }
             5 => {
-                let foreign =
-                    "\u{6211}\u{4eec}\u{9700}\u{8981}\u{5148}\u{8003}\u{8651}\u{8fd9}\u{4e2a}\u{95ee}\u{9898}\u{3002}";
-                thinking.insert_str(middle, &format!("{}\n\n", foreign.repeat(1 + thinking.len() / 100)));
+                let sentences = 1 + thinking.len() / 100;
+                let foreign: String = (1..=sentences).map(|n| self.chinese(n)).collect();
+                add_paragraph(thinking, &foreign);
                 "language"
             }
             6 => {
-                thinking.insert_str(middle, "```python\nprint(1)\n```\n\n");
+                add_paragraph(thinking, "```python\nprint(1)\n```");
                 "code"
             }
             7 => {
-                thinking.insert_str(middle, "Write to jane.doe@mailbox.org about it.\n\n");
+                add_paragraph(thinking, "Write to jane.doe@mailbox.org about it.");
                 "secret"
             }
             8 | 9 => {
@@ -336,4 +335,20 @@ impl<'a> Maker<'a> {
             _ => "",
         }
     }
+
+    /// A sentence such as "in step 7 we check the result once more": with its number none is like another.
+    fn chinese(&mut self, number: usize) -> String {
+        const WHO: [&str; 5] = ["我们", "大家", "老师", "同学", "题目"];
+        const HOW: [&str; 6] = ["先", "再", "接着", "最后", "仔细", "重新"];
+        const WHAT: [&str; 8] =
+            ["计算面积", "检查结果", "考虑条件", "比较大小", "代入数字", "化简公式", "画出图形", "验证答案"];
+        let [who, how, what] = [&WHO[..], &HOW, &WHAT].map(|words| words[self.rng.random_range(0..words.len())]);
+        format!("第{number}步{who}{how}{what}。")
+    }
+}
+
+/// Puts a text into a paragraph of its own, after the first one.
+fn add_paragraph(thinking: &mut String, text: &str) {
+    let end = thinking.find("\n\n").unwrap_or(thinking.len());
+    thinking.insert_str(end, &format!("\n\n{text}"));
 }

@@ -151,11 +151,17 @@ impl Grams {
         (words[at..at + self.n] == *theirs).then_some(item)
     }
 
-    /// The first sequence of `text` that an item has: the item, and the words as they stand in the text.
-    pub(super) fn find<'a>(&self, text: &'a str) -> Option<(u32, &'a str)> {
+    /// The first sequence of `text` that an item has which `fits`: the item, and the words as they stand in the text.
+    pub(super) fn find<'a>(&self, text: &'a str, fits: impl Fn(u32) -> bool) -> Option<(u32, &'a str)> {
         let words = Words::of(text, self.split);
+        let mut unfit = None;
         rolling(&words.hashes, self.n, |at, hash| {
             let item = self.at(&words.hashes, at, hash)?;
+            // The sequences of one item come one after the other.
+            if unfit == Some(item) || !fits(item) {
+                unfit = Some(item);
+                return None;
+            }
             let start = if at == 0 { 0 } else { words.ends[at - 1] };
             let between = |c: char| !c.is_alphanumeric();
             Some((item, text[start..words.ends[at + self.n - 1]].trim_start_matches(between)))

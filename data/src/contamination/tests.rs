@@ -43,11 +43,11 @@ fn each_preset_has_its_own_rule() {
     assert_eq!(rule(S1, eight, "").as_deref(), Some("1:8-gram"));
     assert_eq!(rule(Deepseek, eight, ""), None);
     assert_eq!(rule(Qwen, eight, ""), None);
-    assert_eq!(rule(Strict, eight, "").as_deref(), Some("1:8-gram"));
+    assert_eq!(rule(Strict, eight, "").as_deref(), Some("1:8-gram and subsequence"));
     // Other punctuation: words split at spaces are others.
     let punctuated = "Today: on Sunday, morning she counts (thirty heads and) then goes home. What then?";
     assert_eq!(rule(OpenR1, punctuated, ""), None);
-    assert_eq!(rule(Strict, punctuated, "").as_deref(), Some("1:8-gram"));
+    assert_eq!(rule(Strict, punctuated, "").as_deref(), Some("1:8-gram and subsequence"));
     // The reference solution in the thinking.
     let thinking = "Hm. Suppose that every head belonged to a goose, so that there would be sixty feet in the yard.";
     assert_eq!(rule(Deepseek, "Tell me.", thinking).as_deref(), Some("1:10-gram"));
@@ -71,6 +71,87 @@ fn each_preset_has_its_own_rule() {
                 dances, reads, writes, cooks, bakes, runs, swims, drives, flies, sleeps, dreams and wakes. When?";
     assert_eq!(rule(Qwen, head, ""), None);
     assert_eq!(rule(Qwen, &LONG.replace("eighty-four", "ninety"), "").as_deref(), Some("1:13-gram and subsequence"));
+}
+
+#[test]
+fn one_word_less_is_none() {
+    use Preset::{Deepseek, OpenR1, Qwen, S1, Strict};
+    let text = |n: usize| format!("{} zebra", LONG.split(' ').take(n).collect::<Vec<_>>().join(" "));
+    for (preset, n) in [(OpenR1, 8), (S1, 8), (Deepseek, 10), (Qwen, 13), (Strict, 8)] {
+        assert_eq!(rule(preset, &text(n - 1), ""), None, "{preset:?}");
+        assert!(rule(preset, &text(n), "").is_some_and(|rule| rule.contains(&format!(":{n}-gram"))), "{preset:?}");
+    }
+    for (preset, n) in [(Deepseek, 10), (Strict, 13)] {
+        assert_eq!(rule(preset, "Tell me.", &text(n - 1)), None, "{preset:?}");
+        assert_eq!(rule(preset, "Tell me.", &text(n)), Some(format!("1:{n}-gram")), "{preset:?}");
+    }
+}
+
+#[test]
+fn a_subsequence_reaches_its_share() {
+    let text = |n: usize, others: usize| {
+        format!("{}{}", LONG.split(' ').take(n).collect::<Vec<_>>().join(" "), " zebra".repeat(others))
+    };
+    for (preset, n, others) in [(Preset::Qwen, 13, 8), (Preset::Strict, 8, 8)] {
+        assert!(rule(preset, &text(n, others), "").is_some(), "{preset:?}");
+        assert_eq!(rule(preset, &text(n, others + 1), ""), None, "{preset:?}");
+    }
+}
+
+#[test]
+fn strict_counts_words_of_prose_and_questions_that_have_them() {
+    let found = |question: &str, prompt: &str| {
+        Index::new(Preset::Strict, vec![item("1", question, None)]).check(prompt, &[]).map(|hit| hit.rule)
+    };
+    let within = |question: &str| found(question, &format!("Zebra, zebra: {question} zebra"));
+    // Four of eight are no numbers, then three.
+    assert_eq!(within("sum 1 2 3 4 of two cats").as_deref(), Some("8-gram and subsequence"));
+    assert_eq!(within("sum 1 2 3 4 5 two cats"), None);
+    // Short questions as a whole.
+    for (question, whole) in
+        [("Who sells the red apples of Mia?", true), ("Name a prime.", true), ("Solve it.", false), ("Why?", false)]
+    {
+        assert_eq!(within(question).as_deref(), whole.then_some("whole"), "{question}");
+    }
+    // A misspelt word in six leaves five in a row, by which similar ones are looked for.
+    let words = "every evening nine hungry foxes leave their warm den under an old oak and walk along that quiet river \
+                 until they smell fresh bread behind some farm";
+    let misspelt = |every: usize| {
+        let spell =
+            |(i, word): (usize, &str)| if i % every == every - 1 { format!("{word}s") } else { word.to_owned() };
+        words.split_whitespace().enumerate().map(spell).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(found(words, &misspelt(6)).as_deref(), Some("similar"));
+    assert_eq!(found(words, &misspelt(5)), None);
+    // Eight words of five questions are theirs, of six they are a phrase.
+    let phrase = "how many green bottles stand on the wall";
+    for (count, is_theirs) in [(5, true), (6, false)] {
+        let items = (0..count).map(|i| item(&i.to_string(), &format!("Say {phrase} of house {i}{i} today?"), None));
+        let index = Index::new(Preset::Strict, items.collect());
+        let prompt = format!("Tell me {phrase} now, my dear friend.");
+        assert_eq!(index.check(&prompt, &[]).is_some(), is_theirs, "{count}");
+    }
+}
+
+/// Read by eye, more than half of the hits by eight words alone were phrases such as these.
+#[test]
+fn a_phrase_in_another_question_is_no_evidence() {
+    let phrase = "which of the following statements must be true about it";
+    let other = format!("A triangle has sides of 3, 5 and 7 inches; {phrase}: its angles are acute?");
+    let theirs = format!("Water flows through a pipe at constant speed while a pump fills the tank; {phrase}?");
+    let known = item("1", &theirs, None);
+    assert!(Index::new(Preset::OpenR1, vec![known.clone()]).check(&other, &[]).is_some());
+    assert_eq!(Index::new(Preset::Strict, vec![known.clone()]).check(&other, &[]), None);
+    // That it is one does not hide the item that the rest is of.
+    let longer = |text: &str| text.replace("about it", "about it and why is that so");
+    let theirs =
+        format!("{} Give all of your reasons in full sentences, with units and a sketch of it.", longer(&theirs));
+    let fence = "The fence of the square garden is painted by nine girls in eleven hours";
+    let prompt = format!("{} {fence} and more.", longer(&other));
+    for preset in [Preset::Strict, Preset::Qwen] {
+        let index = Index::new(preset, vec![item("1", &theirs, None), item("2", fence, None)]);
+        assert_eq!(index.check(&prompt, &[]).map(|hit| hit.item).as_deref(), Some("2"), "{preset:?}");
+    }
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Benchmarks {
 
 impl Group for Benchmarks {
     const NAME: &'static str = "contamination";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Row = Option<Hit>;
 
     fn settings(&self) -> Value {

@@ -340,6 +340,21 @@ async fn samples_of_a_prompt_are_seen_together() {
 }
 
 #[tokio::test]
+async fn right_answers_agree_however_they_are_written() {
+    let (prompts, _) = run();
+    let answers = ["4", "\\frac{8}{2}", "4.0", "5", "5.0"];
+    let traces: Vec<Trace> = answers
+        .iter()
+        .zip(0..)
+        .map(|(answer, i)| trace(&prompts[0], i, Some("hm"), &format!("\\boxed{{{answer}}}"), FinishReason::Stop))
+        .collect();
+    let folder = Folder::new(prompts, &traces);
+    folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
+    let consensus: Vec<_> = folder.verdicts().into_iter().map(|v| v.consensus).collect();
+    assert_eq!(consensus, [true, true, true, false, false].map(Some));
+}
+
+#[tokio::test]
 async fn the_first_traces_of_a_prompt_are_kept() {
     let (prompts, traces) = run();
     let folder = Folder::new(prompts, &traces);

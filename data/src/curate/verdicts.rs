@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::alike::Alike;
 use super::judge::{Answered, Formed};
 use super::{Part, Prompts, Rules, part_path};
@@ -16,11 +18,14 @@ use crate::record::{Prompt, Verdict};
 struct Sample {
     /// The prompt that stands for its own.
     prompt: u32,
-    /// A hash of its final answer.
+    /// A hash of its final answer; [`RIGHT`] if it equals the gold answer.
     answer: Option<u64>,
     /// Whether it is right: by the tests, if its program was run, else by the gold answer.
     correct: Option<bool>,
 }
+
+/// Stands for all right answers: each may be written in another way.
+const RIGHT: u64 = 0;
 
 /// What the samples of a prompt have in common.
 #[derive(Default)]
@@ -100,9 +105,10 @@ fn samples(prompts: &Prompts<'_>, parts: &[Part], rules: &Rules<'_>, alike: &Ali
         let formed = rules.form.rows(number, part)?;
         let answered = rules.answers.rows(number, part)?;
         for ((form, answered), program) in formed.iter().zip(answered).zip(programs(number, part, rules)?) {
+            let right = answered.correct == Some(true);
             all.push(Sample {
                 prompt: alike.prompts[prompts.place(&form.prompt_id)?].first,
-                answer: answered.extracted.map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes())),
+                answer: answered.extracted.map(|text| if right { RIGHT } else { xxh3_64(text.as_bytes()) }),
                 correct: program.as_deref().and_then(passes).or(answered.correct),
             });
         }

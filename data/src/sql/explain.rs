@@ -84,6 +84,9 @@ fn of_ours(root: &DataFusionError) -> Option<Error> {
     match inner.downcast_ref::<Error>()? {
         Error::Malformed { path, problem, remedy } => Some(Error::malformed(path, problem, remedy)),
         Error::Invalid { what, problem, remedy } => Some(Error::invalid(what, problem, remedy)),
+        Error::Unreachable { what, message } => {
+            Some(Error::Unreachable { what: what.clone(), message: message.clone() })
+        }
         // A full disk is not the query's fault.
         Error::Io { action, path, source } if source.kind() == ErrorKind::StorageFull => {
             Some(Error::io(action, path, std::io::Error::new(source.kind(), source.to_string())))

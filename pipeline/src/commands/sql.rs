@@ -122,10 +122,12 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
-    // Tables are named on the command line: whatever is wrong with them is wrong there.
-    let session = runtime
-        .block_on(data::sql::session(&tables, tokenizer, Some(fetch::for_queries())))
-        .map_err(|e| Failure::usage(e.to_string()))?;
+    // Tables are named on the command line: whatever else is wrong with them is wrong there.
+    let session =
+        runtime.block_on(data::sql::session(&tables, tokenizer, Some(fetch::for_queries()))).map_err(|e| match e {
+            data::Error::Unreachable { .. } => Failure::from(e),
+            other => Failure::usage(other.to_string()),
+        })?;
     let interactive = args.query.is_none() && std::io::stdin().is_terminal();
     let asker = Asker::new(runtime, session, interactive);
     let answered = Shell::new(&asker, args).and_then(|mut shell| match &args.query {

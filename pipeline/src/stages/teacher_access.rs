@@ -62,7 +62,8 @@ pub(crate) fn no_judge(judge: &JudgeConfig) -> Failure {
 
 fn endpoint(run: &Run, base_url: String, model: &str, api_key: Option<String>) -> teacher::Endpoint {
     let RunOptions { concurrency, timeout, max_attempts, .. } = run.options;
-    teacher::Endpoint { base_url, model: model.to_owned(), api_key, concurrency, timeout, max_attempts }
+    let (model, waits) = (model.to_owned(), teacher::Waits::default());
+    teacher::Endpoint { base_url, model, api_key, concurrency, timeout, max_attempts, waits }
 }
 
 /// Starts the embedded teacher's server; it stops when the sender is dropped.

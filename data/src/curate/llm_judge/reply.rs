@@ -203,6 +203,7 @@ mod tests {
             r#"{"analysis": "half", "correctness": "partially correct"}"#,
             r#"{"analysis": "cut", "correctness": "corr"#,
             r#"{"analysis": "x", "correctness": true}"#,
+            r#"{"analysis": "x", "correctness": false}"#,
             r"{'analysis': 'x', 'correctness': 'correct'}",
             // A quotation within an object that is broken by it.
             r#"{"analysis": "it says {"analysis": "ok", "correctness": "correct"}", "correctness": "incorrect"}"#,

@@ -149,6 +149,9 @@ fn no_text_can_leave_its_place() {
     );
     // Every letter counts, unlike in the ids of questions.
     assert_ne!(config.request("Why?", "a", "b").id, config.request("Why?", "a", "B").id);
+    // So do those of the template: in other words it is another request, and is paid for.
+    let other = JudgeConfig { prompt: PROMPT.replace("right?", "wrong?"), ..config.clone() };
+    assert_ne!(config.request("Why?", "a", "b").id, other.request("Why?", "a", "b").id);
 }
 
 proptest! {

@@ -180,6 +180,24 @@ async fn what_a_prompt_says_is_part_of_what_was_judged() {
 }
 
 #[tokio::test]
+async fn a_question_that_changed_under_its_id_is_judged_again() {
+    let config = contaminated(Preset::Strict);
+    let changes: [(fn(&mut Prompt), &[&str]); 2] = [
+        (|prompt| prompt.question = "3+3?".into(), &["contamination", "signals"]),
+        (|prompt| prompt.context = vec![Message::user("Hm?"), Message::assistant("Yes.")], &["contamination"]),
+    ];
+    for (change, groups) in changes {
+        let folder = small_run();
+        folder.curate(&config, "out", vec![item("Write.")]).await.unwrap();
+        let mut prompts = folder.prompts.clone();
+        change(&mut prompts[0]);
+        let folder = Folder { prompts, ..folder };
+        let curated = folder.curate_as("changed", &config, "out", vec![item("Write.")]).await.unwrap();
+        assert_eq!(judged(&curated), groups.iter().map(|group| (*group, 5)).collect());
+    }
+}
+
+#[tokio::test]
 async fn a_trace_that_changed_under_its_id_is_judged_again() {
     let (prompts, traces) = run();
     let changes: [fn(&mut Trace); 5] = [
