@@ -8,6 +8,7 @@
 
 mod classes;
 mod fast;
+mod nfc;
 mod pieces;
 mod split;
 

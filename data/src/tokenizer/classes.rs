@@ -22,8 +22,10 @@ pub(super) const NEWLINE: u8 = 8;
 pub(super) const OTHER: u8 = 16;
 /// `char::is_numeric`, what the pre-tokenizer `Digits` means by a digit.
 pub(super) const NUMERIC: u8 = 32;
-/// A text with this character may change under NFC.
+/// NFC may replace it, or compose it with what is before.
 pub(super) const UNSETTLED: u8 = 64;
+/// NFC may change its order with others of this class.
+pub(super) const MARK: u8 = 128;
 
 /// From here on there is no letter, number or space, and nothing that NFC changes.
 const END: u32 = 0x3_4000;
@@ -67,8 +69,11 @@ fn beyond() -> Vec<u8> {
         if c.is_numeric() {
             *class |= NUMERIC;
         }
-        if canonical_combining_class(c) != 0 || is_nfc_quick(std::iter::once(c)) != IsNormalized::Yes {
+        if is_nfc_quick(std::iter::once(c)) != IsNormalized::Yes {
             *class |= UNSETTLED;
+        }
+        if canonical_combining_class(c) != 0 {
+            *class |= MARK;
         }
     }
     table
@@ -87,10 +92,4 @@ pub(super) fn class_at(text: &str, at: usize) -> (u8, usize) {
 #[inline]
 fn beyond_ascii(c: char) -> u8 {
     BEYOND.get(c as usize).copied().unwrap_or(OTHER)
-}
-
-/// Whether NFC surely leaves a text as it is: every character stands for itself and composes with none before it (UAX 15,
-/// section 9).
-pub(super) fn is_settled(text: &str) -> bool {
-    text.is_ascii() || text.chars().all(|c| c.is_ascii() || beyond_ascii(c) & UNSETTLED == 0)
 }

@@ -14,9 +14,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{AddedToken, Encoding, Model, NormalizedString, Normalizer, NormalizerWrapper, Token};
-use unicode_normalization_alignments::UnicodeNormalization;
 
-use super::classes::is_settled;
+use super::nfc::nfc;
 use super::pieces::Pieces;
 use super::split::Split;
 use crate::{Error, Result};
@@ -107,7 +106,7 @@ impl Fast {
     }
 
     fn normal<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !self.nfc || is_settled(text) { text.into() } else { text.nfc().map(|(c, _)| c).collect::<String>().into() }
+        if self.nfc { nfc(text) } else { text.into() }
     }
 
     #[inline]

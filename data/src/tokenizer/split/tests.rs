@@ -6,7 +6,6 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::*;
-use crate::tokenizer::classes::is_settled;
 
 /// The library's pre-tokenizer of each kind.
 pub(in crate::tokenizer) fn kinds() -> [(Split, PreTokenizerWrapper); 4] {
@@ -117,28 +116,6 @@ fn every_character_is_classed_as_the_library_does() {
     for from in (0x3_5000..=0x10_FFFF).step_by(1 << 16) {
         let text: String = (from..from + (1 << 16)).filter_map(char::from_u32).map(|c| format!(" {c}a1")).collect();
         assert_eq!(ours(split, &text), theirs(&library, &text), "from U+{from:04X} on");
-    }
-}
-
-#[test]
-fn what_is_settled_is_left_alone_by_nfc() {
-    use unicode_normalization_alignments::UnicodeNormalization as _;
-    for c in char::MIN..=char::MAX {
-        let decomposed: Vec<char> = [c].into_iter().nfd().map(|(c, _)| c).collect();
-        if decomposed == [c] {
-            continue;
-        }
-        let recomposed: Vec<char> = decomposed.iter().copied().nfc().map(|(c, _)| c).collect();
-        if recomposed != [c] {
-            assert!(!is_settled(c.encode_utf8(&mut [0; 4])), "{c:?} becomes {recomposed:?}");
-            continue;
-        }
-        for part in &decomposed[1..] {
-            assert!(!is_settled(part.encode_utf8(&mut [0; 4])), "{part:?} composes to {c:?}");
-        }
-    }
-    for text in ["π ≤ √2 → 面积 é ½", "plain"] {
-        assert!(is_settled(text), "{text}");
     }
 }
 
