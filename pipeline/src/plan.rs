@@ -10,6 +10,7 @@ use student::base::Base;
 use crate::error::{Failure, Result};
 use crate::options::RunOptions;
 use crate::recipe::{ProblemSource, Recipe, TraceSource};
+use crate::stages::pack::TOKENIZER;
 use crate::store::{Stage, Store};
 
 /// The names of the stages, in order.
@@ -61,7 +62,7 @@ impl Plan {
             number += 1;
             debug_assert_eq!(STAGES[number - 1], name);
             let source = |input: &String| {
-                let place = options.inputs.get(input.strip_prefix("input ")?.trim_end_matches(OF_TOKENIZER))?;
+                let place = options.inputs.get(input.strip_prefix("input ")?)?;
                 Some((input.clone(), place.display().to_string()))
             };
             let sources = inputs.iter().filter_map(|(input, _)| source(input)).collect();
@@ -75,7 +76,9 @@ impl Plan {
         if let Some(name) = recipe.base_input().filter(|name| !absent.contains(name)) {
             let folder = options.folder(name)?;
             contents.insert(name, content_hash(&folder)?);
-            tokenizer = Some(content_hash(&folder.join("tokenizer.json"))?);
+            // Where there is none, the stage says so.
+            let file = Some(folder.join(TOKENIZER)).filter(|file| file.is_file());
+            tokenizer = file.map(|file| content_hash(&file)).transpose()?;
         }
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());

@@ -12,8 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use tokenizers::models::ModelWrapper;
-use tokenizers::models::bpe::BPE;
-use tokenizers::{AddedToken, Encoding, Model, NormalizedString, Normalizer, NormalizerWrapper, Token};
+use tokenizers::{AddedToken, Encoding, Model, NormalizerWrapper, Token};
 
 use super::nfc::nfc;
 use super::pieces::Pieces;
@@ -25,7 +24,7 @@ use crate::{Error, Result};
 pub(super) struct Fast {
     /// Added tokens that are found in the text as it is.
     as_written: Added,
-    nfc: bool,
+    to_nfc: bool,
     /// Added tokens that are found after that.
     normalized: Added,
     split: Split,
@@ -39,39 +38,35 @@ impl Fast {
     /// `None` if any part of the tokenizer is not of a known kind.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         // With dropout the ids of a text are drawn.
-        bpe(tokenizer).filter(|bpe| bpe.dropout.is_none())?;
-        if tokenizer.get_truncation().is_some()
+        if !matches!(tokenizer.get_model(), ModelWrapper::BPE(bpe) if bpe.dropout.is_none())
+            || tokenizer.get_truncation().is_some()
             || tokenizer.get_padding().is_some()
             || tokenizer.get_encode_special_tokens()
             || !leaves_ids(tokenizer)
         {
             return None;
         }
-        let nfc = match tokenizer.get_normalizer() {
+        let to_nfc = match tokenizer.get_normalizer() {
             None => false,
             Some(NormalizerWrapper::NFC(_)) => true,
             Some(_) => return None,
         };
         let split = Split::recognise(tokenizer.get_pre_tokenizer()?)?;
-        let tokens: Vec<(u32, AddedToken)> = tokenizer.get_added_tokens_decoder().into_iter().collect();
-        if tokens.iter().any(|(_, token)| token.lstrip || token.rstrip || token.single_word) {
+        let tokens = tokenizer.get_added_tokens_decoder();
+        if tokens.values().any(|token| token.lstrip || token.rstrip || token.single_word) {
             return None;
         }
-        let content = |token: &AddedToken| match tokenizer.get_normalizer() {
-            Some(normalizer) if token.normalized => {
-                let mut content = NormalizedString::from(token.content.as_str());
-                normalizer.normalize(&mut content).ok()?;
-                Some(content.get().to_owned())
-            }
-            _ => Some(token.content.clone()),
-        };
         let added = |normalized: bool| {
             let tokens = tokens.iter().filter(|(_, token)| token.normalized == normalized);
-            Added::new(tokens.map(|(id, token)| Some((*id, content(token)?))).collect::<Option<_>>()?)
+            let content = |token: &AddedToken| match normalized && to_nfc {
+                true => nfc(&token.content).into_owned(),
+                false => token.content.clone(),
+            };
+            Added::new(tokens.map(|(id, token)| (*id, content(token))))
         };
         Some(Self {
             as_written: added(false)?,
-            nfc,
+            to_nfc,
             normalized: added(true)?,
             split,
             alphabet: alphabet(),
@@ -106,7 +101,7 @@ impl Fast {
     }
 
     fn normal<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.nfc { nfc(text) } else { text.into() }
+        if self.to_nfc { nfc(text) } else { text.into() }
     }
 
     #[inline]
@@ -135,13 +130,6 @@ impl Fast {
         let mapped: String = piece.bytes().map(|byte| self.alphabet[usize::from(byte)]).collect();
         let tokens = tokenizer.get_model().tokenize(&mapped).map_err(|e| Error::engine("tokenizing", e))?;
         Ok(tokens.into_iter().map(|token| token.id).collect())
-    }
-}
-
-fn bpe(tokenizer: &tokenizers::Tokenizer) -> Option<&BPE> {
-    match tokenizer.get_model() {
-        ModelWrapper::BPE(bpe) => Some(bpe),
-        _ => None,
     }
 }
 
@@ -179,8 +167,8 @@ enum Part<'a> {
 
 impl Added {
     /// `None` if they are more than can be searched for.
-    fn new(tokens: Vec<(u32, String)>) -> Option<Self> {
-        let (ids, contents): (Vec<u32>, Vec<String>) = tokens.into_iter().unzip();
+    fn new(tokens: impl Iterator<Item = (u32, String)>) -> Option<Self> {
+        let (ids, contents): (Vec<u32>, Vec<String>) = tokens.unzip();
         if ids.is_empty() {
             return Some(Self { search: None, ids });
         }

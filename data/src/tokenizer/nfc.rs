@@ -76,8 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_in_nfc_is_not_copied() {
-        for text in ["", "plain", "π ≤ √2 → 面积 é ½", "ক্ষুদ্র", "हिन्दी"]
-        {
+        for text in ["", "plain", "π ≤ √2 → 面积 é ½", "ক্ষুদ্র", "हिन्दी"] {
             assert!(matches!(nfc(text), Cow::Borrowed(same) if same == text), "{text}");
         }
     }
