@@ -58,9 +58,8 @@ impl Fast {
         }
         let added = |normalized: bool| {
             let tokens = tokens.iter().filter(|(_, token)| token.normalized == normalized);
-            let content = |token: &AddedToken| match normalized && to_nfc {
-                true => nfc(&token.content).into_owned(),
-                false => token.content.clone(),
+            let content = |token: &AddedToken| {
+                if normalized && to_nfc { nfc(&token.content).into_owned() } else { token.content.clone() }
             };
             Added::new(tokens.map(|(id, token)| (*id, content(token))))
         };

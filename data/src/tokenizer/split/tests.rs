@@ -8,7 +8,7 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 use super::*;
 
 /// The library's pre-tokenizer of each kind.
-pub(in crate::tokenizer) fn kinds() -> [(Split, PreTokenizerWrapper); 4] {
+fn kinds() -> [(Split, PreTokenizerWrapper); 4] {
     let bytes = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
     let of_expression = |expression: &str| {
         let pattern = SplitPattern::Regex(expression.into());
@@ -57,6 +57,7 @@ fn each_kind_is_recognised() {
 
 #[test]
 fn what_is_not_quite_of_a_kind_is_not_recognised() {
+    use SplitDelimiterBehavior::{Isolated, Removed};
     let sequence = |parts: Vec<PreTokenizerWrapper>| PreTokenizerWrapper::Sequence(Sequence::new(parts));
     let bytes = |prefix, regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(prefix, true, regex));
     let split = |pattern: SplitPattern, behavior, invert| {
@@ -64,7 +65,6 @@ fn what_is_not_quite_of_a_kind_is_not_recognised() {
     };
     let qwen2 = || SplitPattern::Regex(QWEN2_SPLIT.into());
     let other = SplitPattern::Regex(QWEN2_SPLIT.replace(r"\p{N}|", r"\p{N}{1,2}|"));
-    use SplitDelimiterBehavior::{Isolated, Removed};
     for unknown in [
         bytes(true, true),
         bytes(false, false),
