@@ -43,6 +43,7 @@ fn mistakes_in_a_recipe_are_named() {
         (with("kind = \"worked\"", "kind = \"guess\""), ["guess", "unknown variant"]),
         (with("learning_rate = 2e-3", "learning_rate = -1.0"), ["train.optimizer.learning_rate", "above 0"]),
         (with("top_p = 0.95", "top_p = 1.5"), ["evaluate.accuracy.protocol.sampling.top_p", "1.5"]),
+        (with("AND correct AND", "AND student_tokens < 90 AND"), ["student_tokens", "thinking_chars"]),
         (with("name = \"tiny\"", "name = \"../tiny\""), ["../tiny", "folder"]),
         (with("sequence_length = 512", "sequence_length = = 3"), ["recipe.toml", "line"]),
     ] {

@@ -31,6 +31,7 @@ write 0 "$traces" 5 >traces.jsonl
 { cat traces.jsonl; write "$traces" $((traces + 100)) 6; } >more.jsonl
 printf '{"question":"what is %d + 0, says clerk 7?"}\n' 7 100 300 >benchmark.jsonl
 mkdir base && echo '{}' >base/config.json
+cp "$root/teacher/assets/tokenizer.json" base/
 sed -e 's/^name = .*/name = "crash"/' -e 's/^policy = .*/policy = "well_formed AND correct AND NOT near_duplicate"/' \
   "$root/recipes/r1-traces-smollm2.toml" >crash.toml
 sed -i '/^\[student.base\]/i [curate.contamination]\npreset = "open-r1"\nbenchmarks = [{ name = "clerks", input = "clerks", question = "question" }]\n' crash.toml

@@ -99,6 +99,10 @@ fn inputs_are_planned_downloaded_once_and_recorded_with_their_commit() {
     ] {
         assert!(planned.stdout.contains(&words), "no {words:?} in {}", planned.stdout);
     }
+    // Verdicts count the tokens of a base.
+    folder.write("set/0.jsonl", &String::from_utf8(rows(0, 25)).unwrap());
+    let planned = run(&folder, &mock, &inputs("plan", "traces=set")).stdout;
+    assert!(planned.contains("3/8 curate    ????????") && !planned.contains("2/8 collect   ?"), "{planned}");
     assert!(!mock.asked().iter().any(is_file) && !folder.path("hf").exists(), "a plan downloads nothing");
 
     let arguments = [inputs("run", &traces), vec!["--to", "curate"]].concat();

@@ -56,6 +56,39 @@ fn ran(folder: &TestFolder, command: &[&str]) -> Ran {
 
 fn nothing(_: &mut Value) {}
 
+/// One of the traces is long.
+#[test]
+fn traces_are_selected_by_the_students_tokens() {
+    let policy = "policy = \"well_formed AND finished AND correct AND NOT duplicate\"";
+    let folder = folder(&[(policy, "policy = \"well_formed AND student_tokens <= 200\"")], nothing, nothing);
+    let curated = ran(&folder, &["run", "--to", "curate"]);
+    curated.succeeds();
+    let line =
+        |words: &str| curated.stderr.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words);
+    assert!(line("student_tokens <= 200 1 7"), "{}", curated.stderr);
+    // As `tokens` counts what is trained on.
+    let query = "SELECT count(*) AS same FROM verdicts v JOIN curated c ON v.trace_id = c.trace_id
+                 WHERE student_tokens = tokens(messages[2]['content'])";
+    let counted = folder.run(&["sql", query, "--tokenizer", "base", "--format", "csv"]);
+    assert_eq!(counted.stdout, "same\n7\n", "{}", counted.stderr);
+    let id = folder.run(&["sql", "SELECT trace_id FROM verdicts LIMIT 1", "--format", "csv"]).stdout;
+    let shown = folder.run(&["show", id.lines().nth(1).unwrap()]);
+    assert!(shown.stdout.contains("student_tokens "), "{}", shown.stdout);
+
+    // Of the base nothing but the tokenizer counts.
+    let config = fs::read_to_string(folder.path("base/config.json")).unwrap();
+    folder.write("base/config.json", &format!("{config}\n"));
+    assert!(ran(&folder, &["plan"]).stdout.matches("  cached").count() == 3, "another config is no other tokenizer");
+    let tokenizer = fs::read_to_string(folder.path("base/tokenizer.json")).unwrap();
+    folder.write("base/tokenizer.json", &format!("{tokenizer}\n"));
+    let planned = ran(&folder, &["plan"]).stdout;
+    assert!(planned.contains("would run: input base/tokenizer.json has other content"), "{planned}");
+    let again = ran(&folder, &["run", "--to", "curate"]);
+    assert!(again.stderr.contains("judged: student_tokens of 8 traces; the rest is known"), "{}", again.stderr);
+    fs::remove_file(folder.path("base/tokenizer.json")).unwrap();
+    ran(&folder, &["run", "--to", "curate"]).fails(2, &["tokenizer.json", "there is no tokenizer here"]);
+}
+
 #[test]
 fn tokens_shows_what_the_trainer_sees() {
     let folder = TestFolder::new();

@@ -30,7 +30,7 @@ use serde_json::json;
 use self::alike::alike;
 pub use self::balance::{Balance, BalanceLine, Balanced, Others};
 use self::code::CodeJudge;
-use self::judge::{Answers, Benchmarks, Form, Likeness};
+use self::judge::{Answers, Benchmarks, Form, Length, Likeness};
 pub use self::kept::Reuse;
 use self::kept::{Folders, Group, Kept, Reader};
 pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
@@ -42,6 +42,7 @@ use crate::parquet_file::{parquet_files, read_rows_at, row_count, write_records}
 use crate::record::{CuratedTrace, Message, Prompt, Trace};
 use crate::rows::Flaw;
 use crate::sandbox::Limits;
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 /// Traces in memory at once.
@@ -89,6 +90,18 @@ impl CurateConfig {
         self.balance.as_ref().map_or(Ok(()), Balance::check)?;
         self.judge.as_ref().map_or(Ok(()), JudgeConfig::check).map_err(|problem| format!("curate.judge.{problem}"))?;
         self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
+    }
+
+    /// Whether the policy, the quotas or what is put to the judge depend on a column of the verdicts.
+    pub fn names(&self, column: &str) -> bool {
+        let balance = self.balance.as_ref();
+        let clauses = [
+            Some(&self.policy),
+            balance.map(|balance| &balance.by),
+            balance.and_then(|balance| balance.prefer.as_ref()),
+            self.judge.as_ref().map(|judge| &judge.condition),
+        ];
+        clauses.into_iter().flatten().any(|clause| clauses::names(clause, column))
     }
 }
 
@@ -170,6 +183,8 @@ pub struct Inputs<'a> {
     pub name: &'a str,
     /// The file of what programs must pass, if any prompt has tests.
     pub tests: Option<&'a Path>,
+    /// The tokenizer of what will be trained, if it is known already.
+    pub tokenizer: Option<Tokenizer>,
     /// The items of the benchmarks.
     pub items: Vec<Item>,
     /// The folders `rules` of other runs.
@@ -185,6 +200,7 @@ pub fn rule_versions() -> serde_json::Value {
     }
     let versions = [
         version::<Form>(),
+        version::<Length>(),
         version::<Answers>(),
         version::<Likeness>(),
         version::<Benchmarks>(),
@@ -196,7 +212,7 @@ pub fn rule_versions() -> serde_json::Value {
 /// Judges all traces of a folder by the rules and writes `verdicts/part-*.parquet` under `out`. `rules/` holds what is
 /// known of single traces, for runs that change something else. Returns what was known and what was judged.
 pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result<Vec<Reuse>> {
-    let Inputs { prompts, traces, name, tests, items, earlier, sandboxes } = inputs;
+    let Inputs { prompts, traces, name, tests, tokenizer, items, earlier, sandboxes } = inputs;
     let parts = parts(traces)?;
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
@@ -205,6 +221,7 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
     let prompts = Prompts::new(prompts);
     let mut rules = Rules {
         form: Kept::new(Form, &folders, name),
+        length: tokenizer.map(|tokenizer| Kept::new(Length(tokenizer), &folders, name)),
         answers: Kept::new(Answers, &folders, name),
         likeness: Kept::new(Likeness(config.near_traces), &folders, name),
         contamination: config
@@ -263,6 +280,7 @@ impl<'a> Prompts<'a> {
 /// All that judges single traces.
 struct Rules<'a> {
     form: Kept<'a, Form>,
+    length: Option<Kept<'a, Length>>,
     answers: Kept<'a, Answers>,
     likeness: Kept<'a, Likeness>,
     contamination: Option<Kept<'a, Benchmarks>>,
@@ -273,6 +291,7 @@ impl Rules<'_> {
     /// Judges what is not known of a part.
     fn complete(&mut self, number: usize, reader: &mut Reader<'_>) -> Result<()> {
         self.form.complete(number, reader)?;
+        self.length.as_mut().map_or(Ok(()), |kept| kept.complete(number, reader))?;
         self.answers.complete(number, reader)?;
         self.likeness.complete(number, reader)?;
         self.contamination.as_mut().map_or(Ok(()), |kept| kept.complete(number, reader))?;
@@ -281,8 +300,9 @@ impl Rules<'_> {
 
     fn reuse(&self) -> Vec<Reuse> {
         let always = [self.form.reuse(), self.answers.reuse(), self.likeness.reuse()];
+        let length = self.length.as_ref().map(Kept::reuse);
         let contamination = self.contamination.as_ref().map(Kept::reuse);
-        always.into_iter().chain(contamination).chain(self.code.as_ref().map(Kept::reuse)).collect()
+        always.into_iter().chain(length).chain(contamination).chain(self.code.as_ref().map(Kept::reuse)).collect()
     }
 }
 

@@ -203,6 +203,9 @@ pub struct Verdict {
     pub sample: u32,
     /// Tokens the teacher wrote, where known.
     pub tokens: Option<u32>,
+    /// Tokens of [`Trace::text`] in the tokenizer of the recipe's base: what the student learns from it, without template
+    /// and end of turn. `None` where that tokenizer is made later, from the traces that are selected.
+    pub student_tokens: Option<u32>,
     /// Characters of thinking.
     pub thinking_chars: u32,
     /// One complete, non-empty thinking block and a non-empty answer after it.

@@ -1,11 +1,21 @@
 //! A tokenizer read from `tokenizer.json`, or trained on a corpus with R1-Distill's special tokens.
 //!
+//! Byte-level BPE of the usual kinds (Qwen2 to Qwen3, Llama 3, SmolLM2, R1-Distill, own ones) is encoded by a way of our own
+//! (`fast`), everything else by the tokenizers library; the ids are the same.
+//!
 //! Trained ones are byte-level BPE behind Qwen2's pre-tokenizer, because that is the expression transformers applies to
 //! `model_type: qwen2` whatever the file says: any other choice would tokenize differently there.
+
+mod classes;
+mod fast;
+mod nfc;
+mod pieces;
+mod split;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -17,7 +27,9 @@ use tokenizers::{
     AddedToken, NormalizedString, Normalizer, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder,
 };
 
+use self::fast::Fast;
 use crate::artifact::write_bytes;
+use crate::record::short_hash;
 use crate::{Error, Result};
 
 /// Qwen2's pre-tokenizer expression (transformers, `tokenization_qwen2.py`, `PRETOKENIZE_REGEX`).
@@ -27,11 +39,14 @@ const QWEN2_SPLIT: &str =
 /// The special tokens of DeepSeek-R1-Distill, in id order: BOS, EOS, user, assistant.
 pub const R1_SPECIAL: [&str; 4] = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"];
 
-/// Text to token ids and back.
+/// Text to token ids and back. A copy shares everything with what it is a copy of.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
-    added: HashSet<u32>,
+    inner: Arc<tokenizers::Tokenizer>,
+    /// `None` where the library must encode.
+    fast: Option<Arc<Fast>>,
+    hash: String,
+    added: Arc<HashSet<u32>>,
     misplaced: Option<Misplaced>,
 }
 
@@ -60,14 +75,6 @@ struct DeclaredToken {
     content: String,
 }
 
-impl From<tokenizers::Tokenizer> for Tokenizer {
-    /// Asking the inner tokenizer for its added tokens copies them all: they are kept beside it.
-    fn from(inner: tokenizers::Tokenizer) -> Self {
-        let added = inner.get_added_tokens_decoder().keys().copied().collect();
-        Self { inner, added, misplaced: None }
-    }
-}
-
 impl Tokenizer {
     /// Reads a `tokenizer.json`.
     pub fn from_file(path: &Path) -> Result<Self> {
@@ -79,16 +86,27 @@ impl Tokenizer {
             ));
         }
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-        let unreadable = |e: &dyn std::fmt::Display| {
-            Error::malformed(path, format!("not a readable tokenizer: {e}"), "download it again")
-        };
-        let inner: tokenizers::Tokenizer = text.parse().map_err(|e: tokenizers::Error| unreadable(&e))?;
-        let declared: Declared = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
+        Self::from_json(&text)
+            .map_err(|e| Error::malformed(path, format!("not a readable tokenizer: {e}"), "download it again"))
+    }
+
+    /// What a `tokenizer.json` says.
+    fn from_json(text: &str) -> std::result::Result<Self, tokenizers::Error> {
+        let inner: tokenizers::Tokenizer = text.parse()?;
+        let declared: Declared = serde_json::from_str(text)?;
         let misplaced = declared.added_tokens.into_iter().find_map(|DeclaredToken { id, content }| {
             let actual = inner.token_to_id(&content);
             (actual != Some(id)).then_some(Misplaced { token: content, declared: id, actual })
         });
-        Ok(Self { misplaced, ..inner.into() })
+        // Asking the inner tokenizer for its added tokens copies them all: they are kept beside it.
+        let added = inner.get_added_tokens_decoder().into_keys().collect();
+        Ok(Self {
+            fast: Fast::of(&inner).map(Arc::new),
+            inner: Arc::new(inner),
+            hash: short_hash(text.as_bytes()),
+            added: Arc::new(added),
+            misplaced,
+        })
     }
 
     /// Trains a byte-level BPE of at most `vocab_size` tokens, special tokens and think tags included.
@@ -119,8 +137,7 @@ impl Tokenizer {
         tokenizer.train(&mut trainer, corpus.iter()).map_err(|e| failed(&e))?;
         let json = tokenizer.to_string(true).map_err(|e| failed(&e))?;
         // The typed tokenizer and the one every folder is read as are different types: go through the file form.
-        let inner: tokenizers::Tokenizer = json.parse().map_err(|e: tokenizers::Error| failed(&e))?;
-        Ok(inner.into())
+        Self::from_json(&json).map_err(|e| failed(&e))
     }
 
     /// Publishes `tokenizer.json`.
@@ -131,9 +148,38 @@ impl Tokenizer {
 
     /// The ids of a text. Special tokens written in the text are recognised; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.fast {
+            Some(fast) => {
+                let mut found = Vec::with_capacity(text.len() / 4);
+                fast.encode(&self.inner, text, |ids| found.extend_from_slice(ids))?;
+                Ok(found)
+            }
+            None => self.encode_by_library(text),
+        }
+    }
+
+    /// How many ids a text has.
+    pub fn count(&self, text: &str) -> Result<usize> {
+        match &self.fast {
+            Some(fast) => {
+                let mut count = 0;
+                fast.encode(&self.inner, text, |ids| count += ids.len())?;
+                Ok(count)
+            }
+            None => Ok(self.encode_by_library(text)?.len()),
+        }
+    }
+
+    /// What `encode` gives, as the tokenizers library finds it: several times slower for most tokenizers.
+    pub fn encode_by_library(&self, text: &str) -> Result<Vec<u32>> {
         // `fast`: without the offsets that nobody here reads.
         let encoding = self.inner.encode_fast(text, false).map_err(|e| Error::engine("tokenizing", e))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Names the tokenizer: a hash of its `tokenizer.json`.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// A text as the tokenizer's normaliser leaves it (NFC for Qwen's): what decoding can give back.

@@ -10,10 +10,14 @@ use student::base::Base;
 use crate::error::{Failure, Result};
 use crate::options::RunOptions;
 use crate::recipe::{ProblemSource, Recipe, TraceSource};
+use crate::stages::pack::TOKENIZER;
 use crate::store::{Stage, Store};
 
 /// The names of the stages, in order.
 pub(crate) const STAGES: [&str; 8] = ["prompts", "collect", "curate", "pack", "train", "evaluate", "export", "report"];
+
+/// Ends the name of an input of which only the tokenizer counts.
+pub(crate) const OF_TOKENIZER: &str = "/tokenizer.json";
 
 /// A recipe's stages.
 #[derive(Debug, Clone)]
@@ -65,11 +69,16 @@ impl Plan {
             Stage { number, name, version, spec, inputs: inputs.into_iter().collect(), sources }
         };
         let mut contents = BTreeMap::new();
+        let mut tokenizer = None;
         for name in recipe.data_inputs().into_iter().filter(|name| !absent.contains(name)) {
             contents.insert(name, options.files(name)?.content_hash()?);
         }
         if let Some(name) = recipe.base_input().filter(|name| !absent.contains(name)) {
-            contents.insert(name, content_hash(&options.folder(name)?)?);
+            let folder = options.folder(name)?;
+            contents.insert(name, content_hash(&folder)?);
+            // Where there is none, the stage says so.
+            let file = Some(folder.join(TOKENIZER)).filter(|file| file.is_file());
+            tokenizer = file.map(|file| content_hash(&file)).transpose()?;
         }
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());
@@ -98,6 +107,10 @@ impl Plan {
         let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
         let mut inputs = vec![from(&prompts), from(&collect)];
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
+        // Verdicts count its tokens, and depend on nothing else of the base.
+        if let Some(name) = recipe.base_input() {
+            inputs.push((format!("input {name}{OF_TOKENIZER}"), tokenizer.unwrap_or_default()));
+        }
         let mut curation = json_of(&recipe.curate)?;
         curation["rules"] = data::curate::rule_versions();
         let curate = stage("curate", 4, curation, inputs);

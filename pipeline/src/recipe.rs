@@ -206,6 +206,11 @@ impl Recipe {
         }
         self.curate.check()?;
         self.curate.judge.as_ref().map_or(Ok(()), |judge| sampling("curate.judge.sampling", judge.sampling))?;
+        if matches!(self.student.base, Base::Random { .. }) && self.curate.names("student_tokens") {
+            return Err("[curate] asks for student_tokens, but student.base has random weights, and its tokenizer is made \
+                        from the traces that are selected: ask for thinking_chars or tokens, or name a base with a folder"
+                .into());
+        }
         positive("pack.sequence_length", self.pack.sequence_length)?;
         self.train.check(self.pack.held_out).map_err(|error| error.to_string())?;
         if self.train.lora.is_some() && !matches!(self.student.base, Base::Folder { .. }) {

@@ -4,6 +4,8 @@
 //!     cargo bench --workspace --bench curate -- --traces 20000 --dir DIR          one size; the corpus is kept in DIR
 //!     cargo bench --workspace --bench curate -- --traces 20000 --peers PYTHON     and near duplicates beside Python's tools
 //!
+//! Tokens are counted by the embedded teacher's tokenizer, or by that of `--tokenizer FILE`, a `tokenizer.json`.
+//!
 //! A corpus is made first (see `corpus`). Each size is curated by a process of its own, so that its peak memory is its
 //! own. PYTHON has the tools that `peers.py` beside this file runs on the same texts.
 
@@ -23,6 +25,7 @@ use data::curate::{Contamination, CurateConfig, Inputs, annotate, choose};
 use data::duplicates::Near;
 use data::parquet_file::{parquet_files, read_folder, read_records};
 use data::record::Trace;
+use data::tokenizer::Tokenizer;
 use mimalloc::MiMalloc;
 
 use crate::corpus::{Corpus, items};
@@ -37,6 +40,7 @@ struct Arguments {
     bytes: usize,
     dir: Option<PathBuf>,
     peers: Option<String>,
+    tokenizer: PathBuf,
     /// Of a child: curate the corpus of this folder.
     curate: Option<PathBuf>,
     /// Of a child: what to measure of near duplicates, and on how many texts.
@@ -50,6 +54,7 @@ fn arguments() -> Result<Arguments> {
         bytes: 5000,
         dir: None,
         peers: None,
+        tokenizer: Path::new(env!("CARGO_MANIFEST_DIR")).join("../teacher/assets/tokenizer.json"),
         curate: None,
         near: None,
         count: 0,
@@ -63,6 +68,7 @@ fn arguments() -> Result<Arguments> {
             "--bytes" => found.bytes = value()?.parse()?,
             "--dir" => found.dir = Some(value()?.into()),
             "--curate" => found.curate = Some(value()?.into()),
+            "--tokenizer" => found.tokenizer = value()?.into(),
             "--peers" => found.peers = Some(value()?),
             "--near" => found.near = Some(value()?),
             "--count" => found.count = value()?.parse()?,
@@ -77,7 +83,7 @@ fn arguments() -> Result<Arguments> {
 fn main() -> Result<()> {
     let arguments = arguments()?;
     if let Some(dir) = &arguments.curate {
-        return child(dir);
+        return child(dir, &arguments.tokenizer);
     }
     let scratch = tempfile::tempdir()?;
     let root = arguments.dir.as_deref().unwrap_or(scratch.path());
@@ -91,7 +97,7 @@ fn main() -> Result<()> {
     for size in arguments.sizes {
         let corpus = corpus(root, size, arguments.bytes)?;
         let dir = folder(root, size);
-        print_run(&dir, &corpus, size)?;
+        print_run(&dir, &corpus, size, &arguments.tokenizer)?;
         last = Some((corpus, dir));
     }
     let Some((corpus, dir)) = last else { return Ok(()) };
@@ -115,13 +121,14 @@ fn corpus(root: &Path, size: usize, bytes: usize) -> Result<Corpus> {
     Ok(corpus)
 }
 
-fn print_run(dir: &Path, corpus: &Corpus, size: usize) -> Result<()> {
+fn print_run(dir: &Path, corpus: &Corpus, size: usize, tokenizer: &Path) -> Result<()> {
     let out = dir.join("out");
     if out.exists() {
         std::fs::remove_dir_all(&out)?;
     }
     let started = Instant::now();
-    let output = Command::new(std::env::current_exe()?).arg("--curate").arg(dir).output()?;
+    let output =
+        Command::new(std::env::current_exe()?).arg("--curate").arg(dir).arg("--tokenizer").arg(tokenizer).output()?;
     let seconds = started.elapsed().as_secs_f64();
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
@@ -145,7 +152,7 @@ fn print_run(dir: &Path, corpus: &Corpus, size: usize) -> Result<()> {
 }
 
 /// Everything but programs and a judge, by the rules that most recipes have.
-fn child(dir: &Path) -> Result<()> {
+fn child(dir: &Path, tokenizer: &Path) -> Result<()> {
     let corpus = Corpus::at(dir);
     let config = CurateConfig {
         policy: "well_formed AND finished AND ending = 'complete' AND correct IS NOT FALSE AND loop_chars = 0 \
@@ -167,6 +174,7 @@ fn child(dir: &Path) -> Result<()> {
         traces: &corpus.traces,
         name: "bench",
         tests: None,
+        tokenizer: Some(Tokenizer::from_file(tokenizer)?),
         items: items(),
         earlier: &[],
         sandboxes: 1,

@@ -12,7 +12,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::DuckDbDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
 
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
@@ -146,6 +146,12 @@ pub(super) fn check_policy(policy: &str) -> Result<()> {
         Ok(())
     };
     planned().map_err(|e| refused_policy(policy, &e))
+}
+
+/// Whether a clause names a column. What is no SQL names none.
+pub(super) fn names(clause: &str, column: &str) -> bool {
+    let is_it = |token: &Token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(column));
+    Scanner::new(&DuckDbDialect {}, clause).tokenize().is_ok_and(|tokens| tokens.iter().any(is_it))
 }
 
 /// Refuses an order before there are verdicts.

@@ -1,4 +1,4 @@
-//! What one trace and its prompt show, without the other traces: five groups of rules.
+//! What one trace and its prompt show, without the other traces: groups of rules, and the trace's length.
 
 use std::borrow::Cow;
 
@@ -13,6 +13,7 @@ use crate::contamination::{Hit, Index, Item, Preset};
 use crate::duplicates::{Near, Sketcher};
 use crate::record::{FinishReason, Prompt, Trace};
 use crate::signals::{Signals, signals};
+use crate::tokenizer::Tokenizer;
 use crate::verify::{Verification, verify};
 
 /// Longer "answers" are no answers; verdicts are narrow.
@@ -76,6 +77,27 @@ fn formed(prompt: &Prompt, trace: &Trace) -> Formed {
 fn is_well_formed(trace: &Trace) -> bool {
     let whole = |text: &str| !text.trim().is_empty() && !text.contains("<think>") && !text.contains("</think>");
     trace.thinking.as_deref().is_some_and(whole) && whole(&trace.answer)
+}
+
+/// How long the trace is in the student's tokens.
+pub(super) struct Length(pub(super) Tokenizer);
+
+impl Group for Length {
+    const NAME: &'static str = "student_tokens";
+    const VERSION: u32 = 1;
+    type Row = u32;
+
+    fn settings(&self) -> Value {
+        self.0.hash().into()
+    }
+
+    fn of_prompt(&self, _: &Prompt) -> u64 {
+        0
+    }
+
+    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<u32>> {
+        cases.par_iter().map(|case| Ok(self.0.count(&case.trace.text())? as u32)).collect()
+    }
 }
 
 /// Whether the final answer is the gold answer.

@@ -59,6 +59,7 @@ pub(super) fn config(policy: &str) -> CurateConfig {
 pub(super) struct Folder {
     pub(super) dir: tempfile::TempDir,
     pub(super) prompts: Vec<Prompt>,
+    tokenizer: Option<Tokenizer>,
 }
 
 impl Folder {
@@ -67,7 +68,7 @@ impl Folder {
         let (a, b) = traces.split_at(traces.len() / 3);
         write_records(&dir.path().join("traces/a.parquet"), a).unwrap();
         write_records(&dir.path().join("traces/b.parquet"), b).unwrap();
-        Self { dir, prompts }
+        Self { dir, prompts, tokenizer: None }
     }
 
     pub(super) async fn curate(&self, config: &CurateConfig, out: &str, items: Vec<Item>) -> Result<Curation> {
@@ -87,7 +88,9 @@ impl Folder {
         let tests = self.dir.path().join("tests.parquet");
         let tests = tests.exists().then_some(tests.as_path());
         let prompts = &self.prompts;
-        let inputs = Inputs { prompts, traces: &traces, name, tests, items, earlier: &earlier, sandboxes: 2 };
+        let tokenizer = self.tokenizer.clone();
+        let inputs =
+            Inputs { prompts, traces: &traces, name, tests, tokenizer, items, earlier: &earlier, sandboxes: 2 };
         let out = self.dir.path().join(out);
         let reuse = annotate(inputs, config, &out)?;
         Ok((choose(&self.prompts, &traces, config, &out).await?, reuse))

@@ -116,6 +116,12 @@ fn samples(prompts: &Prompts<'_>, parts: &[Part], rules: &Rules<'_>, alike: &Ali
     Ok(all)
 }
 
+/// The lengths of the traces of a part.
+fn lengths(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<u32>>> {
+    let Some(kept) = &rules.length else { return Ok(vec![None; part.rows]) };
+    Ok(kept.rows(number, part)?.into_iter().map(Some).collect())
+}
+
 /// The verdicts on the programs of a part.
 fn programs(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<String>>> {
     rules.code.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))
@@ -132,11 +138,12 @@ fn part_verdicts(prompts: &Prompts<'_>, number: usize, part: &Part, rules: &Rule
     let answered = rules.answers.rows(number, part)?;
     let hits = rules.contamination.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))?;
     let rows = formed.into_iter().zip(answered).zip(hits.into_iter().zip(programs(number, part, rules)?));
-    rows.map(|((formed, answered), (hit, program))| {
-        let prompt = prompts.of(&formed.prompt_id)?;
-        Ok(verdict(prompt, formed, answered, hit, program))
-    })
-    .collect()
+    rows.zip(lengths(number, part, rules)?)
+        .map(|(((formed, answered), (hit, program)), student_tokens)| {
+            let prompt = prompts.of(&formed.prompt_id)?;
+            Ok(Verdict { student_tokens, ..verdict(prompt, formed, answered, hit, program) })
+        })
+        .collect()
 }
 
 fn verdict(
@@ -157,6 +164,7 @@ fn verdict(
         source: prompt.source.clone(),
         sample: formed.sample,
         tokens: formed.tokens,
+        student_tokens: None,
         thinking_chars: formed.thinking_chars,
         well_formed: formed.well_formed,
         finished: formed.finished,

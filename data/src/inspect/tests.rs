@@ -46,6 +46,7 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
         traces: &traces,
         name: "k",
         tests: None,
+        tokenizer: None,
         items: Vec::new(),
         earlier: &[],
         sandboxes: 1,

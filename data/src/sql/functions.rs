@@ -317,7 +317,7 @@ impl TextFunction {
             Body::Repetition => repetition(texts),
             Body::Tokens => {
                 let Some(tokenizer) = &self.tokenizer else { return exec_err!("tokens(text) needs a tokenizer") };
-                let counts = each(texts, |text| Some(tokenizer.encode(text).map(|ids| ids.len() as i64)));
+                let counts = each(texts, |text| Some(tokenizer.count(text).map(|count| count as i64)));
                 let counts = counts.into_iter().map(Option::transpose).collect::<std::result::Result<Vec<_>, _>>();
                 Arc::new(Int64Array::from(counts.map_err(|e| DataFusionError::External(Box::new(e)))?))
             }

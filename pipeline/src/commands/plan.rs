@@ -7,7 +7,7 @@ use crate::cli::RunArgs;
 use crate::commands::{print, runtime};
 use crate::error::Result;
 use crate::fetch;
-use crate::plan::{Outlook, Plan, outlook};
+use crate::plan::{OF_TOKENIZER, Outlook, Plan, outlook};
 use crate::recipe::TraceSource;
 use crate::store::{Stage, Store};
 
@@ -25,7 +25,7 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
     // What depends on content that is not here has no fingerprint yet.
     let mut unknown: Vec<String> = absent.iter().map(|name| format!("input {name}")).collect();
     for stage in plan.stages() {
-        let outlook = if stage.inputs.keys().any(|input| unknown.contains(input)) {
+        let outlook = if stage.inputs.keys().any(|input| is_unknown(&unknown, input)) {
             unknown.push(stage.name.to_owned());
             None
         } else {
@@ -62,6 +62,11 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether an input of a stage is among those, or a part of one.
+fn is_unknown(unknown: &[String], input: &str) -> bool {
+    unknown.iter().any(|name| input.strip_suffix(OF_TOKENIZER).unwrap_or(input) == name)
 }
 
 /// Which traces the judge would be asked about: counted, where a run has left verdicts on the same traces.

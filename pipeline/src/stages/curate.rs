@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::collect::{Traces, earlier};
 use super::prompts::{Prompts, prompts, tests};
-use super::{judge, number, realize, summary};
+use super::{judge, number, pack, realize, summary};
 use crate::console::say;
 use crate::error::Result;
 use crate::run::{Halt, Run};
@@ -41,6 +41,7 @@ pub(crate) fn stage(
             // The prompts are among what made the traces.
             name: &traces_in.fingerprint,
             tests: tests.as_deref(),
+            tokenizer: pack::known_tokenizer(&run.recipe, &run.options)?,
             items,
             earlier: &earlier(run, dir, "rules"),
             sandboxes: run.options.sandboxes,

@@ -8,6 +8,7 @@ use data::fidelity;
 use data::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
 use data::parquet_file::{read_records, write_records};
 use data::record::{CuratedTrace, short_hash};
+use data::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use student::base::Base;
 
@@ -17,6 +18,9 @@ use crate::error::{Failure, Result};
 use crate::options::RunOptions;
 use crate::recipe::{Pack, Recipe};
 use crate::run::{Halt, Run};
+
+/// Where a base's folder has its tokenizer.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 
 /// Marker: `packed/*.parquet`, and `base/` for a base made from random weights.
 #[derive(Debug)]
@@ -103,6 +107,12 @@ pub(crate) fn base_dir(recipe: &Recipe, options: &RunOptions, packed: &Path) -> 
         Base::Folder { input, .. } => options.folder(input),
         Base::Random { .. } => Ok(packed.join("base")),
     }
+}
+
+/// What a base's traces are tokenized with, unless its tokenizer is made from them.
+pub(crate) fn known_tokenizer(recipe: &Recipe, options: &RunOptions) -> Result<Option<Tokenizer>> {
+    let Some(input) = recipe.base_input() else { return Ok(None) };
+    Ok(Some(Tokenizer::from_file(&options.folder(input)?.join(TOKENIZER))?))
 }
 
 /// The rows of one set: `train`, `held_out` or `control`.

@@ -82,6 +82,35 @@ async fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn another_tokenizer_counts_again_and_does_nothing_else() {
+    let train = |size| {
+        let corpus = vec!["two and two plan on and on Once.".to_owned(); 20];
+        Tokenizer::train(&corpus, size).unwrap()
+    };
+    let mut folder = small_run();
+    let count =
+        |folder: &Folder| -> Vec<_> { folder.verdicts().iter().map(|verdict| verdict.student_tokens).collect() };
+    folder.curate_as("k", &config("true"), "out", Vec::new()).await.unwrap();
+    assert_eq!(count(&folder), [None; 8], "without a tokenizer there is nothing to count");
+    let mut counts = Vec::new();
+    for (size, judges) in [(280, 8), (266, 8), (280, 0)] {
+        let tokenizer = train(size);
+        folder.tokenizer = Some(tokenizer.clone());
+        let curated = folder.curate_as("k", &config("student_tokens <= 30"), "out", Vec::new()).await.unwrap();
+        let groups = judged(&curated);
+        assert_eq!(groups, [("student_tokens", judges)].into_iter().filter(|(_, judged)| *judged > 0).collect());
+        let expected: Vec<usize> =
+            run().1.iter().map(|trace| tokenizer.encode_by_library(&trace.text()).unwrap().len()).collect();
+        let found = count(&folder);
+        assert_eq!(found, expected.iter().map(|count| Some(*count as u32)).collect::<Vec<_>>());
+        assert_eq!(curated.0.selected, expected.iter().filter(|count| **count <= 30).count());
+        counts.push(found);
+    }
+    assert_ne!(counts[0], counts[1]);
+    assert_eq!(counts[0], counts[2]);
+}
+
+#[tokio::test]
 async fn other_limits_run_the_programs_again_and_do_nothing_else() {
     if !programs_can_be_run() {
         eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");

@@ -54,6 +54,7 @@ fn verdicts(path: &Path, name: &str) -> Vec<Option<String>> {
         prompts: &prompts,
         traces: &at("traces"),
         tests: Some(&at("tests.parquet")),
+        tokenizer: None,
         items: Vec::new(),
         name: "k",
         earlier: &[],

@@ -58,6 +58,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "thinking_ending",
             "at_limit",
             "tokens",
+            "student_tokens",
             "thinking_chars",
             "longest_paragraph",
             "code_blocks",
