@@ -74,13 +74,12 @@ fn short_key(text: &str, start: usize, end: usize) -> Option<u128> {
     }
     let bytes = text.as_bytes();
     // The text goes on behind most pieces: then it is read at once, and what is too much is masked.
-    let read = match bytes[start..].first_chunk() {
-        Some(chunk) => u128::from_le_bytes(*chunk) & ((1 << (8 * length)) - 1),
-        None => {
-            let mut chunk = [0; 16];
-            chunk[..length].copy_from_slice(&bytes[start..end]);
-            u128::from_le_bytes(chunk)
-        }
+    let read = if let Some(chunk) = bytes[start..].first_chunk() {
+        u128::from_le_bytes(*chunk) & ((1 << (8 * length)) - 1)
+    } else {
+        let mut chunk = [0; 16];
+        chunk[..length].copy_from_slice(&bytes[start..end]);
+        u128::from_le_bytes(chunk)
     };
     Some(read | (length as u128) << (8 * SHORT))
 }

@@ -31,13 +31,13 @@ impl Split {
     pub(super) fn recognise(pre_tokenizer: &PreTokenizerWrapper) -> Option<Self> {
         use PreTokenizerWrapper as Wrapper;
         match pre_tokenizer {
-            Wrapper::ByteLevel(bytes) if adds_nothing(bytes) && bytes.use_regex => Some(Self::Gpt2),
+            Wrapper::ByteLevel(bytes) if adds_nothing(*bytes) && bytes.use_regex => Some(Self::Gpt2),
             Wrapper::Sequence(sequence) => match sequence.as_ref() {
                 [only] => Self::recognise(only),
-                [Wrapper::Split(split), Wrapper::ByteLevel(bytes)] if adds_nothing(bytes) && !bytes.use_regex => {
+                [Wrapper::Split(split), Wrapper::ByteLevel(bytes)] if adds_nothing(*bytes) && !bytes.use_regex => {
                     Self::of_expression(split)
                 }
-                [Wrapper::Digits(digits), Wrapper::ByteLevel(bytes)] if adds_nothing(bytes) && bytes.use_regex => {
+                [Wrapper::Digits(digits), Wrapper::ByteLevel(bytes)] if adds_nothing(*bytes) && bytes.use_regex => {
                     digits.individual_digits.then_some(Self::DigitsThenGpt2)
                 }
                 _ => None,
@@ -82,7 +82,7 @@ impl Split {
 }
 
 /// Whether it puts no space in front of the text.
-fn adds_nothing(bytes: &ByteLevel) -> bool {
+fn adds_nothing(bytes: ByteLevel) -> bool {
     !bytes.add_prefix_space
 }
 

@@ -211,11 +211,12 @@ async fn what_a_prompt_says_is_part_of_what_was_judged() {
 #[tokio::test]
 async fn a_question_that_changed_under_its_id_is_judged_again() {
     let config = contaminated(Preset::Strict);
-    let changes: [(fn(&mut Prompt), &[&str]); 2] = [
-        (|prompt| prompt.question = "3+3?".into(), &["contamination", "signals"]),
-        (|prompt| prompt.context = vec![Message::user("Hm?"), Message::assistant("Yes.")], &["contamination"]),
+    let changes: [fn(&mut Prompt); 2] = [
+        |prompt| prompt.question = "3+3?".into(),
+        |prompt| prompt.context = vec![Message::user("Hm?"), Message::assistant("Yes.")],
     ];
-    for (change, groups) in changes {
+    let judges: [&[&str]; 2] = [&["contamination", "signals"], &["contamination"]];
+    for (change, groups) in changes.into_iter().zip(judges) {
         let folder = small_run();
         folder.curate(&config, "out", vec![item("Write.")]).await.unwrap();
         let mut prompts = folder.prompts.clone();
