@@ -62,6 +62,7 @@ fn kinds() -> Vec<(&'static str, Tokenizer)> {
                     ("b<a", false),
                     ("é<", true),
                     ("e\u{301}!", true),
+                    ("o\u{301}?", false),
                     ("<x>", true),
                     ("x>", true),
                     ("  ", true),
@@ -168,6 +169,14 @@ fn a_tokenizer_with_an_unknown_part_takes_the_way_of_the_library() {
             }),
         ),
         ("dropout", changed(|json| json["model"]["dropout"] = 0.0.into())),
+        (
+            "a post-processor that repeats the text",
+            changed(|json| {
+                let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+                json["post_processor"] = json!({"type": "TemplateProcessing", "single": [text, text], "pair": [text,
+                    {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {}});
+            }),
+        ),
         ("lstrip", changed(|json| added(json, "<l>", false, Some("lstrip")))),
         ("rstrip", changed(|json| added(json, "<r>", true, Some("rstrip")))),
         ("single_word", changed(|json| added(json, "word", false, Some("single_word")))),
@@ -206,6 +215,7 @@ fn texts() -> impl Strategy<Value = String> {
         "é<",
         "é!",
         "e\u{301}!",
+        "o\u{301}?",
         "<x>",
         "x>",
         "  ",
