@@ -6,7 +6,7 @@
 #
 # Kills: `kill -9` when so many files are there, spread over judging, clustering, verdicts and selection, and up to 0.3 s
 # later. Each file of judged traces must stay as it was from when it was first seen. Changes: benchmarks, similarity,
-# policy, more traces; the run says what it judged.
+# policy, tokenizer, more traces; the run says what it judged.
 set -euo pipefail
 binary=$(realpath "$1") kills=${2:-24} RANDOM=${3:-1} traces=${4:-40000}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -105,6 +105,8 @@ change 's/preset = "open-r1"/preset = "strict"/'
 expect "another preset" changed.toml traces.jsonl "contamination of $traces traces"
 change 's/bands = 20, rows = 6, threshold = 0.9 }/bands = 14, rows = 8, threshold = 0.9 }/'
 expect "other sketches" changed.toml traces.jsonl "sketches of $traces traces"
-each=("signals" "answers" "sketches" "contamination")
+echo >>base/tokenizer.json
+expect "another tokenizer" crash.toml traces.jsonl "student_tokens of $traces traces"
+each=("signals" "answers" "sketches" "student_tokens" "contamination")
 expect "100 more traces" crash.toml more.jsonl "$(printf ', %s of 100 traces' "${each[@]}" | tail -c +3)"
 echo "$((SECONDS - begun)) s"
