@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use data::dataset::export::{Schema, export};
 use data::parquet_file::write_records;
 use data::record::{CuratedTrace, Message};
+use data::tokenizer::Tokenizer;
 
 use crate::entries;
 
@@ -333,4 +334,74 @@ fn files_that_are_asked_are_read_or_refused() {
     let seeds = [(0, lines.as_bytes().to_vec()), (1, csv.as_bytes().to_vec()), (2, parquet), (3, zstd)]
         .map(|(kind, bytes)| [vec![kind], bytes].concat());
     fuzz("tables", entries::tables, &seeds, &ROWS, 100);
+}
+
+/// A small tokenizer, with a text behind it; whole and as its parts may be left out or be others.
+fn tokenizer_seeds() -> Vec<Vec<u8>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let corpus = vec!["the sum of 12 and 34 is 46, isn't it?\n".to_owned(); 20];
+    Tokenizer::train(&corpus, 300).unwrap().save(&path).unwrap();
+    let trained: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let text = "\0<think>the sum, it'S  \n\n 12345 e\u{301}é ½ 面积\u{1112}\u{1161}</think><｜end▁of▁sentence｜>";
+    let bytes =
+        serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let digits = serde_json::json!({"type": "Digits", "individual_digits": true});
+    let added = serde_json::json!({"id": 300, "content": "e\u{301}", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": true, "special": false});
+    let variants: [&dyn Fn(&mut serde_json::Value); 4] = [
+        &|_| {},
+        &|json| json["pre_tokenizer"] = bytes.clone(),
+        &|json| json["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [digits, bytes]}),
+        &|json| json["added_tokens"].as_array_mut().unwrap().push(added.clone()),
+    ];
+    let seed = |variant: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = trained.clone();
+        variant(&mut json);
+        format!("{json}{text}").into_bytes()
+    };
+    variants.into_iter().map(seed).collect()
+}
+
+#[test]
+fn tokenizers_are_read_or_refused_and_give_the_ids_of_the_library() {
+    let words = [
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "4294967296",
+        "\"NFC\"",
+        "\"type\":\"NFD\"",
+        "\"Isolated\"",
+        "\"Removed\"",
+        "\"Sequence\"",
+        "\"ByteLevel\"",
+        "\"use_regex\":true",
+        "\"lstrip\":true",
+        "\"normalized\":true",
+        "\"ignore_merges\":true",
+        "\"byte_fallback\":true",
+        "\"unk_token\":\"!\"",
+        "\"single\"",
+        "\"B\"",
+        "Ġ",
+        "Ċ",
+        "e\u{301}",
+        "\\s+",
+        "<think>",
+        "'s",
+        " ",
+        "\n",
+        "\0",
+    ];
+    fuzz("tokenizer", entries::tokenizer, &tokenizer_seeds(), &words, 300);
 }

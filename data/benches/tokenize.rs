@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Rounds of our own way over all traces; the first one begins without known pieces.
 const ROUNDS: usize = 3;
-/// The library takes ten times as long: it gets one trace of so many.
+/// The library takes much longer: it gets one trace of so many.
 const EVERY: usize = 8;
 
 fn main() -> Result<()> {

@@ -13,7 +13,6 @@ mod pieces;
 mod split;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +28,7 @@ use tokenizers::{
 
 use self::fast::Fast;
 use crate::artifact::write_bytes;
+use crate::guard::guarded;
 use crate::record::short_hash;
 use crate::{Error, Result};
 
@@ -46,7 +46,6 @@ pub struct Tokenizer {
     /// `None` where the library must encode.
     fast: Option<Arc<Fast>>,
     hash: String,
-    added: Arc<HashSet<u32>>,
     misplaced: Option<Misplaced>,
 }
 
@@ -92,19 +91,19 @@ impl Tokenizer {
 
     /// What a `tokenizer.json` says.
     fn from_json(text: &str) -> std::result::Result<Self, tokenizers::Error> {
-        let inner: tokenizers::Tokenizer = text.parse()?;
+        let mut inner: tokenizers::Tokenizer = guarded(|| text.parse())??;
+        // What the file was trained with is left in some; every text here is encoded whole and alone.
+        inner.with_truncation(None)?;
+        inner.with_padding(None);
         let declared: Declared = serde_json::from_str(text)?;
         let misplaced = declared.added_tokens.into_iter().find_map(|DeclaredToken { id, content }| {
             let actual = inner.token_to_id(&content);
             (actual != Some(id)).then_some(Misplaced { token: content, declared: id, actual })
         });
-        // Asking the inner tokenizer for its added tokens copies them all: they are kept beside it.
-        let added = inner.get_added_tokens_decoder().into_keys().collect();
         Ok(Self {
             fast: Fast::of(&inner).map(Arc::new),
             inner: Arc::new(inner),
             hash: short_hash(text.as_bytes()),
-            added: Arc::new(added),
             misplaced,
         })
     }
@@ -170,10 +169,12 @@ impl Tokenizer {
         }
     }
 
-    /// What `encode` gives, as the tokenizers library finds it: several times slower for most tokenizers.
+    /// What `encode` gives, as the tokenizers library finds it: much slower for most tokenizers.
     pub fn encode_by_library(&self, text: &str) -> Result<Vec<u32>> {
-        // `fast`: without the offsets that nobody here reads.
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| Error::engine("tokenizing", e))?;
+        let failed = |e: &dyn std::fmt::Display| Error::engine("tokenizing", e);
+        // `fast`: without the offsets that nobody here reads. It panics where its expressions give up on a text.
+        let encoded = guarded(|| self.inner.encode_fast(text, false)).map_err(|e| failed(&e))?;
+        let encoding = encoded.map_err(|e| failed(&e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -207,7 +208,7 @@ impl Tokenizer {
 
     /// Whether an id is an added token (special or not) rather than a piece of text.
     pub fn is_added(&self, id: u32) -> bool {
-        self.added.contains(&id)
+        self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id)
     }
 
     /// An added token whose id is not the one its file says; there should be none.

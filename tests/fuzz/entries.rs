@@ -8,6 +8,7 @@ use data::files::Files;
 use data::import::{TraceMapping, import};
 use data::prompts::{FileMapping, Tests, load};
 use data::sql::session;
+use data::tokenizer::Tokenizer;
 use data::verify::{AnswerKind, extract_answer, verify};
 use data::{Result, think};
 
@@ -80,6 +81,23 @@ fn read(name: &str, format: &str, content: &[u8]) -> Result<()> {
     let imported = import(&files, &traces, "r1", &prompts, &at("traces.parquet"), &mut rejected, &|_| true)?;
     assert_eq!(imported.elsewhere, 0, "a trace answers no prompt of its own file");
     Ok(())
+}
+
+/// A `tokenizer.json`, and after a zero byte a text that it encodes.
+pub(crate) fn tokenizer(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (file, text) = bytes.split_at(end);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("tokenizer.json");
+    std::fs::write(&path, file).expect("a temporary file");
+    let Ok(tokenizer) = Tokenizer::from_file(&path) else { return };
+    let text = String::from_utf8_lossy(text);
+    let encoded = tokenizer.encode(&text);
+    if let Ok(theirs) = tokenizer.encode_by_library(&text) {
+        assert_eq!(encoded.expect("ids where the library finds some"), theirs, "other ids than the library's");
+        // Whether they can be decoded is not the question.
+        let _ = tokenizer.decode(&theirs, false);
+    }
 }
 
 /// A file that is asked in SQL.

@@ -12,11 +12,12 @@ use std::sync::{Mutex, PoisonError};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use tokenizers::models::ModelWrapper;
-use tokenizers::{AddedToken, Encoding, Model, NormalizerWrapper, Token};
+use tokenizers::{Encoding, Model, NormalizerWrapper, Token};
 
 use super::nfc::nfc;
 use super::pieces::Pieces;
 use super::split::Split;
+use crate::guard::guarded;
 use crate::{Error, Result};
 
 /// How a tokenizer of a known kind encodes.
@@ -39,8 +40,6 @@ impl Fast {
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         // With dropout the ids of a text are drawn.
         if !matches!(tokenizer.get_model(), ModelWrapper::BPE(bpe) if bpe.dropout.is_none())
-            || tokenizer.get_truncation().is_some()
-            || tokenizer.get_padding().is_some()
             || tokenizer.get_encode_special_tokens()
             || !leaves_ids(tokenizer)
         {
@@ -52,16 +51,15 @@ impl Fast {
             Some(_) => return None,
         };
         let split = Split::recognise(tokenizer.get_pre_tokenizer()?)?;
-        let tokens = tokenizer.get_added_tokens_decoder();
+        let vocabulary = tokenizer.get_added_vocabulary();
+        let tokens = vocabulary.get_added_tokens_decoder();
         if tokens.values().any(|token| token.lstrip || token.rstrip || token.single_word) {
             return None;
         }
         let added = |normalized: bool| {
-            let tokens = tokens.iter().filter(|(_, token)| token.normalized == normalized);
-            let content = |token: &AddedToken| {
-                if normalized && to_nfc { nfc(&token.content).into_owned() } else { token.content.clone() }
-            };
-            Added::new(tokens.map(|(id, token)| (*id, content(token))))
+            let ids = tokens.iter().filter(|(_, token)| token.normalized == normalized).map(|(id, _)| *id);
+            // As it is searched for: a normalised one as the normaliser leaves it.
+            Added::new(ids.filter_map(|id| Some((id, vocabulary.simple_id_to_token(id)?))))
         };
         Some(Self {
             as_written: added(false)?,
@@ -136,8 +134,9 @@ impl Fast {
 fn leaves_ids(tokenizer: &tokenizers::Tokenizer) -> bool {
     let ids = [3, 1, 2];
     let tokens = ids.iter().map(|id| Token::new(*id, "a".into(), (0, 1))).collect();
-    let processed = tokenizer.post_process(Encoding::from_tokens(tokens, 0), None, false);
-    processed.is_ok_and(|encoding| encoding.get_ids() == ids)
+    // A template that is not one panics.
+    let processed = guarded(|| tokenizer.post_process(Encoding::from_tokens(tokens, 0), None, false));
+    processed.is_ok_and(|processed| processed.is_ok_and(|encoding| encoding.get_ids() == ids))
 }
 
 /// The characters that byte-level vocabularies write bytes as: printable ones as themselves, the others from U+0100 on
@@ -150,6 +149,9 @@ fn alphabet() -> [char; 256] {
         code.and_then(char::from_u32).unwrap_or_default()
     })
 }
+
+/// Added tokens are this long at most, all together.
+const MOST_ADDED_BYTES: usize = 1 << 16;
 
 /// Added tokens.
 #[derive(Debug)]
@@ -170,6 +172,10 @@ impl Added {
         let (ids, contents): (Vec<u32>, Vec<String>) = tokens.unzip();
         if ids.is_empty() {
             return Some(Self { search: None, ids });
+        }
+        // Of few tokens the search makes a table of up to 1 KiB a byte.
+        if contents.iter().map(String::len).sum::<usize>() > MOST_ADDED_BYTES {
+            return None;
         }
         // As the library does: of those that begin first the longest.
         let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(contents).ok()?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use rustc_hash::FxBuildHasher;
+use foldhash::fast::RandomState;
 
 /// Known pieces, at most; then all are forgotten.
 pub(super) const MOST_PIECES: usize = 1 << 17;
@@ -14,11 +14,11 @@ const MOST_BYTES: usize = 128;
 /// Pieces up to this length are compared as one number.
 const SHORT: usize = 15;
 
-/// A bounded memory of pieces and their ids.
+/// A bounded memory of pieces and their ids. Its hashes begin with a random seed: no text is made to collide.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    short: HashMap<u128, Place, FxBuildHasher>,
-    long: HashMap<Box<[u8]>, Place, FxBuildHasher>,
+    short: HashMap<u128, Place, RandomState>,
+    long: HashMap<Box<[u8]>, Place, RandomState>,
     ids: Vec<u32>,
 }
 

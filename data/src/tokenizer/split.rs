@@ -1,7 +1,7 @@
 //! Texts into the pieces that are encoded apart, as the pre-tokenizers of the bases split them.
 //!
-//! Their expressions are known (OpenAI's of GPT-2 and of cl100k), so they are written out here: one look at each character,
-//! where a backtracking engine tries seven alternatives. Each alternative is named where it is taken.
+//! Their expressions are known (OpenAI's of GPT-2 and of cl100k), so they are written out here: the class of each character
+//! is looked up, where a backtracking engine tries seven alternatives. Each alternative is named where it is taken.
 
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

@@ -17,11 +17,15 @@ const CORPUS: [&str; 6] = [
 ];
 
 fn changed(change: impl FnOnce(&mut Value)) -> Tokenizer {
+    read(change).unwrap()
+}
+
+fn read(change: impl FnOnce(&mut Value)) -> Result<Tokenizer, tokenizers::Error> {
     let corpus: Vec<String> = CORPUS.iter().cycle().take(60).map(|text| (*text).to_owned()).collect();
     let trained = Tokenizer::train(&corpus, 900).unwrap();
     let mut json: Value = serde_json::from_str(&trained.inner.to_string(false).unwrap()).unwrap();
     change(&mut json);
-    Tokenizer::from_json(&json.to_string()).unwrap()
+    Tokenizer::from_json(&json.to_string())
 }
 
 fn added(json: &mut Value, content: &str, normalized: bool, flag: Option<&str>) {
@@ -78,6 +82,19 @@ fn kinds() -> Vec<(&'static str, Tokenizer)> {
                 json["post_processor"] = Value::Null;
                 let digits = json!({"type": "Digits", "individual_digits": true});
                 json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [digits, bytes(true)]});
+            }),
+        ),
+        (
+            "two added tokens with one id, of which the library searches for neither as it is written",
+            changed(|json| {
+                json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [bytes(true)]});
+                // Behind the vocabulary, as the library numbers it.
+                let id = json["model"]["vocab"].as_object().unwrap().len();
+                json["model"]["vocab"]["e\u{301}"] = (id + 1).into();
+                for content in ["e\u{301}", "zz"] {
+                    added(json, content, true, None);
+                    json["added_tokens"].as_array_mut().unwrap().last_mut().unwrap()["id"] = (id + 1).into();
+                }
             }),
         ),
         (
@@ -162,12 +179,10 @@ fn a_tokenizer_with_an_unknown_part_takes_the_way_of_the_library() {
         ),
         ("another normaliser", changed(|json| json["normalizer"] = json!({"type": "Lowercase"}))),
         (
-            "truncation",
-            changed(|json| {
-                json["truncation"] =
-                    json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0});
-            }),
+            "several normalisers",
+            changed(|json| json["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}]})),
         ),
+        ("a long added token", changed(|json| added(json, &"<é".repeat(30_000), false, None))),
         ("dropout", changed(|json| json["model"]["dropout"] = 0.0.into())),
         (
             "a post-processor that repeats the text",
@@ -187,6 +202,45 @@ fn a_tokenizer_with_an_unknown_part_takes_the_way_of_the_library() {
             check(name, &tokenizer, text);
         }
     }
+}
+
+#[test]
+fn what_a_file_says_of_truncation_and_padding_is_left_out() {
+    let plain = changed(|_| {});
+    let other = changed(|json| {
+        json["truncation"] = json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = json!({"strategy": {"Fixed": 1_u64 << 40}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "!"});
+    });
+    assert!(other.fast.is_some());
+    for text in CORPUS {
+        assert_eq!(other.encode(text).unwrap(), plain.encode(text).unwrap());
+        check("truncation and padding", &other, text);
+    }
+}
+
+#[test]
+fn a_file_that_the_library_breaks_off_on_is_an_error() {
+    let merge = |json: &mut Value, merge: [&str; 2]| {
+        json["model"]["vocab"] = json!({"a": 0, "b": 1});
+        json["model"]["merges"] = json!([merge]);
+    };
+    assert!(read(|json| merge(json, ["a", "b"])).is_err());
+    assert!(
+        read(|json| {
+            merge(json, ["a", "b"]);
+            json["model"]["continuing_subword_prefix"] = "##".into();
+        })
+        .is_err()
+    );
+    // Its template names a second text where there is one.
+    let tokenizer = changed(|json| {
+        let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+        json["post_processor"] = json!({"type": "TemplateProcessing", "single": [text("B")], "pair": [text("A"),
+            text("B")], "special_tokens": {}});
+    });
+    assert!(tokenizer.fast.is_none());
+    assert!(tokenizer.encode("text").is_err());
 }
 
 #[test]
@@ -216,6 +270,7 @@ fn texts() -> impl Strategy<Value = String> {
         "é!",
         "e\u{301}!",
         "o\u{301}?",
+        "zz",
         "<x>",
         "x>",
         "  ",

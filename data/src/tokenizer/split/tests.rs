@@ -100,7 +100,7 @@ fn short_texts_of_all_classes_are_split_as_the_library_does() {
     }
 }
 
-/// In one small text each, so that a version of Unicode that differs shows.
+/// Between characters of every class, so that a version of Unicode that differs shows.
 #[test]
 fn every_character_is_classed_as_the_library_does() {
     let codes: Vec<u32> = (0..0x3_5000).chain(0xE_0000..0xE_1000).collect();
