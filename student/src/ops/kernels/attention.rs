@@ -56,6 +56,7 @@ pub(crate) struct Saved {
 /// `[rows, heads · dim]` to `[heads, rows, dim]`, rotated on the way if there is a rotation.
 fn head_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>) -> Vec<f32> {
     let rows = x.len() / (heads * dim);
+    assert_eq!(rows * heads * dim, x.len(), "whole rows");
     let mut y = Unwritten::new(x.len());
     y.numbers().par_chunks_mut(rows * dim).enumerate().for_each(|(head, y)| {
         for (row, y) in y.chunks_exact_mut(dim).enumerate() {
@@ -73,6 +74,7 @@ fn head_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>) 
 /// `[heads, rows, dim]` to `[rows, heads · dim]`, rotated back on the way if there is a rotation.
 fn token_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>) -> Vec<f32> {
     let rows = x.len() / (heads * dim);
+    assert_eq!(rows * heads * dim, x.len(), "whole rows");
     let mut y = Unwritten::new(x.len());
     y.numbers().par_chunks_mut(heads * dim).enumerate().with_min_len(64).for_each(|(row, y)| {
         for (head, y) in y.chunks_exact_mut(dim).enumerate() {
@@ -109,6 +111,7 @@ fn pieces<'a>(
     layout: &'a Packed,
     most: usize,
 ) -> Vec<Piece<'a>> {
+    assert!(buffer.len().is_multiple_of(rows * width), "whole heads");
     let mut pieces = Vec::new();
     for (head, mut rest) in buffer.chunks_exact_mut(rows * width).enumerate() {
         for segment in &layout.segments {
@@ -296,6 +299,7 @@ fn sum_groups(x: Vec<f32>, group: usize, width: usize) -> Vec<f32> {
     if group == 1 {
         return x;
     }
+    assert!(x.len().is_multiple_of(width * group), "whole groups");
     let mut sums = Unwritten::new(x.len() / group);
     sums.numbers().par_chunks_mut(width).zip(x.par_chunks(width * group)).for_each(|(sum, heads)| {
         let sum = sum.write_copy_of_slice(&heads[..width]);

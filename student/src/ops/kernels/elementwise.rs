@@ -76,6 +76,7 @@ pub(crate) fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {
 /// `y = x / rms(x) · w` by rows (Zhang & Sennrich 2019, arXiv 1910.07467). Returns y and 1 / rms of each row.
 pub(crate) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let width = w.len();
+    assert!(x.len().is_multiple_of(width), "whole rows");
     let (mut y, mut scale) = (Unwritten::new(x.len()), Unwritten::new(x.len() / width));
     let rows = y.numbers().par_chunks_mut(width * ROWS).zip(x.par_chunks(width * ROWS));
     rows.zip(scale.numbers().par_chunks_mut(ROWS)).for_each(|((y, x), scale)| {
@@ -126,6 +127,7 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f
 
 /// `silu(gate) · up` (Shazeer 2020, arXiv 2002.05202).
 pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    assert_eq!(gate.len(), up.len(), "a gate for each number");
     let mut y = Unwritten::new(gate.len());
     let pieces = y.numbers().par_chunks_mut(PIECE).zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE));
     pieces.for_each(|((y, gate), up)| {
