@@ -114,6 +114,8 @@ fn inputs_are_planned_downloaded_once_and_recorded_with_their_commit() {
     for stage in ["prompts", "collect"] {
         assert_eq!(record(&folder, stage)["sources"], json!({"input traces": pinned}));
     }
+    let tokenizer = json!({"tokenizer of input base": format!("{BASE}@{COMMIT}")});
+    assert_eq!(record(&folder, "curate")["sources"], tokenizer);
 
     let asked = mock.asked().len();
     let again = run(&folder, &mock, &arguments);

@@ -29,13 +29,13 @@ impl TestFolder {
         path
     }
 
-    /// The program, to be run in this folder.
     /// The folder `base` with a tokenizer, which is all of a base that curation needs.
     pub(crate) fn write_base_for_curation(&self) {
         self.write("base/config.json", "{}");
         fs::copy(root().join("teacher/assets/tokenizer.json"), self.path("base/tokenizer.json")).unwrap();
     }
 
+    /// The program, to be run in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_r1-distill"));
         command.current_dir(self.0.path()).args(arguments);

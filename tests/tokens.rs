@@ -71,9 +71,11 @@ fn traces_are_selected_by_the_students_tokens() {
                  WHERE student_tokens = tokens(messages[2]['content'])";
     let counted = folder.run(&["sql", query, "--tokenizer", "base", "--format", "csv"]);
     assert_eq!(counted.stdout, "same\n7\n", "{}", counted.stderr);
-    let id = folder.run(&["sql", "SELECT trace_id FROM verdicts LIMIT 1", "--format", "csv"]).stdout;
-    let shown = folder.run(&["show", id.lines().nth(1).unwrap()]);
-    assert!(shown.stdout.contains("student_tokens "), "{}", shown.stdout);
+    let query = "SELECT trace_id, student_tokens FROM verdicts LIMIT 1";
+    let counted = folder.run(&["sql", query, "--format", "csv"]).stdout;
+    let (id, count) = counted.lines().nth(1).unwrap().split_once(',').unwrap();
+    let shown = folder.run(&["show", id]);
+    assert!(shown.stdout.contains(&format!("student_tokens {count}")), "{}", shown.stdout);
 
     // Of the base nothing but the tokenizer counts.
     let config = fs::read_to_string(folder.path("base/config.json")).unwrap();
@@ -82,7 +84,7 @@ fn traces_are_selected_by_the_students_tokens() {
     let tokenizer = fs::read_to_string(folder.path("base/tokenizer.json")).unwrap();
     folder.write("base/tokenizer.json", &format!("{tokenizer}\n"));
     let planned = ran(&folder, &["plan"]).stdout;
-    assert!(planned.contains("would run: input base/tokenizer.json has other content"), "{planned}");
+    assert!(planned.contains("would run: tokenizer of input base has other content"), "{planned}");
     let again = ran(&folder, &["run", "--to", "curate"]);
     assert!(again.stderr.contains("judged: student_tokens of 8 traces; the rest is known"), "{}", again.stderr);
     fs::remove_file(folder.path("base/tokenizer.json")).unwrap();

@@ -30,8 +30,8 @@ pub enum Preset {
     /// least 60 % of the shorter one.
     Qwen,
     /// Ours: an equal prompt; 8 words that at most 5 questions have, or 13 words, of a question in the prompt, with a common
-    /// subsequence of at least half of the shorter one; 13 words of a question or solution in the trace; a question of
-    /// fewer than 8 words within the prompt; 90 % Indel similarity of a prompt with 5 words of the question. Of words in a
+    /// subsequence of at least half of the shorter one; 13 words of a question or solution in the trace, or of a
+    /// solution in the prompt; a question of fewer than 8 words within the prompt; 90 % Indel similarity of a prompt with 5 words of the question. Of words in a
     /// row half must be no signs and no numbers.
     Strict,
 }
@@ -121,12 +121,17 @@ impl Index {
                     Grams::new(Sequences::all(n, Split::Words), texts)
                 });
                 let ours = |n, most| Sequences { n, split: Split::Words, most, prose: n / 2 };
+                let solutions = |rule| {
+                    let texts = (0..).zip(&items).filter_map(|(i, item)| Some((i, item.solution.as_deref()?)));
+                    Grams::new(rule, texts)
+                };
                 let of_prompt = |rule| Rule::Subsequence { grams: grams(rule, false), share: 0.5 };
                 vec![
                     exact(),
                     of_prompt(ours(8, MOST_ITEMS)),
                     of_prompt(ours(13, usize::MAX)),
                     Rule::Grams { grams: grams(ours(13, usize::MAX), true), in_prompt: false, in_trace: true },
+                    Rule::Grams { grams: solutions(ours(13, usize::MAX)), in_prompt: true, in_trace: false },
                     Rule::Whole(whole.collect()),
                     Rule::Similar { least: 0.9, seeds: Some(grams(ours(5, MOST_ITEMS), false)) },
                 ]

@@ -204,7 +204,8 @@ pub struct Verdict {
     /// Tokens the teacher wrote, where known.
     pub tokens: Option<u32>,
     /// Tokens of [`Trace::text`] in the tokenizer of the recipe's base: what the student learns from it, without template
-    /// and end of turn. `None` where that tokenizer is made later, from the traces that are selected.
+    /// and end of turn. `None` where that tokenizer is made later, from the traces that are selected, and for a text that it
+    /// cannot encode.
     pub student_tokens: Option<u32>,
     /// Characters of thinking.
     pub thinking_chars: u32,

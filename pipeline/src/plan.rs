@@ -16,8 +16,8 @@ use crate::store::{Stage, Store};
 /// The names of the stages, in order.
 pub(crate) const STAGES: [&str; 8] = ["prompts", "collect", "curate", "pack", "train", "evaluate", "export", "report"];
 
-/// Ends the name of an input of which only the tokenizer counts.
-pub(crate) const OF_TOKENIZER: &str = "/tokenizer.json";
+/// Begins the name of an input of which only the tokenizer counts.
+pub(crate) const OF_TOKENIZER: &str = "tokenizer of ";
 
 /// A recipe's stages.
 #[derive(Debug, Clone)]
@@ -62,7 +62,8 @@ impl Plan {
             number += 1;
             debug_assert_eq!(STAGES[number - 1], name);
             let source = |input: &String| {
-                let place = options.inputs.get(input.strip_prefix("input ")?)?;
+                let whole = input.strip_prefix(OF_TOKENIZER).unwrap_or(input);
+                let place = options.inputs.get(whole.strip_prefix("input ")?)?;
                 Some((input.clone(), place.display().to_string()))
             };
             let sources = inputs.iter().filter_map(|(input, _)| source(input)).collect();
@@ -109,7 +110,7 @@ impl Plan {
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
         // Verdicts count its tokens, and depend on nothing else of the base.
         if let Some(name) = recipe.base_input() {
-            inputs.push((format!("input {name}{OF_TOKENIZER}"), tokenizer.unwrap_or_default()));
+            inputs.push((format!("{OF_TOKENIZER}input {name}"), tokenizer.unwrap_or_default()));
         }
         let mut curation = json_of(&recipe.curate)?;
         curation["rules"] = data::curate::rule_versions();
@@ -178,7 +179,7 @@ fn changes(old: &data::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
             let what = match (old.inputs.contains_key(name), new.inputs.contains_key(name)) {
                 (false, _) => "is new",
                 (_, false) => "is gone",
-                _ if name.starts_with("input ") => "has other content",
+                _ if name.strip_prefix(OF_TOKENIZER).unwrap_or(name).starts_with("input ") => "has other content",
                 _ => "changes",
             };
             found.push(format!("{name} {what}"));

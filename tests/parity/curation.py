@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,8 @@ class Runs:
         open(f"{self.work}/{name}.toml", "w").write(recipe)
         os.makedirs(f"{self.work}/base", exist_ok=True)
         open(f"{self.work}/base/config.json", "w").write("{}")
+        tokenizer = os.path.join(os.path.dirname(__file__), "../../teacher/assets/tokenizer.json")
+        shutil.copy(tokenizer, f"{self.work}/base")
         inputs = [word for input in (f"traces={path}", "base=base", *inputs) for word in ("--input", input)]
         self.call("run", f"{name}.toml", "--to", "curate", *inputs)
         record = json.load(open(glob.glob(f"{self.work}/runs/{name}/curate/artifact.json")[0]))

@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -131,6 +132,8 @@ class Runs:
         self.binary, self.folder, self.count = str(Path(binary).resolve()), Path(folder), 0
         (self.folder / "base").mkdir()
         (self.folder / "base/config.json").write_text("{}")
+        # Curation counts tokens.
+        shutil.copy(Path(__file__).parents[2] / "teacher/assets/tokenizer.json", self.folder / "base")
         self.run("init", "start.toml", "--from", "r1-traces")
 
     def run(self, *arguments, **environment):

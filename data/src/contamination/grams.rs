@@ -74,11 +74,22 @@ pub(super) struct Grams {
     pub(super) n: usize,
     split: Split,
     texts: Vec<Vec<u64>>,
-    /// From a sequence's hash to an item, one of its texts, and the place in that text.
-    places: HashMap<u64, (u32, u32, u32)>,
+    /// From a sequence's hash to where it is, once for each item that has it, [`MOST_PLACES`] at most.
+    places: HashMap<u64, Vec<Place>>,
     /// A bit for each hash that is in `places`, and for few others: nearly all sequences of a trace end here.
     filter: Vec<u64>,
 }
+
+/// Where a sequence is: an item, one of the texts, and the place in that.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    item: u32,
+    text: u32,
+    at: u32,
+}
+
+/// Of the items that share a sequence, so many are told apart.
+pub(super) const MOST_PLACES: usize = 8;
 
 /// Bits of the filter for each sequence.
 const FILTER_BITS: usize = 16;
@@ -113,8 +124,7 @@ impl Grams {
     /// Indexes texts, each of the item with that number.
     pub(super) fn new<'a>(rule: Sequences, texts: impl Iterator<Item = (u32, &'a str)>) -> Self {
         let Sequences { n, split, most, prose } = rule;
-        let (mut all, mut places) = (Vec::new(), HashMap::new());
-        let mut items: HashMap<u64, Vec<u32>> = HashMap::new();
+        let (mut all, mut places) = (Vec::new(), HashMap::<u64, Vec<Place>>::new());
         for (item, text) in texts {
             let words = Words::of(text, split);
             let of_prose = if prose > 0 { words.of_prose(text) } else { Vec::new() };
@@ -123,16 +133,15 @@ impl Grams {
                 if prose > 0 && of_prose[at..at + n].iter().filter(|word| **word).count() < prose {
                     return None;
                 }
-                places.entry(hash).or_insert((item, all.len() as u32, at as u32));
-                let of = items.entry(hash).or_default();
-                if of.last() != Some(&item) {
-                    of.push(item);
+                let of = places.entry(hash).or_default();
+                if of.len() < MOST_PLACES && of.last().is_none_or(|last| last.item != item) {
+                    of.push(Place { item, text: all.len() as u32, at: at as u32 });
                 }
                 None::<()>
             });
             all.push(words);
         }
-        places.retain(|hash, _| items[hash].len() <= most);
+        places.retain(|_, places| places.len() <= most);
         let mut filter = vec![0; (places.len() * FILTER_BITS).div_ceil(64).next_power_of_two()];
         for hash in places.keys() {
             let (word, mask) = bit(*hash, filter.len());
@@ -141,27 +150,27 @@ impl Grams {
         Self { n, split, texts: all, places, filter }
     }
 
-    fn at(&self, words: &[u64], at: usize, hash: u64) -> Option<u32> {
+    /// The items that have the sequence which begins at a word.
+    fn at(&self, words: &[u64], at: usize, hash: u64) -> impl Iterator<Item = u32> {
         let (word, mask) = bit(hash, self.filter.len());
-        if self.filter[word] & mask == 0 {
-            return None;
-        }
-        let (item, text, place) = *self.places.get(&hash)?;
-        let theirs = &self.texts[text as usize][place as usize..][..self.n];
-        (words[at..at + self.n] == *theirs).then_some(item)
+        let places = if self.filter[word] & mask == 0 { None } else { self.places.get(&hash) };
+        let ours = &words[at..at + self.n];
+        let theirs = |place: &Place| &self.texts[place.text as usize][place.at as usize..][..self.n];
+        places.into_iter().flatten().filter(move |place| ours == theirs(place)).map(|place| place.item)
     }
 
     /// The first sequence of `text` that an item has which `fits`: the item, and the words as they stand in the text.
     pub(super) fn find<'a>(&self, text: &'a str, fits: impl Fn(u32) -> bool) -> Option<(u32, &'a str)> {
         let words = Words::of(text, self.split);
-        let mut unfit = None;
+        let mut unfit = Vec::new();
         rolling(&words.hashes, self.n, |at, hash| {
-            let item = self.at(&words.hashes, at, hash)?;
-            // The sequences of one item come one after the other.
-            if unfit == Some(item) || !fits(item) {
-                unfit = Some(item);
-                return None;
-            }
+            let item = self.at(&words.hashes, at, hash).find(|item| {
+                let fit = !unfit.contains(item) && fits(*item);
+                if !fit {
+                    unfit.push(*item);
+                }
+                fit
+            })?;
             let start = if at == 0 { 0 } else { words.ends[at - 1] };
             let between = |c: char| !c.is_alphanumeric();
             Some((item, text[start..words.ends[at + self.n - 1]].trim_start_matches(between)))

@@ -177,6 +177,34 @@ fn phrases_that_many_questions_share_are_none_of_theirs() {
     assert!(Index::new(Preset::Strict, common).check(prompt, &[]).is_none());
 }
 
+/// What two questions share does not hide the one that is meant behind the one that is not.
+#[test]
+fn a_phrase_of_two_questions_is_evidence_of_the_one_that_is_alike() {
+    let phrase = "which of the following statements must be true about it?";
+    let other = format!(
+        "Water flows through a pipe at constant speed while a pump fills the old tank on the roof of our school; {phrase}"
+    );
+    let meant = format!(
+        "A ball is thrown upward from the edge of a tall cliff and lands in the sea below after four seconds; {phrase}"
+    );
+    let prompt = format!(
+        "A stone is thrown downward from the top of a high cliff, then lands in the lake below after five minutes; {phrase}"
+    );
+    let (other, meant) = (item("other", &other, None), item("meant", &meant, None));
+    for items in [vec![other.clone(), meant.clone()], vec![meant, other]] {
+        let hit = Index::new(Preset::Strict, items).check(&prompt, &[]).unwrap();
+        assert_eq!((hit.item.as_str(), hit.rule.as_str()), ("meant", "8-gram and subsequence"));
+    }
+}
+
+#[test]
+fn a_solution_in_the_prompt_is_evidence() {
+    let solution = "Since every boat carries as many crates as there are sailors on it, we divide all crates by nine.";
+    let index = Index::new(Preset::Strict, vec![item("1", "How many boats are there?", Some(solution))]);
+    let hit = index.check(&format!("Grade this: {solution} Is it right or wrong, and why would that be?"), &[]);
+    assert_eq!(hit.map(|hit| hit.rule).as_deref(), Some("13-gram"));
+}
+
 #[test]
 fn the_evidence_is_the_words_as_they_stand() {
     let hit = index(Preset::Strict).check("So: ON SUNDAY morning, she counts thirty heads and...", &[]).unwrap();

@@ -79,13 +79,13 @@ fn is_well_formed(trace: &Trace) -> bool {
     trace.thinking.as_deref().is_some_and(whole) && whole(&trace.answer)
 }
 
-/// How long the trace is in the student's tokens.
+/// How long the trace is in the student's tokens; unknown where its tokenizer cannot encode it.
 pub(super) struct Length(pub(super) Tokenizer);
 
 impl Group for Length {
     const NAME: &'static str = "student_tokens";
     const VERSION: u32 = 1;
-    type Row = u32;
+    type Row = Option<u32>;
 
     fn settings(&self) -> Value {
         self.0.hash().into()
@@ -95,8 +95,8 @@ impl Group for Length {
         0
     }
 
-    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<u32>> {
-        cases.par_iter().map(|case| Ok(self.0.count(&case.trace.text())? as u32)).collect()
+    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Option<u32>>> {
+        Ok(cases.par_iter().map(|case| Some(self.0.count(&case.trace.text()).ok()? as u32)).collect())
     }
 }
 

@@ -118,8 +118,7 @@ fn samples(prompts: &Prompts<'_>, parts: &[Part], rules: &Rules<'_>, alike: &Ali
 
 /// The lengths of the traces of a part.
 fn lengths(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<u32>>> {
-    let Some(kept) = &rules.length else { return Ok(vec![None; part.rows]) };
-    Ok(kept.rows(number, part)?.into_iter().map(Some).collect())
+    rules.length.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))
 }
 
 /// The verdicts on the programs of a part.

@@ -66,7 +66,7 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
 
 /// Whether an input of a stage is among those, or a part of one.
 fn is_unknown(unknown: &[String], input: &str) -> bool {
-    unknown.iter().any(|name| input.strip_suffix(OF_TOKENIZER).unwrap_or(input) == name)
+    unknown.iter().any(|name| input.strip_prefix(OF_TOKENIZER).unwrap_or(input) == name)
 }
 
 /// Which traces the judge would be asked about: counted, where a run has left verdicts on the same traces.

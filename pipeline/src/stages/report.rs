@@ -121,7 +121,8 @@ fn inputs(run: &Run) -> Result<Vec<InputRow>> {
     let mut rows = BTreeMap::new();
     for stage in run.plan.stages() {
         for (input, place) in read_record(&run.store.dir(stage))?.into_iter().flat_map(|record| record.sources) {
-            let name = input.strip_prefix("input ").unwrap_or(&input).to_owned();
+            // A part of one is read by another stage as a whole.
+            let Some(name) = input.strip_prefix("input ").map(str::to_owned) else { continue };
             let fingerprint = stage.inputs.get(&input).cloned().unwrap_or_default();
             rows.entry(name.clone()).or_insert(InputRow { name, place, fingerprint });
         }
