@@ -61,12 +61,8 @@ impl Plan {
         let mut stage = |name: &'static str, version: u32, spec: Value, inputs: Vec<(String, String)>| {
             number += 1;
             debug_assert_eq!(STAGES[number - 1], name);
-            let source = |input: &String| {
-                let whole = input.strip_prefix(OF_TOKENIZER).unwrap_or(input);
-                let place = options.inputs.get(whole.strip_prefix("input ")?)?;
-                Some((input.clone(), place.display().to_string()))
-            };
-            let sources = inputs.iter().filter_map(|(input, _)| source(input)).collect();
+            let source = |(input, _): &(String, String)| Some((input.clone(), place(options, input)?));
+            let sources = inputs.iter().filter_map(source).collect();
             Stage { number, name, version, spec, inputs: inputs.into_iter().collect(), sources }
         };
         let mut contents = BTreeMap::new();
@@ -166,6 +162,16 @@ pub(crate) fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
     }))
 }
 
+/// Which input that is, or is a part of.
+fn input_name(input: &str) -> Option<&str> {
+    input.strip_prefix(OF_TOKENIZER).unwrap_or(input).strip_prefix("input ")
+}
+
+/// Where it is.
+fn place(options: &RunOptions, input: &str) -> Option<String> {
+    Some(options.inputs.get(input_name(input)?)?.display().to_string())
+}
+
 /// Every place in which a stage differs from a recorded one.
 fn changes(old: &data::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
     let mut found = Vec::new();
@@ -179,7 +185,7 @@ fn changes(old: &data::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
             let what = match (old.inputs.contains_key(name), new.inputs.contains_key(name)) {
                 (false, _) => "is new",
                 (_, false) => "is gone",
-                _ if name.strip_prefix(OF_TOKENIZER).unwrap_or(name).starts_with("input ") => "has other content",
+                _ if input_name(name).is_some() => "has other content",
                 _ => "changes",
             };
             found.push(format!("{name} {what}"));
