@@ -212,20 +212,11 @@ fn replies_are_split_wherever_their_thinking_ends() {
     fuzz("replies", entries::replies, &seeds, &words, 2000);
 }
 
-const ROWS: [&str; 42] = [
-    "\"",
-    "\\",
-    "{",
-    "}",
-    "[",
-    "]",
-    ",",
-    ":",
-    "null",
-    "true",
-    "-0.0",
-    "1e999",
-    "12345678901234567890",
+/// What JSON is made of.
+const JSON: [&str; 13] =
+    ["\"", "\\", "{", "}", "[", "]", ",", ":", "null", "true", "-0.0", "1e999", "12345678901234567890"];
+
+const ROWS: [&str; 29] = [
     "\"role\"",
     "\"user\"",
     "\"assistant\"",
@@ -323,7 +314,7 @@ fn packed() -> [(Vec<u8>, usize); 2] {
 
 #[test]
 fn files_of_rows_are_read_or_refused() {
-    fuzz("rows", entries::rows, &row_seeds(), &ROWS, 300);
+    fuzz("rows", entries::rows, &row_seeds(), &[&JSON[..], &ROWS].concat(), 300);
 }
 
 #[test]
@@ -333,10 +324,40 @@ fn files_that_are_asked_are_read_or_refused() {
     let [(parquet, _), (zstd, _)] = packed();
     let seeds = [(0, lines.as_bytes().to_vec()), (1, csv.as_bytes().to_vec()), (2, parquet), (3, zstd)]
         .map(|(kind, bytes)| [vec![kind], bytes].concat());
-    fuzz("tables", entries::tables, &seeds, &ROWS, 100);
+    fuzz("tables", entries::tables, &seeds, &[&JSON[..], &ROWS].concat(), 100);
 }
 
-/// A small tokenizer, with a text behind it; whole and as its parts may be left out or be others.
+const TOKENIZERS: [&str; 27] = [
+    "false",
+    "0",
+    "-1",
+    "4294967296",
+    "\"NFC\"",
+    "\"type\":\"NFD\"",
+    "\"Isolated\"",
+    "\"Removed\"",
+    "\"Sequence\"",
+    "\"ByteLevel\"",
+    "\"use_regex\":true",
+    "\"lstrip\":true",
+    "\"normalized\":true",
+    "\"ignore_merges\":true",
+    "\"byte_fallback\":true",
+    "\"unk_token\":\"!\"",
+    "\"single\"",
+    "\"B\"",
+    "Ġ",
+    "Ċ",
+    "e\u{301}",
+    "\\s+",
+    "<think>",
+    "'s",
+    " ",
+    "\n",
+    "\0",
+];
+
+/// A small tokenizer with a text behind it, and others with another pre-tokenizer or one more added token.
 fn tokenizer_seeds() -> Vec<Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokenizer.json");
@@ -365,43 +386,5 @@ fn tokenizer_seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn tokenizers_are_read_or_refused_and_give_the_ids_of_the_library() {
-    let words = [
-        "\"",
-        "{",
-        "}",
-        "[",
-        "]",
-        ",",
-        ":",
-        "null",
-        "true",
-        "false",
-        "0",
-        "-1",
-        "4294967296",
-        "\"NFC\"",
-        "\"type\":\"NFD\"",
-        "\"Isolated\"",
-        "\"Removed\"",
-        "\"Sequence\"",
-        "\"ByteLevel\"",
-        "\"use_regex\":true",
-        "\"lstrip\":true",
-        "\"normalized\":true",
-        "\"ignore_merges\":true",
-        "\"byte_fallback\":true",
-        "\"unk_token\":\"!\"",
-        "\"single\"",
-        "\"B\"",
-        "Ġ",
-        "Ċ",
-        "e\u{301}",
-        "\\s+",
-        "<think>",
-        "'s",
-        " ",
-        "\n",
-        "\0",
-    ];
-    fuzz("tokenizer", entries::tokenizer, &tokenizer_seeds(), &words, 300);
+    fuzz("tokenizer", entries::tokenizer, &tokenizer_seeds(), &[&JSON[..], &TOKENIZERS].concat(), 300);
 }

@@ -30,9 +30,9 @@ pub enum Preset {
     /// least 60 % of the shorter one.
     Qwen,
     /// Ours: an equal prompt; 8 words that at most 5 questions have, or 13 words, of a question in the prompt, with a common
-    /// subsequence of at least half of the shorter one; 13 words of a question or solution in the trace, or of a
-    /// solution in the prompt; a question of fewer than 8 words within the prompt; 90 % Indel similarity of a prompt with 5 words of the question. Of words in a
-    /// row half must be no signs and no numbers.
+    /// subsequence of at least half of the shorter one; 13 words of a question or solution in the trace, or of a solution in
+    /// the prompt; a question of fewer than 8 words within the prompt; 90 % Indel similarity of a prompt with 5 words of the
+    /// question. Of words in a row half must be no signs and no numbers.
     Strict,
 }
 

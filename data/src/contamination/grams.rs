@@ -88,8 +88,8 @@ struct Place {
     at: u32,
 }
 
-/// Of the items that share a sequence, so many are told apart.
-pub(super) const MOST_PLACES: usize = 8;
+/// Of the items that share a sequence, so many are told apart: more than any limit of [`Sequences::most`].
+const MOST_PLACES: usize = 8;
 
 /// Bits of the filter for each sequence.
 const FILTER_BITS: usize = 16;
@@ -124,6 +124,7 @@ impl Grams {
     /// Indexes texts, each of the item with that number.
     pub(super) fn new<'a>(rule: Sequences, texts: impl Iterator<Item = (u32, &'a str)>) -> Self {
         let Sequences { n, split, most, prose } = rule;
+        assert!(most == usize::MAX || most < MOST_PLACES, "items are counted up to {MOST_PLACES}");
         let (mut all, mut places) = (Vec::new(), HashMap::<u64, Vec<Place>>::new());
         for (item, text) in texts {
             let words = Words::of(text, split);

@@ -112,7 +112,7 @@ if os.uname().machine == 'x86_64':
 else: print('nothing')";
     symlinks: [Accepted] "
 found = []
-for target in ('/etc/passwd', '/etc/shadow', '/root', '/proc/1/root/etc/passwd', '/box/../../etc/passwd'):
+for target in ('/etc/passwd', '/etc/shadow', '/etc/hostname', '/proc/1/root/etc/passwd', '/box/../../etc/passwd'):
     os.symlink(target, '/box/link')
     if works(open, '/box/link'): found.append(target)
     if works(open, '/box/link', 'w'): found.append('write ' + target)

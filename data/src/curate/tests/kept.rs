@@ -110,6 +110,23 @@ async fn another_tokenizer_counts_again_and_does_nothing_else() {
     assert_eq!(counts[0], counts[2]);
 }
 
+/// Its post-processor asks for a second text, where there is one.
+#[tokio::test]
+async fn what_the_tokenizer_cannot_encode_has_no_count_and_ends_nothing() {
+    let mut folder = small_run();
+    let path = folder.dir.path().join("tokenizer.json");
+    Tokenizer::train(&["one and two".to_owned()], 280).unwrap().save(&path).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let text = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
+    json["post_processor"] = serde_json::json!({"type": "TemplateProcessing", "single": [text("B")],
+        "pair": [text("A"), text("B")], "special_tokens": {}});
+    std::fs::write(&path, json.to_string()).unwrap();
+    folder.tokenizer = Some(Tokenizer::from_file(&path).unwrap());
+    let curated = folder.curate_as("k", &config("student_tokens IS NULL"), "out", Vec::new()).await.unwrap();
+    assert_eq!(folder.verdicts().iter().map(|verdict| verdict.student_tokens).collect::<Vec<_>>(), [None; 8]);
+    assert_eq!(curated.0.selected, 8);
+}
+
 #[tokio::test]
 async fn other_limits_run_the_programs_again_and_do_nothing_else() {
     if !programs_can_be_run() {
