@@ -135,7 +135,7 @@ pub struct Sampling {
 /// One answer of a teacher to one prompt. Append-only: traces were paid for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
-    /// Hash of prompt id, teacher, sampling and sample index; see [`trace_id`].
+    /// Hash of prompt id, teacher, instruction, temperature, top-p, seed and sample index; see [`trace_id`].
     pub id: String,
     /// The [`Prompt::id`] it answers.
     pub prompt_id: String,
@@ -173,11 +173,19 @@ impl Trace {
     }
 }
 
-/// The id of a request, known before it is sent: that is what lets a killed run resume without asking twice.
-pub fn trace_id(prompt_id: &str, teacher: &str, instruction: &str, sampling: Sampling, sample: u32) -> String {
-    let Sampling { temperature, top_p, max_tokens } = sampling;
+/// The id of a request, known before it is sent: that is what lets a killed run resume without asking twice. It covers
+/// all that decides the text. The token limit is left out: it only decides where the text is cut off.
+pub fn trace_id(
+    prompt_id: &str,
+    teacher: &str,
+    instruction: &str,
+    sampling: Sampling,
+    seed: u64,
+    sample: u32,
+) -> String {
+    let Sampling { temperature, top_p, max_tokens: _ } = sampling;
     let key = format!(
-        "{prompt_id}\u{1f}{teacher}\u{1f}{instruction}\u{1f}{temperature}\u{1f}{top_p}\u{1f}{max_tokens}\u{1f}{sample}"
+        "{prompt_id}\u{1f}{teacher}\u{1f}{instruction}\u{1f}{temperature}\u{1f}{top_p}\u{1f}{seed}\u{1f}{sample}"
     );
     short_hash(key.as_bytes())
 }
@@ -415,20 +423,21 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_id_changes_with_every_part_of_the_request() {
+    fn a_trace_id_changes_with_every_part_of_the_request_but_the_token_limit() {
         let sampling = Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 100 };
-        let id = trace_id("p", "t", "i", sampling, 0);
-        assert_eq!(id, trace_id("p", "t", "i", sampling, 0));
+        let id = trace_id("p", "t", "i", sampling, 7, 0);
+        assert_eq!(id, trace_id("p", "t", "i", sampling, 7, 0));
         for other in [
-            trace_id("q", "t", "i", sampling, 0),
-            trace_id("p", "u", "i", sampling, 0),
-            trace_id("p", "t", "j", sampling, 0),
-            trace_id("p", "t", "i", Sampling { temperature: 0.7, ..sampling }, 0),
-            trace_id("p", "t", "i", Sampling { top_p: 0.9, ..sampling }, 0),
-            trace_id("p", "t", "i", Sampling { max_tokens: 101, ..sampling }, 0),
-            trace_id("p", "t", "i", sampling, 1),
+            trace_id("q", "t", "i", sampling, 7, 0),
+            trace_id("p", "u", "i", sampling, 7, 0),
+            trace_id("p", "t", "j", sampling, 7, 0),
+            trace_id("p", "t", "i", Sampling { temperature: 0.7, ..sampling }, 7, 0),
+            trace_id("p", "t", "i", Sampling { top_p: 0.9, ..sampling }, 7, 0),
+            trace_id("p", "t", "i", sampling, 8, 0),
+            trace_id("p", "t", "i", sampling, 7, 1),
         ] {
             assert_ne!(id, other);
         }
+        assert_eq!(id, trace_id("p", "t", "i", Sampling { max_tokens: 101, ..sampling }, 7, 0));
     }
 }

@@ -28,7 +28,7 @@ pub(crate) const GROUP: usize = 32;
 /// So many failures with no success between them mean that the endpoint is down, not that some prompts are odd.
 pub(crate) const MAX_CONSECUTIVE_FAILURES: usize = 20;
 
-/// What decides the traces: all of it is part of their identity, except the seed.
+/// What decides the traces: all of it is part of their identity, except the token limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// The teacher's name as recorded in the traces, whatever the endpoint calls it.
@@ -173,7 +173,8 @@ pub(crate) fn jobs<'a>(prompts: &'a [Prompt], request: &Request) -> Result<Vec<J
     let distinct = prompts.iter().filter(|prompt| seen.insert(prompt.id.as_str()));
     let jobs = distinct.flat_map(|prompt| {
         (0..request.samples).map(move |sample| {
-            let id = trace_id(&prompt.id, &request.teacher, &request.instruction, request.sampling, sample);
+            let Request { teacher, instruction, sampling, seed, .. } = request;
+            let id = trace_id(&prompt.id, teacher, instruction, *sampling, *seed, sample);
             Job { id, prompt, sample }
         })
     });
@@ -182,8 +183,8 @@ pub(crate) fn jobs<'a>(prompts: &'a [Prompt], request: &Request) -> Result<Vec<J
 
 /// The seed of one request: from its identity, so that it never depends on who asks when. It has 31 bits, which every
 /// server's seed field takes.
-pub(crate) fn request_seed(id: &str, seed: u64) -> u64 {
-    let hash = short_hash(format!("{id}\u{1f}{seed}").as_bytes());
+pub(crate) fn request_seed(id: &str) -> u64 {
+    let hash = short_hash(id.as_bytes());
     hash.chars().filter_map(|digit| digit.to_digit(16)).fold(0, |n, digit| (n << 4 | u64::from(digit)) & 0x7fff_ffff)
 }
 
@@ -196,7 +197,7 @@ async fn ask_one(
     gate: &Gate,
 ) -> std::result::Result<Trace, Failure> {
     let Sampling { temperature, top_p, max_tokens } = request.sampling;
-    let seed = request_seed(&job.id, request.seed);
+    let seed = request_seed(&job.id);
     let body = ChatRequest {
         model: &endpoint.model,
         messages: job.prompt.messages(&request.instruction),

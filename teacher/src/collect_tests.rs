@@ -83,7 +83,7 @@ async fn every_form_of_reply_becomes_a_trace() {
         assert_eq!((summary.traces, summary.new, summary.prompt_tokens, summary.completion_tokens), (1, 1, 5, 10));
         let traces = read_folder::<Trace>(dir.path()).unwrap();
         let expected = Trace {
-            id: trace_id(&prompts[0].id, "teacher", &request(1).instruction, request(1).sampling, 0),
+            id: trace_id(&prompts[0].id, "teacher", &request(1).instruction, request(1).sampling, request(1).seed, 0),
             prompt_id: prompts[0].id.clone(),
             sample: 0,
             thinking: Some("4 + 1 = 5".into()),
@@ -361,10 +361,10 @@ async fn requests_without_sense_are_refused() {
 
 #[test]
 fn seeds_come_from_the_identity_and_fit_every_server() {
-    let seeds: HashSet<u64> = (0..1000).map(|n| request_seed(&format!("{n:016x}"), 7)).collect();
+    let seeds: HashSet<u64> = (0..1000).map(|n| request_seed(&format!("{n:016x}"))).collect();
     assert!(seeds.len() > 990 && seeds.iter().all(|&seed| seed < 1 << 31));
-    assert_eq!(request_seed("a", 7), request_seed("a", 7));
-    assert_ne!(request_seed("a", 7), request_seed("a", 8));
+    assert_eq!(request_seed("a"), request_seed("a"));
+    assert_ne!(request_seed("a"), request_seed("b"));
 }
 
 /// A collection can be spawned on a runtime.

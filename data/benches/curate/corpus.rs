@@ -224,7 +224,7 @@ impl<'a> Maker<'a> {
     fn trace(&mut self, planted: &Planted, sample: u32, earlier: Option<&(Trace, Truth)>) -> (Trace, Truth) {
         let prompt = &planted.prompt;
         let sampling = Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 32_768 };
-        let id = trace_id(&prompt.id, "made-up", "", sampling, sample);
+        let id = trace_id(&prompt.id, "made-up", "", sampling, 1, sample);
         let mut truth = Truth { trace_id: id.clone(), item: planted.item.clone(), ..Truth::default() };
         let gold = prompt.answer.clone().unwrap_or_else(|| "yes".into());
         let (mut thinking, mut answer) = (String::new(), format!("The final answer is $\\boxed{{{gold}}}$."));
