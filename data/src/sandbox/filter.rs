@@ -147,6 +147,12 @@ pub(super) fn file(filter: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// The numbers that are allowed, some of them on conditions, and the last one that the profile knows.
+#[cfg(test)]
+pub(super) fn profile() -> (Vec<i64>, u32) {
+    (rules().unwrap().into_keys().collect(), NEWEST)
+}
+
 /// What is allowed: each number with its rules, any of which must hold.
 fn rules() -> std::result::Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     use SeccompCmpArgLen::{Dword, Qword};

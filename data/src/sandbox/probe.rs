@@ -33,8 +33,8 @@ const SHORT: Duration = Duration::from_millis(300);
 /// No sandbox can be made or watched, or a program could do what it must not.
 pub(super) fn prove(sandbox: &Sandbox) -> Result<()> {
     let mut holes = isolation(sandbox)?.holes();
-    holes.extend(limits(sandbox).map_err(|broken| not_made(&broken))?);
-    holes.extend(memory(sandbox).map_err(|broken| not_made(&broken))?);
+    holes.extend(limits(sandbox, bounds()).map_err(|broken| not_made(&broken))?);
+    holes.extend(memory(sandbox, MOST_BYTES).map_err(|broken| not_made(&broken))?);
     refuse(&holes)
 }
 
@@ -109,12 +109,17 @@ fn secret() -> std::io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// What the harness bounds for each process and test, and that it is itself ended when it does not answer.
-fn limits(sandbox: &Sandbox) -> std::result::Result<Vec<&'static str>, Broken> {
-    const FILE_BYTES: u64 = WORK_BYTES / 4;
-    const MEMORY_BYTES: u64 = 256 << 20;
+/// The bounds that programs run into, except on wall-clock time.
+fn bounds() -> Value {
     let mut bounds = Limits { time_limit_seconds: 0.1, memory_mb: 256 }.as_request();
     bounds["wall_seconds"] = LONG.as_secs_f64().into();
+    bounds
+}
+
+/// What the harness bounds for each process and test, and that it is itself ended when it does not answer.
+fn limits(sandbox: &Sandbox, bounds: Value) -> std::result::Result<Vec<&'static str>, Broken> {
+    const FILE_BYTES: u64 = WORK_BYTES / 4;
+    const MEMORY_BYTES: u64 = 256 << 20;
     let (mut running, _) = sandbox.start_bounded(Language::Python, LIMITS, &bounds, 1 << 30)?;
     let mut holes = Vec::new();
     let ended = |by: &'static str| move |reply: &Value| reply["end"] == by;
@@ -160,10 +165,10 @@ fn limits(sandbox: &Sandbox) -> std::result::Result<Vec<&'static str>, Broken> {
 }
 
 /// That the watch sees the memory of processes however they were started, and ends them in time.
-fn memory(sandbox: &Sandbox) -> std::result::Result<Vec<&'static str>, Broken> {
+fn memory(sandbox: &Sandbox, most_bytes: u64) -> std::result::Result<Vec<&'static str>, Broken> {
     let mut bounds = Limits { time_limit_seconds: 30.0, memory_mb: 512 }.as_request();
     bounds["wall_seconds"] = LONG.as_secs_f64().into();
-    let (mut running, _) = sandbox.start_bounded(Language::Python, MEMORY, &bounds, MOST_BYTES)?;
+    let (mut running, _) = sandbox.start_bounded(Language::Python, MEMORY, &bounds, most_bytes)?;
     match running.session.ask(&stdio(&EACH_BYTES.to_string()), LONG + SLACK) {
         Err(Broken::Memory) => Ok(Vec::new()),
         Err(broken) => Err(broken),
@@ -198,6 +203,24 @@ fn not_made(broken: &Broken) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each limit in turn is looser than it should be; the probe notices that one.
+    #[test]
+    fn a_limit_that_does_not_hold_is_found() {
+        let Some(sandbox) = crate::sandbox::tests::sandbox() else { return };
+        for (bound, value, hole) in [
+            ("seconds", json!(1000), "compute"),
+            ("memory_bytes", json!(4_u64 << 30), "take memory"),
+            ("file_bytes", json!(1 << 30), "write files"),
+        ] {
+            let mut bounds = bounds();
+            bounds["wall_seconds"] = 3.into();
+            bounds[bound] = value;
+            let found = limits(sandbox, bounds).unwrap();
+            assert!(found.len() == 1 && found[0].contains(hole), "{bound}: {found:?}");
+        }
+        assert_eq!(memory(sandbox, u64::MAX).unwrap().len(), 1);
+    }
 
     fn tight() -> Isolation {
         Isolation { processes: PROCESSES - 2, ..Isolation::default() }

@@ -208,3 +208,79 @@ fn present<T>(read: Result<T>) -> Result<Option<T>> {
 
 /// What reading from a process that has ended gives.
 const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A made `/proc`: each process with its parent and its resident pages.
+    fn made(processes: &[(u32, u32, u64)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (pid, parent, pages) in processes {
+            let own = folder.path().join(pid.to_string());
+            std::fs::create_dir(&own).unwrap();
+            // No UTF-8, and another closing parenthesis.
+            let mut stat = format!("{pid} (a) S 1 (\n?) R {parent} 7 7").into_bytes();
+            stat.iter_mut().filter(|byte| **byte == b'?').for_each(|byte| *byte = 0xff);
+            std::fs::write(own.join("stat"), stat).unwrap();
+            std::fs::write(own.join("statm"), format!("9999 {pages} 0 0 0 0 0\n")).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn descendants_are_found_by_their_parents() {
+        let folder = made(&[(1, 0, 1), (7, 1, 1), (8, 7, 3), (9, 8, 4), (10, 7, 5), (11, 1, 1000), (12, 99, 1)]);
+        let processes = Processes::of(folder.path());
+        assert!(!processes.lists_children);
+        let mut found = processes.descendants(7).unwrap();
+        found.sort_unstable();
+        assert_eq!(found, [8, 9, 10]);
+        let page = rustix::param::page_size() as u64;
+        assert!(!processes.take_more_than(12 * page, 7).unwrap());
+        assert!(processes.take_more_than(12 * page - 1, 7).unwrap());
+    }
+
+    /// Not being able to tell is no "nothing".
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let folder = made(&[(1, 0, 1), (7, 1, 1), (8, 7, 1)]);
+        let processes = Processes::of(folder.path());
+        assert!(processes.descendants(6).unwrap_err().to_string().contains("process 6"));
+        std::fs::write(folder.path().join("8/statm"), "").unwrap();
+        assert!(processes.take_more_than(1, 7).unwrap_err().to_string().contains("8/statm"));
+        std::fs::write(folder.path().join("8/stat"), "8 (a").unwrap();
+        assert!(processes.children(7).unwrap_err().to_string().contains("8/stat"));
+        assert!(Processes::of(&folder.path().join("absent")).children(7).is_err());
+    }
+
+    /// Both ways see the same on the real `/proc`: a child, one of its own, and one whose parent has ended.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn both_ways_see_the_same() {
+        let script = "sh -c 'sleep 60 & sleep 60 & read x'; read x";
+        let mut shell = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+        let began = Instant::now();
+        let listing = Processes::of(Path::new("/proc"));
+        let walking = Processes::by_parents(Path::new("/proc"));
+        let sorted = |processes: &Processes| {
+            let mut found = processes.descendants(shell.id()).unwrap();
+            found.sort_unstable();
+            found
+        };
+        while sorted(&walking).len() < 3 {
+            assert!(began.elapsed().as_secs() < 20, "{:?}", sorted(&walking));
+            std::thread::sleep(FRESH);
+        }
+        let found = sorted(&walking);
+        assert_eq!(sorted(&listing), found);
+        drop(shell.stdin.take());
+        for pid in found {
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        shell.wait().unwrap();
+    }
+}

@@ -211,3 +211,41 @@ fn kill(process: u32, processes: &Processes) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What watches fails in each way; the process ends, and the reason is kept.
+    #[test]
+    fn what_cannot_be_watched_is_ended() {
+        let fail = || Err(std::io::Error::other("gone"));
+        ends(&fail, "gone");
+        ends(&|| panic!("a mistake in the watch"), "itself failed");
+    }
+
+    fn ends(is_over: &(dyn Fn() -> std::io::Result<bool> + Sync), why: &str) {
+        let child = Mutex::new(Command::new("sleep").arg("60").spawn().unwrap());
+        let watched = Watched { deadline: Instant::now() + Duration::from_mins(1), done: false, killed: None };
+        let shared = Shared { watched: Mutex::new(watched), changed: Condvar::new() };
+        let kill = || {
+            child.lock().unwrap().kill().unwrap();
+            shared.changed.notify_all();
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| watch_over(&shared, is_over, kill));
+            let status = loop {
+                if let Some(status) = child.lock().unwrap().try_wait().unwrap() {
+                    break status;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert!(!status.success());
+            shared.lock().done = true;
+        });
+        let killed = shared.lock().killed.clone();
+        assert!(matches!(&killed, Some(Broken::Ended(said)) if said.contains(why)), "{killed:?}");
+    }
+}

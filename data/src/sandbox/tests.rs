@@ -1,7 +1,10 @@
 //! What makes a sandbox fit, and what happens where it does not.
 
+mod calls;
+
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::*;
 
@@ -21,23 +24,24 @@ fn run(sandbox: &Sandbox, program: &str) -> std::result::Result<Value, Broken> {
     running.session.ask(&json!({"do": "stdio", "stdin": "", "stdout_bytes": 4096}), LIMITS.patience())
 }
 
-/// Whether this machine has bubblewrap and allows user namespaces; then sandboxes must work.
-fn can() -> bool {
-    let bare = Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
-    let can = bare.is_ok_and(|output| output.status.success());
-    if !can {
+/// A sandbox for tests. `None`, with a line that says so, on machines without bubblewrap or user namespaces; on others it
+/// must work.
+pub(super) fn sandbox() -> Option<&'static Sandbox> {
+    static SANDBOX: OnceLock<Option<Sandbox>> = OnceLock::new();
+    let sandbox = SANDBOX.get_or_init(|| {
+        let bare = Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
+        bare.is_ok_and(|output| output.status.success()).then(|| Sandbox::open(2).unwrap())
+    });
+    if sandbox.is_none() {
         eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
     }
-    can
+    sandbox.as_ref()
 }
 
 /// If the host's process is killed, the kernel ends `bwrap`, and with it all that runs inside.
 #[test]
 fn nothing_outlives_bwrap() {
-    if !can() {
-        return;
-    }
-    let sandbox = Sandbox::open(1).unwrap();
+    let Some(sandbox) = sandbox() else { return };
     let (mut running, _) = sandbox.start(Language::Python, "while True: pass", &LIMITS).unwrap();
     let inner = running.session.children();
     assert_eq!(inner.len(), 1);
@@ -63,7 +67,7 @@ fn is_running(pid: u32) -> bool {
 /// A kernel that lists no children: they are found by their parents.
 #[test]
 fn memory_is_watched_where_the_kernel_lists_no_children() {
-    if !can() {
+    if sandbox().is_none() {
         return;
     }
     let sandbox = Sandbox::watched_in(Processes::by_parents(Path::new("/proc")), 1).unwrap();
@@ -74,7 +78,7 @@ fn memory_is_watched_where_the_kernel_lists_no_children() {
 /// Nothing to be seen in `/proc`, as with `hidepid`, or no `/proc` at all.
 #[test]
 fn nothing_is_run_where_processes_cannot_be_seen() {
-    if !can() {
+    if sandbox().is_none() {
         return;
     }
     let empty = tempfile::tempdir().unwrap();
@@ -88,7 +92,7 @@ fn nothing_is_run_where_processes_cannot_be_seen() {
 /// What watched a sandbox and no longer can ends it.
 #[test]
 fn a_sandbox_that_is_no_longer_watched_ends() {
-    if !can() {
+    if sandbox().is_none() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
