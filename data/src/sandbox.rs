@@ -12,7 +12,7 @@
 //! and then nothing is run.
 
 mod command;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod filter;
 mod probe;
 mod processes;
@@ -212,14 +212,15 @@ impl Drop for Permit<'_> {
 }
 
 /// There is none.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod filter {
     use std::os::fd::OwnedFd;
 
     use crate::{Error, Result};
 
     pub(super) fn filter() -> Result<Vec<u8>> {
-        Err(Error::invalid("the sandbox", "programs are isolated on Linux only", "verify code on a Linux machine"))
+        let problem = "programs are isolated on Linux on x86_64 and aarch64 only";
+        Err(Error::invalid("the sandbox", problem, "verify code on such a machine"))
     }
 
     pub(super) fn file(_: &[u8]) -> std::io::Result<OwnedFd> {
