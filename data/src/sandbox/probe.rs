@@ -51,6 +51,7 @@ fn refuse(holes: &[&str]) -> Result<()> {
 }
 
 /// What a program in a sandbox found out.
+#[expect(clippy::struct_excessive_bools, reason = "one answer to each question")]
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(Default))]
@@ -116,6 +117,9 @@ fn bounds() -> Value {
     bounds
 }
 
+/// Whether what came of a program shows that a limit holds.
+type Holds<'a> = &'a dyn Fn(&Value) -> bool;
+
 /// What the harness bounds for each process and test, and that it is itself ended when it does not answer.
 fn limits(sandbox: &Sandbox, bounds: Value) -> std::result::Result<Vec<&'static str>, Broken> {
     const FILE_BYTES: u64 = WORK_BYTES / 4;
@@ -132,7 +136,6 @@ fn limits(sandbox: &Sandbox, bounds: Value) -> std::result::Result<Vec<&'static 
     };
     let killed = |reply: &Value| reply["signal"] == SIGXCPU;
     let refused = |reply: &Value| reply["code"] == OUT_OF_MEMORY;
-    type Holds<'a> = &'a dyn Fn(&Value) -> bool;
     let tries: [(&str, u64, Holds<'_>, &str); 6] = [
         ("cpu", 0, &killed, "compute without bound"),
         ("memory", 2 * MEMORY_BYTES, &refused, "take memory without bound"),
