@@ -211,16 +211,17 @@ mod tests {
     #[test]
     fn a_limit_that_does_not_hold_is_found() {
         let Some(sandbox) = crate::sandbox::tests::sandbox() else { return };
-        for (bound, value, hole) in [
-            ("seconds", json!(1000), "compute"),
-            ("memory_bytes", json!(4_u64 << 30), "take memory"),
-            ("file_bytes", json!(1 << 30), "write files"),
+        // Where none bounds CPU time, wall-clock time ends the program.
+        for (bound, value, wall_seconds, hole) in [
+            ("seconds", json!(1000), 5, "compute"),
+            ("memory_bytes", json!(4_u64 << 30), 120, "take memory"),
+            ("file_bytes", json!(1 << 30), 120, "write files"),
         ] {
             let mut bounds = bounds();
-            bounds["wall_seconds"] = 3.into();
+            bounds["wall_seconds"] = wall_seconds.into();
             bounds[bound] = value;
             let found = limits(sandbox, bounds).unwrap();
-            assert!(found.len() == 1 && found[0].contains(hole), "{bound}: {found:?}");
+            assert!(found.iter().any(|found| found.contains(hole)), "{bound}: {found:?}");
         }
         assert_eq!(memory(sandbox, u64::MAX).unwrap().len(), 1);
     }
