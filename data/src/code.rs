@@ -18,16 +18,12 @@ use serde_json::{Value, json};
 pub use self::answer::program_in;
 pub(crate) use self::datasets::Cells;
 pub use self::datasets::{Environment, TestColumns};
-use crate::sandbox::{Broken, Language, Limits, Running, Sandbox};
+use crate::sandbox::{Broken, Language, Limits, OUT_OF_MEMORY, Running, SIGXCPU, Sandbox};
 
 /// Characters of a message that are kept.
 const MESSAGE_CHARS: usize = 1000;
 /// A program may print this much more than it should.
 const SPARE_OUTPUT: usize = 64 << 10;
-/// Death by a process's own limit of CPU time, on Linux.
-const SIGXCPU: i64 = 24;
-/// The harness's exit code for a Python program that ran out of memory.
-const OUT_OF_MEMORY: i64 = 78;
 
 /// The tests of a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

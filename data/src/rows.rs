@@ -7,6 +7,7 @@
 mod array;
 mod cells;
 mod lines;
+mod open;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use serde_json::{Map, Value};
 
+pub(crate) use self::open::{BoundedLines, open};
 use crate::{Error, Result};
 
 /// Text in memory at once: a batch is closed when it holds this much.

@@ -12,22 +12,23 @@
 //! and then nothing is run.
 
 mod command;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod filter;
+mod probe;
+mod processes;
 mod session;
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::command::Programs;
+use self::processes::Processes;
 pub(crate) use self::session::{Broken, Session};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Size of the folder that a program may write to.
 const WORK_BYTES: u64 = 64 << 20;
@@ -35,6 +36,11 @@ const WORK_BYTES: u64 = 64 << 20;
 const PROCESSES: u32 = 64;
 /// The harness answers some time after a program's time is up, on a machine that is busy.
 const SLACK: Duration = Duration::from_secs(20);
+
+/// Death by a process's own limit of CPU time, on Linux.
+pub(crate) const SIGXCPU: i64 = 24;
+/// The harness's exit code for a Python program that ran out of memory.
+pub(crate) const OUT_OF_MEMORY: i64 = 78;
 
 /// What a program may use for one test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -109,6 +115,7 @@ impl Language {
 pub struct Sandbox {
     programs: Programs,
     filter: Vec<u8>,
+    processes: Arc<Processes>,
     free: Mutex<usize>,
     freed: Condvar,
 }
@@ -120,9 +127,19 @@ impl Sandbox {
     /// # Errors
     /// A program is missing, the system forbids user namespaces, or isolation does not hold; with what to do.
     pub fn open(parallel: usize) -> Result<Self> {
-        let programs = Programs::find()?;
-        let sandbox = Self { programs, filter: filter()?, free: Mutex::new(parallel.max(1)), freed: Condvar::new() };
-        sandbox.prove()?;
+        Self::watched_in(Processes::of(Path::new("/proc")), parallel)
+    }
+
+    /// As [`Sandbox::open`], with the place where the kernel shows processes.
+    fn watched_in(processes: Processes, parallel: usize) -> Result<Self> {
+        let sandbox = Self {
+            programs: Programs::find()?,
+            filter: filter::filter()?,
+            processes: Arc::new(processes),
+            free: Mutex::new(parallel.max(1)),
+            freed: Condvar::new(),
+        };
+        probe::prove(&sandbox)?;
         Ok(sandbox)
     }
 
@@ -138,22 +155,31 @@ impl Sandbox {
         source: &str,
         limits: &Limits,
     ) -> std::result::Result<(Running<'_>, Value), Broken> {
-        let permit = self.acquire();
-        let refused = |e: std::io::Error| Broken::Ended(e.to_string());
-        let (reader, mut writer) = std::io::pipe().map_err(refused)?;
-        // It fits the pipe: nothing waits.
-        writer.write_all(&self.filter).map_err(refused)?;
-        drop(writer);
-        let child = self.programs.command(reader).spawn().map_err(refused)?;
         let compiling = if language == Language::Cpp { 1 << 30 } else { 0 };
         let most = limits.memory_bytes().max(compiling);
-        let session = Session::new(child, most + most / 2 + (128 << 20)).map_err(refused)?;
+        self.start_bounded(language, source, &limits.as_request(), most + most / 2 + (128 << 20))
+    }
+
+    /// As [`Sandbox::start`], with each bound by itself: those that the harness sets, and the bytes of all processes.
+    fn start_bounded(
+        &self,
+        language: Language,
+        source: &str,
+        bounds: &Value,
+        most_bytes: u64,
+    ) -> std::result::Result<(Running<'_>, Value), Broken> {
+        let permit = self.acquire();
+        let refused = |e: std::io::Error| Broken::Ended(e.to_string());
+        let filter = filter::file(&self.filter).map_err(refused)?;
+        let (child, replies) = self.programs.spawn(filter).map_err(refused)?;
+        let session = Session::new(child, replies, most_bytes, Arc::clone(&self.processes)).map_err(refused)?;
         let mut running = Running { session, _permit: permit };
         let compiler = self.programs.compiler.as_deref().unwrap_or(Path::new(""));
         let request = json!({
-            "do": "program", "language": language, "source": source, "compiler": compiler, "limits": limits.as_request(),
+            "do": "program", "language": language, "source": source, "compiler": compiler, "limits": bounds,
         });
         let reply = running.session.ask(&request, Duration::from_mins(1) + SLACK)?;
+        running.session.is_watched()?;
         Ok((running, reply))
     }
 
@@ -164,25 +190,6 @@ impl Sandbox {
         }
         *free -= 1;
         Permit(self)
-    }
-
-    /// Lets a program in a sandbox try what must not be possible.
-    fn prove(&self) -> Result<()> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
-            .map_err(|e| Error::io("listen on", Path::new("127.0.0.1"), e))?;
-        let secret = Secret::new()?;
-        let limits = Limits { time_limit_seconds: 10.0, memory_mb: 256 };
-        let question = json!({"port": listener.0, "file": secret.0, "most": 4 * PROCESSES}).to_string();
-        let request = json!({"do": "stdio", "stdin": question, "stdout_bytes": 4096});
-        let reply = self
-            .start(Language::Python, PROBE, &limits)
-            .and_then(|(mut running, _)| running.session.ask(&request, limits.patience()))
-            .map_err(|broken| not_made(&broken))?;
-        let found: Probe = serde_json::from_str(reply["stdout"].as_str().unwrap_or_default()).map_err(|_| {
-            not_made(&Broken::Ended(format!("the probe said {}", reply["stderr"].as_str().unwrap_or_default())))
-        })?;
-        found.check()
     }
 }
 
@@ -204,113 +211,21 @@ impl Drop for Permit<'_> {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn filter() -> Result<Vec<u8>> {
-    filter::filter()
-}
+/// There is none.
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod filter {
+    use std::os::fd::OwnedFd;
 
-#[cfg(not(target_os = "linux"))]
-fn filter() -> Result<Vec<u8>> {
-    Err(Error::invalid("the sandbox", "programs are isolated on Linux only", "verify code on a Linux machine"))
-}
+    use crate::{Error, Result};
 
-/// A file of the host that everybody may read, for the probe to look for.
-struct Secret(PathBuf);
-
-impl Secret {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("r1-distill-probe-{}", std::process::id()));
-        std::fs::write(&path, "visible").map_err(|e| Error::io("write", &path, e))?;
-        Ok(Self(path))
+    pub(super) fn filter() -> Result<Vec<u8>> {
+        let problem = "programs are isolated on Linux on x86_64 and aarch64 only";
+        Err(Error::invalid("the sandbox", problem, "verify code on such a machine"))
     }
-}
 
-impl Drop for Secret {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+    pub(super) fn file(_: &[u8]) -> std::io::Result<OwnedFd> {
+        Err(std::io::ErrorKind::Unsupported.into())
     }
-}
-
-/// Tries what must fail, and says what did not.
-const PROBE: &str = r#"
-import ctypes, json, os, socket, sys, time
-asked = json.load(sys.stdin)
-def works(attempt):
-    try:
-        attempt()
-        return True
-    except OSError:
-        return False
-found = {
-    "network": works(lambda: socket.create_connection(("127.0.0.1", asked["port"]), 1)),
-    "host_files": any(os.path.exists(p) for p in (asked["file"], "/etc/passwd", "/etc/shadow", "/proc/self", "/sys/kernel", "/root")),
-    "writes": any(works(lambda p=p: open(p + "/x", "w")) for p in ("/", "/usr", "/dev", "/etc", "/usr/lib")),
-    "environment": sorted(set(os.environ) - {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONUTF8", "PYTHONHASHSEED", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "PWD", "LC_CTYPE"}),
-    "traces": ctypes.CDLL(None, use_errno=True).ptrace(0, 0, 0, 0) == 0,
-    "root": os.getuid() == 0,
-    "processes": 0,
-}
-try:
-    while found["processes"] < asked["most"]:
-        if os.fork() == 0:
-            time.sleep(60)
-            os._exit(0)
-        found["processes"] += 1
-except OSError:
-    pass
-print(json.dumps(found))
-"#;
-
-/// What the probe found out.
-#[expect(clippy::struct_excessive_bools, reason = "one answer to each question")]
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Probe {
-    network: bool,
-    host_files: bool,
-    writes: bool,
-    environment: Vec<String>,
-    traces: bool,
-    root: bool,
-    processes: u32,
-}
-
-impl Probe {
-    fn check(&self) -> Result<()> {
-        let holes = [
-            (self.network, "reach the host's network"),
-            (self.host_files, "see files of the host"),
-            (self.writes, "write outside its folder"),
-            (!self.environment.is_empty(), "read the host's environment"),
-            (self.traces, "make refused system calls"),
-            (self.root, "be root"),
-            (self.processes > PROCESSES, "start processes without bound"),
-        ];
-        let open: Vec<&str> = holes.iter().filter(|(open, _)| *open).map(|(_, what)| *what).collect();
-        if open.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid(
-            "the sandbox",
-            format!("isolation does not hold on this machine: a program in it can {}", open.join(", ")),
-            "run code verification on Linux 5.14 or newer with bubblewrap 0.8 or newer; no program is run here",
-        ))
-    }
-}
-
-fn not_made(broken: &Broken) -> Error {
-    let said = match broken {
-        Broken::Ended(said) => said.clone(),
-        Broken::Time => "it did not answer".to_owned(),
-        Broken::Memory => "it took too much memory".to_owned(),
-    };
-    Error::invalid(
-        "the sandbox",
-        format!("no sandbox can be made on this machine ({said}), and without isolation no program is run"),
-        "allow user namespaces: `sysctl kernel.unprivileged_userns_clone=1` (Debian), \
-         `sysctl kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu), in a container `--security-opt \
-         seccomp=unconfined --security-opt systempaths=unconfined` or another machine",
-    )
 }
 
 #[cfg(test)]

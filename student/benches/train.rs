@@ -136,8 +136,7 @@ fn measured_peak() -> f64 {
 
 /// Trains `steps` steps in this process and prints what they took.
 fn one(model: Model, rows: &[PackedRow], precision: Precision, recompute: bool, steps: u32) {
-    let dir = std::env::temp_dir().join(format!("train-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let config = TrainConfig {
         epochs: steps,
         max_steps: steps + 1,
@@ -167,7 +166,7 @@ fn one(model: Model, rows: &[PackedRow], precision: Precision, recompute: bool, 
     let stop = AtomicBool::new(false);
     let options = TrainOptions {
         run: "bench",
-        dir: &dir,
+        dir: dir.path(),
         checkpoint_seconds: f64::INFINITY,
         keep_checkpoints: 1,
         recompute,
@@ -180,7 +179,6 @@ fn one(model: Model, rows: &[PackedRow], precision: Precision, recompute: bool, 
         },
     };
     let result = train(model, rows, &[], &config, &options);
-    std::fs::remove_dir_all(&dir).unwrap();
     result.unwrap();
     let line = json!({
         "seconds": *times.lock().unwrap(),

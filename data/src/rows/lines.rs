@@ -1,14 +1,11 @@
 //! JSON Lines, plain or compressed. A line that is too long is skipped without being held in memory.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
+use super::open::{open, unreadable};
 use super::{BATCH_BYTES, BATCH_ROWS, EXCERPT_CHARS, LINE_BYTES, Raw, RawRow};
-use crate::{Error, Result};
-
-/// The longest distance back that a zstd frame may refer to, as a power of two: what `zstd --long=31` writes.
-const ZSTD_WINDOW_LOG: u32 = 31;
+use crate::Result;
 
 /// Streams the lines of a file that are not blank.
 pub(super) fn batches(path: &Path) -> Result<impl Iterator<Item = Result<Vec<RawRow>>>> {
@@ -33,35 +30,8 @@ pub(super) fn batches(path: &Path) -> Result<impl Iterator<Item = Result<Vec<Raw
     }))
 }
 
-fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    let buffered = |reader: Box<dyn Read>| Box::new(BufReader::with_capacity(1 << 18, reader));
-    Ok(match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => buffered(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, file)))),
-        Some("zst") => {
-            let mut decoder = zstd::stream::read::Decoder::new(file).map_err(|e| Error::io("read", path, e))?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|e| Error::io("read", path, e))?;
-            buffered(Box::new(decoder))
-        }
-        _ => buffered(Box::new(file)),
-    })
-}
-
-/// A file that ends within its compressed data, or is not compressed at all.
-fn unreadable(path: &Path, lines: usize, error: std::io::Error) -> Error {
-    let compressed = path.extension().is_some_and(|extension| extension == "gz" || extension == "zst");
-    if !compressed {
-        return Error::io("read", path, error);
-    }
-    Error::malformed(
-        path,
-        format!("its compressed data cannot be read further than line {lines}: {error}"),
-        "was it cut short while being copied?",
-    )
-}
-
 struct Lines {
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn BufRead + Send>,
     /// Lines that were begun.
     number: usize,
     first: bool,

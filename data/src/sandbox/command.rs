@@ -1,7 +1,11 @@
 //! How `bwrap` is called: what a sandbox sees and what it may use.
 
+use std::io::PipeReader;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use command_fds::CommandFdExt;
 
 use super::WORK_BYTES;
 use crate::{Error, Result};
@@ -55,22 +59,23 @@ impl Programs {
         Ok(Self { bwrap, disables_namespaces, python, compiler, is_root })
     }
 
-    /// The command that makes a sandbox. Its standard error is where it reads the filter of system calls from.
-    pub(super) fn command(&self, filter: std::io::PipeReader) -> Command {
-        // The shell gives the filter a number that bwrap can be told; std passes on three files only.
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "exec \"$@\" 9<&2 2>&1", "sh"]).arg(&self.bwrap).args(self.arguments());
+    /// Makes a sandbox in which the harness waits for requests. What it answers comes with what `bwrap` says.
+    pub(super) fn spawn(&self, filter: OwnedFd) -> std::io::Result<(Child, PipeReader)> {
+        let (replies, writer) = std::io::pipe()?;
+        let mut command = Command::new(&self.bwrap);
+        command.args(self.arguments(filter.as_raw_fd()));
         command.arg("--").arg(&self.python).args(["-s", "-B", "-c", HARNESS]);
         command.env_clear().current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(filter);
+        command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer).preserved_fds(vec![filter]);
         if self.is_root {
             use std::os::unix::process::CommandExt;
             command.gid(NOBODY).uid(NOBODY);
         }
-        command
+        // With the command goes this side's end for writing: the answers end with the sandbox.
+        Ok((command.spawn()?, replies))
     }
 
-    fn arguments(&self) -> Vec<String> {
+    fn arguments(&self, filter: RawFd) -> Vec<String> {
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
         add(&["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
@@ -78,7 +83,8 @@ impl Programs {
         if self.disables_namespaces {
             add(&["--disable-userns"]);
         }
-        add(&["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1", "--seccomp", "9"]);
+        add(&["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1"]);
+        add(&["--seccomp", &filter.to_string()]);
         // The same run after run: string hashes order sets.
         for (name, value) in [
             ("PATH", PATH),

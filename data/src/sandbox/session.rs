@@ -1,13 +1,16 @@
 //! One sandbox while it runs: requests go in, answers come out, and somebody watches the time and the memory.
 
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout};
+use std::io::{PipeReader, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, ChildStdin};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use super::processes::Processes;
 
 /// How often the memory of all processes is added up.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -23,14 +26,13 @@ pub(crate) enum Broken {
     Memory,
     /// The sandbox itself did not answer in time.
     Time,
-    /// It ended; with what it said.
+    /// It ended, or was ended because it could not be watched; with what was said.
     Ended(String),
 }
 
 #[derive(Debug)]
 struct Watched {
     deadline: Instant,
-    most_bytes: u64,
     done: bool,
     killed: Option<Broken>,
 }
@@ -52,31 +54,59 @@ impl Shared {
 pub(crate) struct Session {
     child: Child,
     requests: Option<ChildStdin>,
-    replies: ChildStdout,
+    replies: PipeReader,
+    processes: Arc<Processes>,
     shared: Arc<Shared>,
     watchdog: Option<JoinHandle<()>>,
 }
 
 impl Session {
-    /// Takes over a sandbox that was started with pipes; `most_bytes` bounds the memory of all its processes together.
-    pub(super) fn new(mut child: Child, most_bytes: u64) -> std::io::Result<Self> {
-        let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(std::io::Error::other("it was started without pipes"));
-        };
-        let deadline = Instant::now() + FAREWELL;
-        let watched = Mutex::new(Watched { deadline, most_bytes, done: false, killed: None });
-        let shared = Arc::new(Shared { watched, changed: Condvar::new() });
-        let (process, watch) = (child.id(), Arc::clone(&shared));
-        let watchdog = std::thread::spawn(move || watch_over(process, &watch));
-        Ok(Self { child, requests: Some(requests), replies, shared, watchdog: Some(watchdog) })
+    /// Takes over a sandbox that was started with a pipe for requests and answers on another; `most_bytes` bounds the
+    /// memory of all its processes together.
+    pub(super) fn new(
+        mut child: Child,
+        replies: PipeReader,
+        most_bytes: u64,
+        processes: Arc<Processes>,
+    ) -> std::io::Result<Self> {
+        let requests = child.stdin.take();
+        let watched = Watched { deadline: Instant::now() + FAREWELL, done: false, killed: None };
+        let shared = Arc::new(Shared { watched: Mutex::new(watched), changed: Condvar::new() });
+        let (process, watch, seen) = (child.id(), Arc::clone(&shared), Arc::clone(&processes));
+        let watchdog = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+            let is_over = || seen.take_more_than(most_bytes, process);
+            watch_over(&watch, is_over, || kill(process, &seen));
+        });
+        match watchdog {
+            Ok(watchdog) => Ok(Self { child, requests, replies, processes, shared, watchdog: Some(watchdog) }),
+            Err(error) => {
+                // Nothing was asked of it yet.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
     }
 
     /// Sends a request and waits for its answer, so long at most.
     pub(crate) fn ask(&mut self, request: &Value, patience: Duration) -> Result<Value, Broken> {
-        self.shared.lock().deadline = Instant::now() + patience;
+        {
+            let mut watched = self.shared.lock();
+            if let Some(killed) = &watched.killed {
+                return Err(killed.clone());
+            }
+            watched.deadline = Instant::now() + patience;
+        }
         self.exchange(request).map_err(|said| self.shared.lock().killed.clone().unwrap_or(Broken::Ended(said)))
+    }
+
+    /// Whether the watch sees the processes that it watches. They must be there: the harness waits for requests.
+    pub(super) fn is_watched(&self) -> Result<(), Broken> {
+        match self.processes.descendants(self.child.id()) {
+            Ok(found) if found.is_empty() => Err(unwatched(&"/proc does not show them")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(unwatched(&error)),
+        }
     }
 
     fn exchange(&mut self, request: &Value) -> Result<Value, String> {
@@ -107,7 +137,7 @@ impl Session {
 #[cfg(test)]
 impl Session {
     pub(super) fn children(&self) -> Vec<u32> {
-        children(self.child.id())
+        self.processes.children(self.child.id()).unwrap()
     }
 
     pub(super) fn kill_bwrap(&mut self) {
@@ -132,8 +162,16 @@ impl Drop for Session {
     }
 }
 
-/// Kills the sandbox when it takes too long or too much.
-fn watch_over(process: u32, shared: &Shared) {
+/// Kills the sandbox when it takes too long or too much, and when nobody can tell.
+fn watch_over(shared: &Shared, is_over: impl Fn() -> std::io::Result<bool>, kill: impl Fn()) {
+    let ended = catch_unwind(AssertUnwindSafe(|| watch(shared, &is_over, &kill)));
+    if ended.is_err() {
+        shared.lock().killed.get_or_insert(unwatched(&"the watch itself failed"));
+        kill();
+    }
+}
+
+fn watch(shared: &Shared, is_over: &impl Fn() -> std::io::Result<bool>, kill: &impl Fn()) {
     let mut watched = shared.lock();
     while !watched.done {
         let left = watched.deadline.saturating_duration_since(Instant::now()).min(SAMPLE);
@@ -141,22 +179,30 @@ fn watch_over(process: u32, shared: &Shared) {
         if watched.done || watched.killed.is_some() && watched.deadline > Instant::now() {
             continue;
         }
-        if watched.deadline <= Instant::now() {
-            watched.killed.get_or_insert(Broken::Time);
+        let broken = if watched.deadline <= Instant::now() {
+            Some(Broken::Time)
+        } else {
+            match is_over() {
+                Ok(is_over) => is_over.then_some(Broken::Memory),
+                Err(error) => Some(unwatched(&error)),
+            }
+        };
+        if let Some(broken) = broken {
+            watched.killed.get_or_insert(broken);
             watched.deadline = Instant::now() + FAREWELL;
-            kill(process);
-        } else if take_more_than(watched.most_bytes, process) {
-            watched.killed = Some(Broken::Memory);
-            watched.deadline = Instant::now() + FAREWELL;
-            kill(process);
+            kill();
         }
     }
 }
 
+fn unwatched(why: &dyn std::fmt::Display) -> Broken {
+    Broken::Ended(format!("the memory of its processes cannot be watched: {why}"))
+}
+
 /// Kills the first process in the namespace, which takes all others with it and is then collected by `bwrap`; or else
 /// `bwrap`, which has its children killed.
-fn kill(process: u32) {
-    let inner = children(process);
+fn kill(process: u32, processes: &Processes) {
+    let inner = processes.children(process).unwrap_or_default();
     let targets = if inner.is_empty() { vec![process] } else { inner };
     for target in targets {
         if let Some(pid) = i32::try_from(target).ok().and_then(Pid::from_raw) {
@@ -166,37 +212,40 @@ fn kill(process: u32) {
     }
 }
 
-fn children(process: u32) -> Vec<u32> {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else {
-        return Vec::new();
-    };
-    let lists = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
-}
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
 
-/// Whether all processes that descend from this one take more than `most` bytes of memory together. The kernel's own
-/// limits are for each process; nothing but a control group, which takes rights that few have, bounds their sum.
-fn take_more_than(most: u64, process: u32) -> bool {
-    let mut found = children(process);
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        next += 1;
-        found.extend(children(pid));
+    use super::*;
+
+    /// What watches fails in each way; the process ends, and the reason is kept.
+    #[test]
+    fn what_cannot_be_watched_is_ended() {
+        let fail = || Err(std::io::Error::other("gone"));
+        ends(&fail, "gone");
+        ends(&|| panic!("a mistake in the watch"), "itself failed");
     }
-    let total: u64 = found.iter().filter_map(|pid| resident(*pid)).sum();
-    // Pages that forked processes share count once only if one looks closely, which takes longer.
-    total > most && found.iter().filter_map(|pid| share(*pid).or_else(|| resident(*pid))).sum::<u64>() > most
-}
 
-/// Resident memory of a process, in bytes.
-fn resident(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * rustix::param::page_size() as u64)
-}
-
-/// Resident memory of a process, in bytes, shared pages divided by those who share them.
-fn share(pid: u32) -> Option<u64> {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+    fn ends(is_over: &(dyn Fn() -> std::io::Result<bool> + Sync), why: &str) {
+        let child = Mutex::new(Command::new("sleep").arg("60").spawn().unwrap());
+        let watched = Watched { deadline: Instant::now() + Duration::from_mins(1), done: false, killed: None };
+        let shared = Shared { watched: Mutex::new(watched), changed: Condvar::new() };
+        let kill = || {
+            child.lock().unwrap().kill().unwrap();
+            shared.changed.notify_all();
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| watch_over(&shared, is_over, kill));
+            let status = loop {
+                if let Some(status) = child.lock().unwrap().try_wait().unwrap() {
+                    break status;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert!(!status.success());
+            shared.lock().done = true;
+        });
+        let killed = shared.lock().killed.clone();
+        assert!(matches!(&killed, Some(Broken::Ended(said)) if said.contains(why)), "{killed:?}");
+    }
 }

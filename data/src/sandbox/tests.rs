@@ -1,51 +1,61 @@
-//! What makes a sandbox fit, without one.
+//! What makes a sandbox fit, and what happens where it does not.
+
+mod calls;
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::sync::OnceLock;
 
 use super::*;
 
-fn probe() -> Probe {
-    Probe {
-        network: false,
-        host_files: false,
-        writes: false,
-        environment: Vec::new(),
-        traces: false,
-        root: false,
-        processes: PROCESSES - 2,
-    }
+/// Plenty of time, for machines that are busy.
+const LIMITS: Limits = Limits { time_limit_seconds: 60.0, memory_mb: 256 };
+
+/// Takes about 150 MB in each of 20 processes.
+const MANY: &str = "
+import os, time
+for _ in range(20):
+    if os.fork() == 0: break
+data = bytearray(b'x') * (150 << 20)
+time.sleep(60)
+print('alive')";
+
+fn run(sandbox: &Sandbox, program: &str) -> std::result::Result<Value, Broken> {
+    let (mut running, _) = sandbox.start(Language::Python, program, &LIMITS)?;
+    running.session.ask(&json!({"do": "stdio", "stdin": "", "stdout_bytes": 4096}), LIMITS.patience())
 }
 
-#[test]
-fn any_hole_is_named_and_refused() {
-    assert!(probe().check().is_ok());
-    for (holed, says) in [
-        (Probe { network: true, ..probe() }, "network"),
-        (Probe { host_files: true, ..probe() }, "see files"),
-        (Probe { writes: true, ..probe() }, "write outside"),
-        (Probe { environment: vec!["KEY".into()], ..probe() }, "environment"),
-        (Probe { traces: true, ..probe() }, "system calls"),
-        (Probe { root: true, ..probe() }, "root"),
-        (Probe { processes: 256, ..probe() }, "without bound"),
-    ] {
-        assert!(holed.check().unwrap_err().to_string().contains(says), "{holed:?}");
+/// A sandbox for tests. `None`, with a line that says so, on machines without bubblewrap or user namespaces; on others it
+/// must work.
+pub(super) fn sandbox() -> Option<&'static Sandbox> {
+    static SANDBOX: OnceLock<Option<Sandbox>> = OnceLock::new();
+    let sandbox = SANDBOX.get_or_init(|| {
+        let bare = Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
+        bare.is_ok_and(|output| output.status.success()).then(|| Sandbox::open(2).unwrap())
+    });
+    if sandbox.is_none() {
+        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
     }
+    sandbox.as_ref()
 }
 
 /// If the host's process is killed, the kernel ends `bwrap`, and with it all that runs inside.
 #[test]
 fn nothing_outlives_bwrap() {
-    let limits = Limits { time_limit_seconds: 6.0, memory_mb: 256 };
-    let Ok(sandbox) = Sandbox::open(1) else {
-        eprintln!("skipped: no sandboxes can be made here");
-        return;
-    };
-    let (mut running, _) = sandbox.start(Language::Python, "while True: pass", &limits).unwrap();
+    let Some(sandbox) = sandbox() else { return };
+    let (mut running, _) = sandbox.start(Language::Python, "while True: pass", &LIMITS).unwrap();
     let inner = running.session.children();
     assert_eq!(inner.len(), 1);
     assert!(inner.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()));
     running.session.kill_bwrap();
+    assert_end(&inner);
+}
+
+/// Waits until none of them runs any more.
+fn assert_end(pids: &[u32]) {
     let began = std::time::Instant::now();
-    while inner.iter().any(|pid| is_running(*pid)) {
-        assert!(began.elapsed().as_secs() < 10, "{inner:?} still run");
+    while pids.iter().any(|pid| is_running(*pid)) {
+        assert!(began.elapsed().as_secs() < 10, "{pids:?} still run");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -53,6 +63,51 @@ fn nothing_outlives_bwrap() {
 fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+}
+
+/// A kernel that lists no children: they are found by their parents.
+#[test]
+fn memory_is_watched_where_the_kernel_lists_no_children() {
+    if sandbox().is_none() {
+        return;
+    }
+    let sandbox = Sandbox::watched_in(Processes::by_parents(Path::new("/proc")), 1).unwrap();
+    assert_eq!(run(&sandbox, MANY), Err(Broken::Memory));
+    assert_eq!(run(&sandbox, "print(6 * 7)").unwrap()["stdout"], "42\n");
+}
+
+/// Nothing to be seen in `/proc`, as with `hidepid`, or no `/proc` at all.
+#[test]
+fn nothing_is_run_where_processes_cannot_be_seen() {
+    if sandbox().is_none() {
+        return;
+    }
+    let empty = tempfile::tempdir().unwrap();
+    for place in [empty.path().to_owned(), empty.path().join("absent")] {
+        let error = Sandbox::watched_in(Processes::of(&place), 1).unwrap_err().to_string();
+        assert!(error.contains("cannot be watched") && error.contains("no program is run"), "{error}");
+        assert!(error.contains(&*place.to_string_lossy()), "{error}");
+    }
+}
+
+/// What watched a sandbox and no longer can ends it.
+#[test]
+fn a_sandbox_that_is_no_longer_watched_ends() {
+    if sandbox().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("proc");
+    symlink("/proc", &place).unwrap();
+    let sandbox = Sandbox::watched_in(Processes::of(&place), 1).unwrap();
+    let (mut running, _) = sandbox.start(Language::Python, "import time\ntime.sleep(60)\nprint(1)", &LIMITS).unwrap();
+    let inner = running.session.children();
+    std::fs::remove_file(&place).unwrap();
+    let request = json!({"do": "stdio", "stdin": "", "stdout_bytes": 4096});
+    let said = running.session.ask(&request, LIMITS.patience()).unwrap_err();
+    assert!(matches!(&said, Broken::Ended(said) if said.contains("cannot be watched")), "{said:?}");
+    drop(running);
+    assert_end(&inner);
 }
 
 #[test]

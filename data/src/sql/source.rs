@@ -1,7 +1,6 @@
 //! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a glob, here or on the Hub.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -243,21 +242,15 @@ impl PartitionStream for JsonLines {
     }
 }
 
-/// The bytes of a file, decompressed by the ending of its name, without a byte-order mark.
-fn lines(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let failed = |e| Error::io("open", path, e);
-    let file = File::open(path).map_err(failed)?;
-    let buffered = |reader: Box<dyn std::io::Read + Send>| BufReader::with_capacity(1 << 17, reader);
-    let mut reader = match path.extension().and_then(|e| e.to_str()) {
-        Some("gz") => buffered(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file)))),
-        Some("zst") => buffered(Box::new(zstd::Decoder::new(file).map_err(failed)?)),
-        _ => buffered(Box::new(file)),
-    };
+/// The bytes of a file, decompressed by the ending of its name, without a byte-order mark. Arrow's reader holds each line
+/// whole: one that is too long is an error.
+fn lines(path: &Path) -> Result<impl BufRead + Send + use<>> {
+    let mut reader = crate::rows::open(path)?;
     let start = reader.fill_buf().map_err(|e| Error::io("read", path, e))?;
     if start.starts_with(b"\xef\xbb\xbf") {
         reader.consume(3);
     }
-    Ok(Box::new(reader))
+    Ok(crate::rows::BoundedLines::new(reader))
 }
 
 /// Opens the files that a query names: `SELECT * FROM 'traces.parquet'`.

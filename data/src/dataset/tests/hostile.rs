@@ -46,6 +46,27 @@ fn files_that_end_within_their_compressed_data_are_refused() {
     assert!(message.contains("b.parquet"), "{message}");
 }
 
+/// What asks for a window of 2 GiB in its first bytes is refused; what `zstd --long` writes is read.
+#[test]
+fn windows_of_compressed_files_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0];
+    let rows = lines(&[row(0), row(1)]);
+    let message = message(&at(&dir, "wide.jsonl.zst", &frame), "messages");
+    assert!(
+        message.contains("wide.jsonl.zst") && message.contains("2048 MiB") && message.contains("zstd -d"),
+        "{message}"
+    );
+    let later = [zstd::encode_all(rows.as_bytes(), 1).unwrap(), frame.to_vec()].concat();
+    let message = self::message(&at(&dir, "later.jsonl.zst", &later), "messages");
+    assert!(message.contains("later.jsonl.zst") && message.contains("128 MiB"), "{message}");
+    let mut long = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    long.window_log(27).unwrap();
+    long.write_all(rows.as_bytes()).unwrap();
+    let path = at(&dir, "long.jsonl.zst", &long.finish().unwrap());
+    assert_eq!(read(&path, "messages").unwrap().traces.len(), 2);
+}
+
 #[test]
 fn lines_that_are_no_rows_are_kept_aside_with_their_number() {
     let dir = tempfile::tempdir().unwrap();

@@ -73,6 +73,37 @@ async fn a_query_may_name_a_file() {
     assert_eq!(session.row_count(&session.describe(&format!("'{}'", path.display())).await.unwrap()).await.unwrap(), 2);
 }
 
+/// A few bytes do not make a query hold gigabytes: not by a window, and not by a line. What `zstd --long` writes is read.
+#[tokio::test]
+async fn what_compressed_files_ask_for_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0];
+    fs::write(dir.path().join("wide.jsonl.zst"), frame).unwrap();
+    let later = [zstd::encode_all(&b"{\"a\": 1}\n"[..], 1).unwrap(), frame.to_vec()].concat();
+    fs::write(dir.path().join("later.jsonl.zst"), later).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"{\"a\": 1}\n{\"a\": \"").unwrap();
+    gzip.write_all(&vec![b'x'; 65 << 20]).unwrap();
+    gzip.write_all(b"\"}\n").unwrap();
+    fs::write(dir.path().join("bomb.jsonl.gz"), gzip.finish().unwrap()).unwrap();
+    for (name, says) in [
+        ("wide.jsonl.zst", ["2048 MiB", "zstd -d"]),
+        ("later.jsonl.zst", ["128 MiB", "zstd -d"]),
+        ("bomb.jsonl.gz", ["line 2", "64 MiB"]),
+    ] {
+        let path = dir.path().join(name);
+        let error = session(&[("t".to_owned(), path)], None, None).await.err().unwrap_or_else(|| panic!("{name}"));
+        let message = error.to_string();
+        assert!(message.contains(name) && says.iter().all(|part| message.contains(part)), "{message}");
+    }
+    let mut long = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    long.window_log(27).unwrap();
+    long.write_all(b"{\"a\": 1}\n").unwrap();
+    fs::write(dir.path().join("long.jsonl.zst"), long.finish().unwrap()).unwrap();
+    let session = session(&[("t".to_owned(), dir.path().join("long.jsonl.zst"))], None, None).await.unwrap();
+    assert_eq!(csv(&session, "SELECT a FROM t").await, "a\n1\n");
+}
+
 #[tokio::test]
 async fn lambdas_work_on_messages() {
     let (_dir, session) = run().await;
