@@ -30,7 +30,7 @@ const LOCK_FILE: &str = ".replies.lock";
 const LAYOUT: i64 = 1;
 
 /// Replies read from a ledger and committed at a time.
-const CHUNK: usize = 10_000;
+const CHUNK: usize = 100_000;
 
 /// How long others may have it: as long as it takes to read some ten million replies anew.
 const WAITS: Duration = Duration::from_mins(2);
