@@ -35,8 +35,9 @@ const LOCK_WAITS: Duration = Duration::from_secs(1);
 /// Raised when the tables change.
 const LAYOUT: i64 = 2;
 
-/// Replies that are copied at a time, and so are in memory together.
-const CHUNK: usize = 128;
+/// Replies that are copied in one commit, and so are in memory together: whichever comes first.
+const COPY_ROWS: usize = 10_000;
+const COPY_BYTES: usize = 32 << 20;
 
 const TABLES: &str = "
     CREATE TABLE about (id TEXT NOT NULL) STRICT;
@@ -73,6 +74,17 @@ pub(crate) struct Entry {
     pub(crate) max_tokens: u32,
     pub(crate) finished: bool,
     pub(crate) tokens: Option<u32>,
+}
+
+/// A reply on its way from one ledger to another.
+struct Copied {
+    id: String,
+    limit: u32,
+    finished: bool,
+    tokens: Option<u32>,
+    prompt_id: String,
+    sample: u32,
+    json: String,
 }
 
 impl Ledger {
@@ -219,38 +231,43 @@ impl Ledger {
     /// Copies replies from another ledger, known by id and their very limit; `origin` says where that is. Returns which of
     /// them were there.
     pub(crate) fn adopt(&mut self, other: &Self, origin: &str, wanted: &[(&str, u32)]) -> Result<Vec<bool>> {
-        type Row = (bool, Option<u32>, String, u32, String);
         let sql =
             "SELECT finished, tokens, prompt_id, sample, json FROM replies WHERE trace_id = ?1 AND max_tokens = ?2";
+        let failed = |e| other.failed(&e);
+        let mut statement = other.connection.prepare(sql).map_err(failed)?;
         let mut there = Vec::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK) {
-            let read = || {
-                let mut statement = other.connection.prepare(sql)?;
-                let mut row = |(id, limit): &(&str, u32)| {
-                    statement
-                        .query_row(params![id, limit], |row| {
-                            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-                        })
-                        .optional()
-                };
-                chunk.iter().map(&mut row).collect::<rusqlite::Result<Vec<Option<Row>>>>()
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (id, limit) in wanted {
+            let copy = |row: &rusqlite::Row<'_>| {
+                let (id, limit) = ((*id).to_owned(), *limit);
+                let (finished, tokens, prompt_id, sample) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok(Copied { id, limit, finished, tokens, prompt_id, sample, json: row.get(4)? })
             };
-            let rows = read().map_err(|e| other.failed(&e))?;
-            let mut write = || {
-                let transaction = self.connection.transaction()?;
-                let mut statement = transaction.prepare(INSERT)?;
-                for ((id, limit), row) in chunk.iter().zip(&rows) {
-                    if let Some((finished, tokens, prompt_id, sample, json)) = row {
-                        statement.execute(params![id, limit, finished, tokens, prompt_id, sample, origin, json])?;
-                    }
-                }
-                drop(statement);
-                transaction.commit()
-            };
-            write().map_err(|e| Error::ledger(&self.path, &e))?;
-            there.extend(rows.iter().map(Option::is_some));
+            let row = statement.query_row(params![id, limit], copy).optional().map_err(failed)?;
+            there.push(row.is_some());
+            bytes += row.as_ref().map_or(0, |row| row.json.len());
+            rows.extend(row);
+            if rows.len() >= COPY_ROWS || bytes >= COPY_BYTES {
+                self.insert_copies(&rows, origin)?;
+                rows.clear();
+                bytes = 0;
+            }
         }
+        self.insert_copies(&rows, origin)?;
         Ok(there)
+    }
+
+    fn insert_copies(&mut self, rows: &[Copied], origin: &str) -> Result<()> {
+        let mut write = || {
+            let transaction = self.connection.transaction()?;
+            let mut statement = transaction.prepare(INSERT)?;
+            for Copied { id, limit, finished, tokens, prompt_id, sample, json } in rows {
+                statement.execute(params![id, limit, finished, tokens, prompt_id, sample, origin, json])?;
+            }
+            drop(statement);
+            transaction.commit()
+        };
+        if rows.is_empty() { Ok(()) } else { write().map_err(|e| Error::ledger(&self.path, &e)) }
     }
 
     /// A name of its own, by which a copy or another file in its place is told from it.
