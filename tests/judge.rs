@@ -118,6 +118,23 @@ fn what_rules_cannot_tell_is_judged_and_paid_for_once() {
 }
 
 #[test]
+fn another_recipes_judge_is_not_asked_again() {
+    let folder = folder(8, |n| format!("heat {n}"));
+    let mock = Mock::start(judge);
+    run(&folder, &mock).succeeds();
+    assert_eq!(completions(&mock).len(), 4);
+    folder.write("recipe.toml", &RECIPE.replace("name = \"r1-traces-smollm2\"", "name = \"another\""));
+    let ran = run(&folder, &mock);
+    ran.succeeds();
+    assert!(ran.stderr.contains("4 replies of 40 tokens, 0 of them new, 4 adopted"), "{}", ran.stderr);
+    assert_eq!(completions(&mock).len(), 4);
+    let record = fs::read_to_string(folder.path("runs/another/curate/artifact.json")).unwrap();
+    let judged = serde_json::from_str::<Value>(&record).unwrap()["summary"]["judge"].take();
+    let from = judged["adopted_from"].as_object().unwrap();
+    assert!(judged["adopted"] == 4 && from.keys().all(|place| place.starts_with("r1-traces-smollm2/3-")), "{judged}");
+}
+
+#[test]
 fn a_policy_needs_no_judge_again_and_a_new_condition_only_for_what_is_new() {
     let folder = folder(8, |n| format!("heat {n}"));
     let mock = Mock::start(judge);

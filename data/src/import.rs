@@ -109,23 +109,9 @@ pub fn import(
 }
 
 fn trace(reply: Reply, prompt_id: &str, sample: u32, teacher: &str) -> Trace {
-    let mut trace = Trace {
-        id: String::new(),
-        prompt_id: prompt_id.to_owned(),
-        sample,
-        thinking: reply.thinking,
-        answer: reply.answer,
-        finish_reason: reply.finish_reason,
-        prompt_tokens: None,
-        completion_tokens: None,
-        teacher: reply.teacher.unwrap_or_else(|| teacher.to_owned()),
-        temperature: None,
-        top_p: None,
-        max_tokens: None,
-        seed: None,
-    };
-    trace.id = imported_id(&trace);
-    trace
+    let teacher = reply.teacher.unwrap_or_else(|| teacher.to_owned());
+    let trace = Trace::new("", prompt_id, teacher, sample).with_text(reply.thinking, reply.answer, reply.finish_reason);
+    Trace { id: imported_id(&trace), ..trace }
 }
 
 /// The id of an imported trace. What was asked of its teacher is not known, so that its text stands in for it.

@@ -223,7 +223,7 @@ pub fn read_batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{CuratedTrace, FinishReason, Message, Trace};
+    use crate::record::{CuratedTrace, FinishReason, Message, Sampling, Trace};
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
     struct Narrow {
@@ -231,21 +231,14 @@ mod tests {
     }
 
     fn trace(n: u32) -> Trace {
-        Trace {
-            id: format!("{n:016x}"),
-            prompt_id: "p".into(),
-            sample: n,
-            thinking: n.is_multiple_of(2).then(|| "β ≤ 3 \u{0} \"x\"\n".repeat(n as usize % 7)),
-            answer: "\\boxed{7}".into(),
-            finish_reason: [FinishReason::Stop, FinishReason::Length, FinishReason::Unknown][n as usize % 3],
-            prompt_tokens: Some(3),
-            completion_tokens: None,
-            teacher: "t".into(),
-            temperature: Some(0.6),
-            top_p: None,
-            max_tokens: Some(8),
-            seed: Some(u64::MAX - u64::from(n)),
-        }
+        let thinking = n.is_multiple_of(2).then(|| "β ≤ 3 \u{0} \"x\"\n".repeat(n as usize % 7));
+        let ended = [FinishReason::Stop, FinishReason::Length, FinishReason::Unknown][n as usize % 3];
+        let mut trace = Trace::new(format!("{n:016x}"), "p", "t", n)
+            .with_text(thinking, "\\boxed{7}", ended)
+            .with_tokens(Some(3), None)
+            .with_sampling(Sampling { temperature: 0.6, top_p: 1.0, max_tokens: 8 }, Some(u64::MAX - u64::from(n)));
+        trace.top_p = None;
+        trace
     }
 
     #[test]

@@ -94,12 +94,14 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// The names that servers and datasets give to the reasons.
-    pub(crate) fn named(name: Option<&str>) -> Self {
+    /// The names that servers and datasets give to the reasons: OpenAI's `stop` and `length`, TGI's `eos_token`, Together's
+    /// `eos`, Anthropic's `end_turn`, `stop_sequence` and `max_tokens`, Mistral's `model_length`. No name and an empty one
+    /// say nothing.
+    pub fn named(name: Option<&str>) -> Self {
         match name.map(str::trim) {
             None | Some("") => Self::Unknown,
             Some("stop" | "eos" | "eos_token" | "end_turn" | "stop_sequence") => Self::Stop,
-            Some("length" | "max_tokens") => Self::Length,
+            Some("length" | "max_tokens" | "model_length") => Self::Length,
             Some(_) => Self::Other,
         }
     }
@@ -120,7 +122,7 @@ pub struct PromptTests {
     pub source: Option<String>,
 }
 
-/// How text is sampled. Part of a trace's identity.
+/// How text is sampled. Part of a trace's identity, but for the token limit (see [`trace_id`]).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
@@ -164,6 +166,44 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// A trace of which only the request is known; the other functions of this kind add what else is.
+    pub fn new(id: impl Into<String>, prompt_id: impl Into<String>, teacher: impl Into<String>, sample: u32) -> Self {
+        Self {
+            id: id.into(),
+            prompt_id: prompt_id.into(),
+            sample,
+            thinking: None,
+            answer: String::new(),
+            finish_reason: FinishReason::Unknown,
+            prompt_tokens: None,
+            completion_tokens: None,
+            teacher: teacher.into(),
+            temperature: None,
+            top_p: None,
+            max_tokens: None,
+            seed: None,
+        }
+    }
+
+    /// With what the teacher wrote, and why it ended.
+    #[must_use]
+    pub fn with_text(self, thinking: Option<String>, answer: impl Into<String>, ended: FinishReason) -> Self {
+        Self { thinking, answer: answer.into(), finish_reason: ended, ..self }
+    }
+
+    /// With the tokens of the prompt and of what was written, as billed, where they are known.
+    #[must_use]
+    pub fn with_tokens(self, prompt: Option<u32>, completion: Option<u32>) -> Self {
+        Self { prompt_tokens: prompt, completion_tokens: completion, ..self }
+    }
+
+    /// With how it was sampled, and the seed that was sent.
+    #[must_use]
+    pub fn with_sampling(self, sampling: Sampling, seed: Option<u64>) -> Self {
+        let Sampling { temperature, top_p, max_tokens } = sampling;
+        Self { temperature: Some(temperature), top_p: Some(top_p), max_tokens: Some(max_tokens), seed, ..self }
+    }
+
     /// The assistant's full text as R1 writes it: thinking between tags, then the answer.
     pub fn text(&self) -> String {
         match &self.thinking {
@@ -420,6 +460,20 @@ mod tests {
         assert_eq!(brief.messages("Now."), [system("Be  brief."), Message::user("Why?\n\nNow.")]);
         let later = prompt.after(vec![Message::user("2 + 2?"), Message::assistant("4")]);
         assert_eq!(later.user_turns().collect::<Vec<_>>(), ["2 + 2?", "Why?"]);
+    }
+
+    #[test]
+    fn reasons_have_the_names_that_servers_and_datasets_give_them() {
+        for (name, reason) in [
+            (None, FinishReason::Unknown),
+            (Some(" "), FinishReason::Unknown),
+            (Some("end_turn"), FinishReason::Stop),
+            (Some("max_tokens"), FinishReason::Length),
+            (Some("model_length"), FinishReason::Length),
+            (Some("content_filter"), FinishReason::Other),
+        ] {
+            assert_eq!(FinishReason::named(name), reason, "{name:?}");
+        }
     }
 
     #[test]

@@ -86,21 +86,7 @@ mod tests {
     proptest! {
         #[test]
         fn split_undoes_text(thinking in proptest::option::of(text()), answer in text()) {
-            let trace = Trace {
-                id: String::new(),
-                prompt_id: String::new(),
-                sample: 0,
-                thinking: thinking.clone(),
-                answer: answer.clone(),
-                finish_reason: FinishReason::Stop,
-                prompt_tokens: None,
-                completion_tokens: None,
-                teacher: String::new(),
-                temperature: None,
-                top_p: None,
-                max_tokens: None,
-                seed: None,
-            };
+            let trace = Trace::new("", "", "", 0).with_text(thinking.clone(), answer.clone(), FinishReason::Stop);
             let expected = (thinking.map(|t| t.trim().to_owned()), answer.trim().to_owned());
             prop_assert_eq!(split(None, &trace.text()), expected);
         }

@@ -48,7 +48,7 @@ enum Command {
         #[arg(long, value_name = "STAGE", value_parser = STAGES)]
         to: Option<String>,
     },
-    /// Show what is done, what would run, and which field of the recipe changed
+    /// Show what is done, what would run, which field of the recipe changed, and how many replies would be asked for
     Plan {
         #[command(flatten)]
         options: RunArgs,
@@ -86,7 +86,7 @@ pub(crate) struct RunArgs {
     /// hf://datasets/OWNER/NAME[@REVISION]/PATH or hf://OWNER/NAME, from where what the cache lacks is downloaded
     #[arg(long = "input", value_name = "NAME=PATH", value_parser = name_and_path)]
     inputs: Vec<(String, PathBuf)>,
-    /// Folder for run folders
+    /// Folder for run folders. Replies of teachers and judges that any recipe has bought there are not bought again
     #[arg(long, default_value = "runs", value_name = "DIR")]
     runs: PathBuf,
     /// cpu, cuda:N, vulkan:N or metal:N; several, as in cuda:0,cuda:1, share the passes of a training step

@@ -101,7 +101,7 @@ impl Plan {
             }
             TraceSource::Teacher(_) | TraceSource::Worked(_) => {}
         }
-        let collect = stage("collect", 1, json_of(&recipe.collect)?, inputs);
+        let collect = stage("collect", 2, json_of(&recipe.collect)?, inputs);
         let mut inputs = vec![from(&prompts), from(&collect)];
         inputs.extend(recipe.benchmarks().map(|benchmark| content(&benchmark.input)));
         // Verdicts count its tokens, and depend on nothing else of the base.
@@ -125,7 +125,7 @@ impl Plan {
         if let Some(accuracy) = accuracy {
             evaluation["accuracy"] = json!({"protocol": json_of(&accuracy.protocol)?, "teacher": accuracy.teacher});
         }
-        let evaluate = stage("evaluate", 1, evaluation, vec![from(&prompts), from(&collect), from(&train)]);
+        let evaluate = stage("evaluate", 2, evaluation, vec![from(&prompts), from(&collect), from(&train)]);
         let export = stage("export", 2, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
         let report = stage("report", 1, json!({"recipe": json_of(recipe)?}), vec![from(&export)]);
         Ok(Self { prompts, collect, curate, pack, train, evaluate, export, report })

@@ -1,12 +1,9 @@
-//! The asking loop: what the ledger lacks is asked for, with a bounded number of requests in flight.
-//!
-//! A collection asks a teacher this way ([`collect`](crate::collect())); whoever needs replies to prompts of their own
-//! asks with [`ask`] and reads with [`replies`].
+//! The asking loop: what a ledger lacks is asked for, with a bounded number of requests in flight.
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
-use std::path::Path;
 use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data::record::{Prompt, Sampling, Trace, short_hash, trace_id};
 use data::think;
@@ -28,7 +25,8 @@ pub(crate) const GROUP: usize = 32;
 /// So many failures with no success between them mean that the endpoint is down, not that some prompts are odd.
 pub(crate) const MAX_CONSECUTIVE_FAILURES: usize = 20;
 
-/// What decides the traces: all of it is part of their identity, except the token limit.
+/// What decides the traces: all of it is part of their identity, except the token limit, under which a text is the same
+/// but for where it is cut off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// The teacher's name as recorded in the traces, whatever the endpoint calls it.
@@ -57,39 +55,6 @@ pub struct Progress {
     pub failed: usize,
 }
 
-/// Asks for every sample of every prompt that `dir`'s ledger does not hold. Returns the prompts that the endpoint
-/// refused, by id, with its words (too long for the model, turned down by a filter): asking again would not help them.
-///
-/// Stopping and failing are as in [`collect`](crate::collect()).
-pub async fn ask(
-    prompts: &[Prompt],
-    request: &Request,
-    endpoint: &Endpoint,
-    dir: &Path,
-    stop: &watch::Receiver<bool>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<HashMap<String, String>> {
-    let jobs = jobs(prompts, request)?;
-    let (_, filled) = fill(&jobs, request, endpoint, dir, stop, progress).await?;
-    if filled.failed > filled.refused.len() {
-        let kept = jobs.len() - filled.failed;
-        return Err(Error::Incomplete { kept, failed: filled.failed, first_error: filled.first_error });
-    }
-    Ok(filled.refused)
-}
-
-/// What `dir`'s ledger holds of a request, in the order of the prompts and their samples; a prompt that is listed twice
-/// counts once.
-pub fn replies(prompts: &[Prompt], request: &Request, dir: &Path) -> Result<Vec<Option<Trace>>> {
-    let ids: Vec<String> = jobs(prompts, request)?.into_iter().map(|job| job.id).collect();
-    let mut found = Vec::with_capacity(ids.len());
-    Ledger::open(&dir.join(LEDGER_FILE))?.visit(&ids, |_, trace| {
-        found.push(trace);
-        Ok(())
-    })?;
-    Ok(found)
-}
-
 /// One sample of one prompt.
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
@@ -111,24 +76,18 @@ pub(crate) struct Filled {
     pub(crate) refused: HashMap<String, String>,
 }
 
-/// Asks for the jobs that the ledger of `dir` does not hold. An error means that not all of them were asked.
+/// Asks for the jobs that are not held, and commits the replies to the ledger. An error means that not all of them were
+/// asked.
 pub(crate) async fn fill(
     jobs: &[Job<'_>],
+    held: &[bool],
     request: &Request,
     endpoint: &Endpoint,
-    dir: &Path,
+    ledger: &Arc<Mutex<Ledger>>,
     stop: &watch::Receiver<bool>,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<(Ledger, Filled)> {
+) -> Result<Filled> {
     let client = OpenAiClient::new(endpoint)?;
-    let path = dir.join(LEDGER_FILE);
-    let ids: Vec<String> = jobs.iter().map(|job| job.id.clone()).collect();
-    let (mut ledger, held) = blocking(move || {
-        let ledger = Ledger::open(&path)?;
-        let held = ledger.has(ids.iter().map(String::as_str))?;
-        Ok((ledger, held))
-    })
-    .await?;
     let missing: Vec<usize> = (0..jobs.len()).filter(|&n| !held[n]).collect();
     let mut tally = Tally::new(jobs.len(), missing.len());
     progress(tally.progress);
@@ -151,14 +110,20 @@ pub(crate) async fn fill(
             if !traces.is_empty() {
                 let tokens = traces.iter().map(|trace| u64::from(trace.completion_tokens.unwrap_or(0))).sum();
                 let count = traces.len();
-                ledger = blocking(move || ledger.insert(&traces).map(|()| ledger)).await?;
+                let ledger = Arc::clone(ledger);
+                blocking(move || lock(&ledger).insert(&traces)).await?;
                 // Only now: a reply counts when it is durable.
                 tally.commit(count, tokens);
             }
             progress(tally.progress);
         }
     }
-    Ok((ledger, tally.finish(endpoint, &gate)?))
+    tally.finish(endpoint, &gate)
+}
+
+/// The ledger, also after a panic elsewhere: SQLite keeps its file whole.
+pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All that the request wants, in the order of the prompts; a prompt that is listed twice counts once.
@@ -208,21 +173,10 @@ async fn ask_one(
     };
     let reply = with_retries(endpoint.waits, endpoint.max_attempts, gate, || client.chat(&body)).await?;
     let (thinking, answer) = think::split(reply.reasoning.as_deref(), &reply.content);
-    Ok(Trace {
-        id: job.id.clone(),
-        prompt_id: job.prompt.id.clone(),
-        sample: job.sample,
-        thinking,
-        answer,
-        finish_reason: reply.finish_reason,
-        prompt_tokens: reply.prompt_tokens,
-        completion_tokens: reply.completion_tokens,
-        teacher: request.teacher.clone(),
-        temperature: Some(temperature),
-        top_p: Some(top_p),
-        max_tokens: Some(max_tokens),
-        seed: Some(seed),
-    })
+    Ok(Trace::new(&job.id, &job.prompt.id, &request.teacher, job.sample)
+        .with_text(thinking, answer, reply.finish_reason)
+        .with_tokens(reply.prompt_tokens, reply.completion_tokens)
+        .with_sampling(request.sampling, Some(seed)))
 }
 
 /// What has come of the requests so far.

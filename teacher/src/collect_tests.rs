@@ -7,7 +7,7 @@ use data::record::{FinishReason, Message, Sampling, Trace, trace_id};
 use serde_json::json;
 
 use super::*;
-use crate::ask::{GROUP, MAX_CONSECUTIVE_FAILURES, ask, replies, request_seed};
+use crate::ask::{GROUP, MAX_CONSECUTIVE_FAILURES, request_seed};
 use crate::mock::{Answer, Asked, Mock};
 use crate::retry::Waits;
 
@@ -55,6 +55,19 @@ fn never() -> watch::Receiver<bool> {
     watch::channel(false).1
 }
 
+async fn collect(
+    prompts: &[Prompt],
+    request: &Request,
+    endpoint: &Endpoint,
+    dir: &Path,
+    stop: &watch::Receiver<bool>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<CollectSummary> {
+    let mut collection = Collection::open(prompts, request, dir, None)?;
+    collection.ask_all(endpoint, stop, progress).await?;
+    collection.seal()
+}
+
 async fn run(prompts: &[Prompt], samples: u32, endpoint: &Endpoint, dir: &Path) -> Result<CollectSummary> {
     collect(prompts, &request(samples), endpoint, dir, &never(), &|_| {}).await
 }
@@ -82,21 +95,12 @@ async fn every_form_of_reply_becomes_a_trace() {
         let summary = run(&prompts, 1, &endpoint(&mock, 1), dir.path()).await.unwrap();
         assert_eq!((summary.traces, summary.new, summary.prompt_tokens, summary.completion_tokens), (1, 1, 5, 10));
         let traces = read_folder::<Trace>(dir.path()).unwrap();
-        let expected = Trace {
-            id: trace_id(&prompts[0].id, "teacher", &request(1).instruction, request(1).sampling, request(1).seed, 0),
-            prompt_id: prompts[0].id.clone(),
-            sample: 0,
-            thinking: Some("4 + 1 = 5".into()),
-            answer: "It is 5.".into(),
-            finish_reason: FinishReason::Stop,
-            prompt_tokens: Some(5),
-            completion_tokens: Some(10),
-            teacher: "teacher".into(),
-            temperature: Some(0.6),
-            top_p: Some(0.95),
-            max_tokens: Some(64),
-            seed: mock.asked()[0].body["seed"].as_u64(),
-        };
+        let Request { instruction, sampling, seed, .. } = request(1);
+        let id = trace_id(&prompts[0].id, "teacher", &instruction, sampling, seed, 0);
+        let expected = Trace::new(id, &prompts[0].id, "teacher", 0)
+            .with_text(Some("4 + 1 = 5".into()), "It is 5.", FinishReason::Stop)
+            .with_tokens(Some(5), Some(10))
+            .with_sampling(sampling, mock.asked()[0].body["seed"].as_u64());
         assert_eq!(traces, [expected]);
         assert_eq!(mock.asked()[0].question(), "What is 0 + 1?\n\nAnswer within \\boxed{}.");
     }
@@ -300,22 +304,6 @@ async fn progress_counts_what_is_durable() {
 }
 
 #[tokio::test]
-async fn a_changed_recipe_adopts_what_it_has_in_common() {
-    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mock = Mock::start(echo);
-    let (few, many) = (prompts(4), prompts(6));
-    run(&few, 2, &endpoint(&mock, 2), old.path()).await.unwrap();
-    // Fewer samples of the old prompts, and two prompts more.
-    assert_eq!(adopt(&many, &request(1), old.path(), new.path()).unwrap(), 4);
-    assert_eq!(adopt(&many, &request(1), &new.path().join("no such run"), new.path()).unwrap(), 0);
-    let summary = run(&many, 1, &endpoint(&mock, 2), new.path()).await.unwrap();
-    assert_eq!((summary.traces, summary.new), (6, 2));
-    assert!(times_asked(&mock).values().all(|&times| times == 1));
-    let other = Request { teacher: "another".into(), ..request(1) };
-    assert_eq!(adopt(&many, &other, old.path(), new.path()).unwrap(), 0);
-}
-
-#[tokio::test]
 async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mock = Mock::start(|asked| match asked.question().as_bytes()[8] {
@@ -323,13 +311,12 @@ async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused(
         _ => echo(asked),
     });
     let (prompts, request, endpoint) = (prompts(3), request(1), endpoint(&mock, 2));
-    assert_eq!(replies(&prompts, &request, dir.path()).unwrap(), [None, None, None]);
-    for _ in 0..2 {
-        let stop = never();
-        let asking = ask(&prompts, &request, &endpoint, dir.path(), &stop, &|_| {});
-        let refused = asking.await.unwrap();
+    for round in 0..2 {
+        let mut collection = Collection::open(&prompts, &request, dir.path(), None).unwrap();
+        assert_eq!((collection.total(), collection.missing()), (3, [3, 1][round]));
+        let refused = collection.ask(&endpoint, &never(), &|_| {}).await.unwrap();
         assert_eq!(refused, HashMap::from([(prompts[1].id.clone(), "HTTP 413: too long for the context".to_owned())]));
-        let found = replies(&prompts, &request, dir.path()).unwrap();
+        let found = collection.replies().unwrap();
         let of: Vec<_> = found.iter().map(|trace| trace.as_ref().map(|t| t.prompt_id.as_str())).collect();
         assert_eq!(of, [Some(prompts[0].id.as_str()), None, Some(&prompts[2].id)]);
     }
@@ -341,7 +328,8 @@ async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused(
     let busy = Mock::start(|_| Answer::json(503, &json!({})));
     let endpoint = Endpoint { base_url: busy.url.clone(), ..endpoint };
     let other = tempfile::tempdir().unwrap();
-    let error = ask(&prompts, &request, &endpoint, other.path(), &never(), &|_| {}).await.unwrap_err();
+    let mut collection = Collection::open(&prompts, &request, other.path(), None).unwrap();
+    let error = collection.ask(&endpoint, &never(), &|_| {}).await.unwrap_err();
     assert!(matches!(error, Error::Incomplete { kept: 0, failed: 3, .. }), "{error}");
 }
 

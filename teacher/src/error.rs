@@ -79,6 +79,9 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// What to do about a file that somebody else has locked.
+    pub(crate) const IN_USE: &'static str = "another run is using it: wait until that has ended";
+
     /// An endpoint that cannot be used, by its base URL.
     pub(crate) fn endpoint(url: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Endpoint { url: url.to_owned(), problem: problem.into(), remedy: remedy.into() }
@@ -91,9 +94,7 @@ impl Error {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 "restore it from a copy, or move it away and buy its traces again"
             }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "another run is using it: wait until that has ended"
-            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::IN_USE,
             Some(ErrorCode::DiskFull) => "free some disk space and run again",
             _ => "check that the folder is there and writable",
         };

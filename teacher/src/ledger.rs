@@ -1,71 +1,182 @@
-//! The durable store of replies: one SQLite file in WAL mode with `synchronous=FULL`, so that a committed group survives
-//! `kill -9` and power loss (<https://sqlite.org/pragma.html#pragma_synchronous>).
+//! The durable store of replies: one SQLite file. A group of replies is committed with `synchronous=FULL`, so that it
+//! survives `kill -9` and power loss (<https://sqlite.org/pragma.html#pragma_synchronous>).
 //!
-//! It is opened with an exclusive lock: two runs on one ledger would buy the same traces twice. That also keeps the WAL
-//! index in memory, so that the ledger works on network file systems (<https://sqlite.org/wal.html#noshm>).
+//! A reply is known by its trace's id and by the token limit it was sampled under: the limit decides nothing but where a
+//! text is cut off. So a reply that came to its own end serves every limit that its tokens fit (one of unknown length: its
+//! own limit and higher ones), and any other serves its own limit only. Where several serve, the one of that very limit
+//! does, else the one of the smallest.
+//!
+//! One run writes, many read. A file beside it (`.lock`) is locked for as long as a run writes to it: two would buy the
+//! same traces twice. Readers take SQLite's own locks, for one chunk of rows at a time. The file has a rollback journal
+//! and no write-ahead log, because a log that several processes read needs memory that they share, which network file
+//! systems do not offer (<https://sqlite.org/wal.html#noshm>). The price: 1,600 replies of 20 KB a second instead of
+//! 4,500, where a teacher writes some tens.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use data::record::Trace;
-use rusqlite::{Connection, OptionalExtension, params};
+use data::record::{FinishReason, Trace};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::{Error, Result};
 
-/// The replies bought so far, by trace id.
+/// How long a writer waits for readers, which take no longer than a chunk of rows.
+const WRITER_WAITS: Duration = Duration::from_secs(10);
+
+/// How long a reader waits for the writer's commit.
+const READER_WAITS: Duration = Duration::from_secs(2);
+
+/// How long the lock is asked for: whoever looks whether it is held holds it for a moment.
+const LOCK_WAITS: Duration = Duration::from_secs(1);
+
+/// Raised when the tables change.
+const LAYOUT: i64 = 2;
+
+/// Replies that are copied in one commit, and so are in memory together: whichever comes first.
+const COPY_ROWS: usize = 10_000;
+const COPY_BYTES: usize = 32 << 20;
+
+const TABLES: &str = "
+    CREATE TABLE about (id TEXT NOT NULL) STRICT;
+    INSERT INTO about VALUES (lower(hex(randomblob(8))));
+    CREATE TABLE replies (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, trace_id TEXT NOT NULL, max_tokens INTEGER NOT NULL,
+        finished INTEGER NOT NULL, tokens INTEGER, prompt_id TEXT NOT NULL, sample INTEGER NOT NULL, origin TEXT,
+        json TEXT NOT NULL, UNIQUE (trace_id, max_tokens)
+    ) STRICT;
+";
+
+/// Whether a reply serves the limit `?2`, and which of several does.
+pub(crate) const SERVES: &str = "(max_tokens = ?2 OR (finished AND coalesce(tokens, max_tokens) <= ?2))";
+pub(crate) const BEST: &str = "max_tokens <> ?2, max_tokens";
+
+const INSERT: &str =
+    "INSERT OR IGNORE INTO replies (trace_id, max_tokens, finished, tokens, prompt_id, sample, origin, json)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// The replies of one collection.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     path: PathBuf,
     connection: Connection,
+    _lock: Option<File>,
+}
+
+/// What the index keeps of a reply.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Entry {
+    /// Counts the ledger's replies; never used again.
+    pub(crate) number: i64,
+    pub(crate) trace_id: String,
+    pub(crate) max_tokens: u32,
+    pub(crate) finished: bool,
+    pub(crate) tokens: Option<u32>,
+}
+
+/// A reply on its way from one ledger to another.
+struct Copied {
+    id: String,
+    limit: u32,
+    finished: bool,
+    tokens: Option<u32>,
+    prompt_id: String,
+    sample: u32,
+    json: String,
 }
 
 impl Ledger {
-    /// Opens the file, or makes it.
+    /// Opens the file to write to it, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| data::Error::io("create", folder, e))?;
+        let lock = lock(path)?;
         let open = || {
             let connection = Connection::open(path)?;
-            connection.busy_timeout(Duration::from_secs(1))?;
-            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.busy_timeout(WRITER_WAITS)?;
+            let layout = layout(&connection)?;
+            if layout == Layout::Other {
+                return Ok((connection, layout));
+            }
+            connection.pragma_update(None, "journal_mode", "PERSIST")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            // A write, so that the lock is taken now and not after the first reply was bought.
-            connection.execute_batch(
-                "BEGIN IMMEDIATE;
-                 CREATE TABLE IF NOT EXISTS replies (
-                     trace_id TEXT PRIMARY KEY, prompt_id TEXT NOT NULL, sample INTEGER NOT NULL, json TEXT NOT NULL
-                 ) STRICT;
-                 COMMIT;",
-            )?;
-            Ok(connection)
+            // A write, so that what stands in the way of one is told now and not after the first reply was bought.
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            if layout == Layout::Empty {
+                connection.execute_batch(TABLES)?;
+            }
+            connection.pragma_update(None, "user_version", LAYOUT)?;
+            connection.execute_batch("COMMIT")?;
+            Ok((connection, layout))
         };
-        let connection = open().map_err(|e| Error::ledger(path, &e))?;
-        Ok(Self { path: path.to_owned(), connection })
+        let (connection, layout) = open().map_err(|e| Error::ledger(path, &e))?;
+        layout.check(path)?;
+        Ok(Self { path: path.to_owned(), connection, _lock: Some(lock) })
     }
 
-    /// Which of these ids have a reply, in their order.
-    pub(crate) fn has<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<Vec<bool>> {
+    /// Opens the file to read from it, whoever else does; `None` if there is nothing in it yet.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        let open = || {
+            // What a killed writer left half done is taken back, which is a write.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(READER_WAITS)?;
+            let layout = layout(&connection)?;
+            Ok((connection, layout))
+        };
+        let (connection, layout) = open().map_err(|e| Error::ledger(path, &e))?;
+        layout.check(path)?;
+        Ok((layout == Layout::Ours).then(|| Self { path: path.to_owned(), connection, _lock: None }))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        Error::ledger(&self.path, error)
+    }
+
+    /// Which of these ids have a reply that serves this limit, in their order.
+    pub(crate) fn has<'a>(&self, ids: impl IntoIterator<Item = &'a str>, limit: u32) -> Result<Vec<bool>> {
         let read = || {
-            let mut statement = self.connection.prepare("SELECT 1 FROM replies WHERE trace_id = ?1")?;
-            ids.into_iter().map(|id| statement.exists([id])).collect::<rusqlite::Result<Vec<bool>>>()
+            let sql = format!("SELECT 1 FROM replies WHERE trace_id = ?1 AND {SERVES}");
+            let mut statement = self.connection.prepare(&sql)?;
+            ids.into_iter().map(|id| statement.exists(params![id, limit])).collect::<rusqlite::Result<Vec<bool>>>()
         };
-        read().map_err(|e| Error::ledger(&self.path, &e))
+        read().map_err(|e| self.failed(&e))
     }
 
-    /// Commits a group of replies, durably, all or none. An id that is there already keeps its first reply.
+    /// Commits a group of replies, durably, all or none. One that is there already, of the same limit, keeps its text.
     pub(crate) fn insert(&mut self, traces: &[Trace]) -> Result<()> {
-        let rows = traces
-            .iter()
-            .map(|trace| serde_json::to_string(trace).map(|json| (trace, json)))
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(|e| data::Error::engine("encoding a trace", e))?;
+        let mut rows = Vec::with_capacity(traces.len());
+        for trace in traces {
+            let json = serde_json::to_string(trace).map_err(|e| data::Error::engine("encoding a trace", e))?;
+            let limit = trace.max_tokens.ok_or_else(|| {
+                let problem = format!("trace {} was asked for without a token limit", trace.id);
+                data::Error::invalid("a reply", problem, "ask with one")
+            })?;
+            rows.push((trace, limit, json));
+        }
         let mut write = || {
             let transaction = self.connection.transaction()?;
-            let sql = "INSERT OR IGNORE INTO replies (trace_id, prompt_id, sample, json) VALUES (?1, ?2, ?3, ?4)";
-            let mut statement = transaction.prepare(sql)?;
-            for (trace, json) in &rows {
-                statement.execute(params![trace.id, trace.prompt_id, trace.sample, json])?;
+            let mut statement = transaction.prepare(INSERT)?;
+            for (trace, limit, json) in &rows {
+                let Trace { id, prompt_id, sample, completion_tokens, .. } = trace;
+                let finished = trace.finish_reason == FinishReason::Stop;
+                statement.execute(params![
+                    id,
+                    limit,
+                    finished,
+                    completion_tokens,
+                    prompt_id,
+                    sample,
+                    None::<&str>,
+                    json
+                ])?;
             }
             drop(statement);
             transaction.commit()
@@ -73,16 +184,19 @@ impl Ledger {
         write().map_err(|e| Error::ledger(&self.path, &e))
     }
 
-    /// Visits the replies of these ids, in their order, one at a time; `None` where there is none.
+    /// Visits the replies of these ids that serve this limit, in their order, one at a time; `None` where none does.
     pub(crate) fn visit(
         &self,
         ids: &[String],
+        limit: u32,
         mut visitor: impl FnMut(&str, Option<Trace>) -> Result<()>,
     ) -> Result<()> {
-        let failed = |e| Error::ledger(&self.path, &e);
-        let mut statement = self.connection.prepare("SELECT json FROM replies WHERE trace_id = ?1").map_err(failed)?;
+        let failed = |e| self.failed(&e);
+        let sql = format!("SELECT json FROM replies WHERE trace_id = ?1 AND {SERVES} ORDER BY {BEST} LIMIT 1");
+        let mut statement = self.connection.prepare(&sql).map_err(failed)?;
         for id in ids {
-            let json: Option<String> = statement.query_row([id], |row| row.get(0)).optional().map_err(failed)?;
+            let json: Option<String> =
+                statement.query_row(params![id, limit], |row| row.get(0)).optional().map_err(failed)?;
             let trace = json.map(|json| serde_json::from_str(&json)).transpose().map_err(|e| {
                 let problem = format!("the reply of trace {id} is not a trace: {e}");
                 data::Error::malformed(&self.path, problem, "restore it from a copy, or delete that row and run again")
@@ -92,159 +206,166 @@ impl Ledger {
         Ok(())
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Copies the replies of these ids from another ledger, those that are not here yet. Returns how many.
-    pub(crate) fn adopt<'a>(&mut self, other: &Path, ids: impl IntoIterator<Item = &'a str>) -> Result<usize> {
-        // Opened on its own first, so that what is wrong with it is said of it.
-        drop(Self::open(other)?);
-        let copy = || {
-            self.connection.execute("ATTACH ?1 AS other", [other.to_string_lossy()])?;
-            let transaction = self.connection.transaction()?;
-            transaction.execute_batch("CREATE TEMP TABLE wanted (trace_id TEXT PRIMARY KEY)")?;
-            {
-                let mut want = transaction.prepare("INSERT OR IGNORE INTO wanted VALUES (?1)")?;
-                for id in ids {
-                    want.execute([id])?;
+    /// From which other collections the replies came that serve these ids, with their number.
+    pub(crate) fn origins<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a str>,
+        limit: u32,
+    ) -> Result<BTreeMap<String, usize>> {
+        let read = || {
+            let sql = format!("SELECT origin FROM replies WHERE trace_id = ?1 AND {SERVES} ORDER BY {BEST} LIMIT 1");
+            let mut statement = self.connection.prepare(&sql)?;
+            let mut origins = BTreeMap::new();
+            for id in ids {
+                let origin: Option<Option<String>> =
+                    statement.query_row(params![id, limit], |row| row.get(0)).optional()?;
+                if let Some(origin) = origin.flatten() {
+                    *origins.entry(origin).or_default() += 1;
                 }
             }
-            let copied = transaction.execute(
-                "INSERT OR IGNORE INTO replies (trace_id, prompt_id, sample, json)
-                 SELECT r.trace_id, r.prompt_id, r.sample, r.json FROM wanted JOIN other.replies AS r USING (trace_id)",
-                [],
-            )?;
-            transaction.execute_batch("DROP TABLE wanted")?;
-            transaction.commit()?;
-            self.connection.execute_batch("DETACH other")?;
-            Ok(copied)
+            Ok(origins)
         };
-        copy().map_err(|e| Error::ledger(&self.path, &e))
+        read().map_err(|e| self.failed(&e))
+    }
+
+    /// Copies replies from another ledger, known by id and their very limit; `origin` says where that is. Returns which of
+    /// them were there.
+    pub(crate) fn adopt(&mut self, other: &Self, origin: &str, wanted: &[(&str, u32)]) -> Result<Vec<bool>> {
+        let sql =
+            "SELECT finished, tokens, prompt_id, sample, json FROM replies WHERE trace_id = ?1 AND max_tokens = ?2";
+        let failed = |e| other.failed(&e);
+        let mut statement = other.connection.prepare(sql).map_err(failed)?;
+        let mut there = Vec::with_capacity(wanted.len());
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (id, limit) in wanted {
+            let copy = |row: &rusqlite::Row<'_>| {
+                let (id, limit) = ((*id).to_owned(), *limit);
+                let (finished, tokens, prompt_id, sample) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok(Copied { id, limit, finished, tokens, prompt_id, sample, json: row.get(4)? })
+            };
+            let row = statement.query_row(params![id, limit], copy).optional().map_err(failed)?;
+            there.push(row.is_some());
+            bytes += row.as_ref().map_or(0, |row| row.json.len());
+            rows.extend(row);
+            if rows.len() >= COPY_ROWS || bytes >= COPY_BYTES {
+                self.insert_copies(&rows, origin)?;
+                rows.clear();
+                bytes = 0;
+            }
+        }
+        self.insert_copies(&rows, origin)?;
+        Ok(there)
+    }
+
+    fn insert_copies(&mut self, rows: &[Copied], origin: &str) -> Result<()> {
+        let mut write = || {
+            let transaction = self.connection.transaction()?;
+            let mut statement = transaction.prepare(INSERT)?;
+            for Copied { id, limit, finished, tokens, prompt_id, sample, json } in rows {
+                statement.execute(params![id, limit, finished, tokens, prompt_id, sample, origin, json])?;
+            }
+            drop(statement);
+            transaction.commit()
+        };
+        if rows.is_empty() { Ok(()) } else { write().map_err(|e| Error::ledger(&self.path, &e)) }
+    }
+
+    /// A name of its own, by which a copy or another file in its place is told from it.
+    pub(crate) fn id(&self) -> Result<String> {
+        self.connection.query_row("SELECT id FROM about", [], |row| row.get(0)).map_err(|e| self.failed(&e))
+    }
+
+    /// The trace of a reply's number.
+    pub(crate) fn trace_at(&self, number: i64) -> Result<Option<String>> {
+        let sql = "SELECT trace_id FROM replies WHERE number = ?1";
+        self.connection.query_row(sql, [number], |row| row.get(0)).optional().map_err(|e| self.failed(&e))
+    }
+
+    /// The next replies after that number, in order.
+    pub(crate) fn entries_after(&self, number: i64, most: usize) -> Result<Vec<Entry>> {
+        let read = || {
+            let sql = "SELECT number, trace_id, max_tokens, finished, tokens FROM replies WHERE number > ?1
+                       ORDER BY number LIMIT ?2";
+            let mut statement = self.connection.prepare(sql)?;
+            let entry = |row: &rusqlite::Row<'_>| {
+                Ok(Entry {
+                    number: row.get(0)?,
+                    trace_id: row.get(1)?,
+                    max_tokens: row.get(2)?,
+                    finished: row.get(3)?,
+                    tokens: row.get(4)?,
+                })
+            };
+            statement.query_map(params![number, most as i64], entry)?.collect::<rusqlite::Result<Vec<Entry>>>()
+        };
+        read().map_err(|e| self.failed(&e))
+    }
+}
+
+/// What a file's tables are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Layout {
+    Empty,
+    Ours,
+    Other,
+}
+
+impl Layout {
+    fn check(self, path: &Path) -> Result<()> {
+        match self {
+            Self::Empty | Self::Ours => Ok(()),
+            Self::Other => Err(Error::Ledger {
+                path: path.to_owned(),
+                problem: "it was made by another version of this program, which named requests otherwise".to_owned(),
+                remedy: "move it away, or read it with that version",
+            }),
+        }
+    }
+}
+
+fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(match (version, tables) {
+        (LAYOUT, 1..) => Layout::Ours,
+        (0, 0) => Layout::Empty,
+        _ => Layout::Other,
+    })
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".lock");
+    name.into()
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let place = lock_path(path);
+    let file = File::options().write(true).create(true).truncate(false).open(&place);
+    let file = file.map_err(|e| data::Error::io("open", &place, e))?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAITS => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let problem = "it is in use".to_owned();
+                return Err(Error::Ledger { path: path.to_owned(), problem, remedy: Error::IN_USE });
+            }
+            Err(TryLockError::Error(e)) => return Err(data::Error::io("lock", &place, e).into()),
+        }
+    }
+}
+
+/// Whether a run writes to the ledger at this path. Where that cannot be told, one may.
+pub(crate) fn is_in_use(path: &Path) -> bool {
+    match File::open(lock_path(path)) {
+        Ok(file) => file.try_lock_shared().is_err(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use data::record::FinishReason;
-
-    fn trace(id: &str, answer: &str) -> Trace {
-        Trace {
-            id: id.into(),
-            prompt_id: "p".into(),
-            sample: 3,
-            thinking: Some("β ≤ \u{0} \"x\"\n".into()),
-            answer: answer.into(),
-            finish_reason: FinishReason::Other,
-            prompt_tokens: Some(1),
-            completion_tokens: None,
-            teacher: "t".into(),
-            temperature: Some(0.6),
-            top_p: Some(0.95),
-            max_tokens: Some(8),
-            seed: Some(u64::MAX),
-        }
-    }
-
-    fn get(ledger: &Ledger, id: &str) -> Option<Trace> {
-        let mut found = None;
-        ledger
-            .visit(&[id.to_owned()], |_, trace| {
-                found = trace;
-                Ok(())
-            })
-            .unwrap();
-        found
-    }
-
-    /// The ids of all replies.
-    fn all(ledger: &Ledger) -> HashSet<String> {
-        let mut statement = ledger.connection.prepare("SELECT trace_id FROM replies").unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
-    }
-
-    fn ids(names: &[&str]) -> HashSet<String> {
-        names.iter().map(|&name| name.to_owned()).collect()
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new/ledger.sqlite");
-        let mut ledger = Ledger::open(&path).unwrap();
-        ledger.insert(&[trace("a", "1"), trace("b", "2")]).unwrap();
-        // The first reply stands: the second was bought by mistake, if at all.
-        ledger.insert(&[trace("b", "other"), trace("c", "3")]).unwrap();
-        drop(ledger);
-        let ledger = Ledger::open(&path).unwrap();
-        assert_eq!(all(&ledger), ids(&["a", "b", "c"]));
-        assert_eq!(get(&ledger, "b"), Some(trace("b", "2")));
-        assert_eq!(get(&ledger, "d"), None);
-        assert_eq!(ledger.has(["d", "a", "b"]).unwrap(), [false, true, true]);
-    }
-
-    #[test]
-    fn what_a_killed_run_left_is_recovered() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, copy) = (dir.path().join("ledger.sqlite"), dir.path().join("copy.sqlite"));
-        let mut ledger = Ledger::open(&path).unwrap();
-        ledger.insert(&[trace("a", "1")]).unwrap();
-        // The files as a kill would leave them: the ledger is still open, its log not yet folded in.
-        std::fs::copy(&path, &copy).unwrap();
-        let log = std::fs::read(dir.path().join("ledger.sqlite-wal")).unwrap();
-        std::fs::write(dir.path().join("copy.sqlite-wal"), &log).unwrap();
-        assert_eq!(all(&Ledger::open(&copy).unwrap()), ids(&["a"]));
-    }
-
-    #[test]
-    fn one_run_at_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ledger.sqlite");
-        let first = Ledger::open(&path).unwrap();
-        let error = Ledger::open(&path).unwrap_err().to_string();
-        assert!(error.contains("another run is using it"), "{error}");
-        drop(first);
-        Ledger::open(&path).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_is_no_ledger_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ledger.sqlite");
-        std::fs::write(&path, "not a database, but long enough to look at").unwrap();
-        let error = Ledger::open(&path).unwrap_err().to_string();
-        assert!(error.contains("ledger.sqlite: file is not a database; restore it"), "{error}");
-
-        // A good header over damaged pages.
-        std::fs::remove_file(&path).unwrap();
-        let mut ledger = Ledger::open(&path).unwrap();
-        ledger.insert(&(0..200).map(|n| trace(&n.to_string(), "x")).collect::<Vec<_>>()).unwrap();
-        drop(ledger);
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[4096..].fill(0x5a);
-        std::fs::write(&path, bytes).unwrap();
-        let error = Ledger::open(&path).and_then(|ledger| ledger.has(["7"])).unwrap_err().to_string();
-        assert!(error.contains("malformed; restore it"), "{error}");
-    }
-
-    #[test]
-    fn only_wanted_replies_are_adopted_and_only_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (old, new) = (dir.path().join("it's old.sqlite"), dir.path().join("new.sqlite"));
-        let mut ledger = Ledger::open(&old).unwrap();
-        ledger.insert(&[trace("a", "1"), trace("b", "2"), trace("c", "3")]).unwrap();
-        drop(ledger);
-        let mut ledger = Ledger::open(&new).unwrap();
-        ledger.insert(&[trace("b", "mine")]).unwrap();
-        assert_eq!(ledger.adopt(&old, ["a", "b", "z"]).unwrap(), 1);
-        assert_eq!(ledger.adopt(&old, ["a", "b", "z"]).unwrap(), 0);
-        assert_eq!(all(&ledger), ids(&["a", "b"]));
-        assert_eq!(get(&ledger, "a"), Some(trace("a", "1")));
-        assert_eq!(get(&ledger, "b"), Some(trace("b", "mine")));
-        assert_eq!(all(&Ledger::open(&old).unwrap()).len(), 3);
-    }
-}
+mod tests;

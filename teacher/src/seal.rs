@@ -29,8 +29,9 @@ pub(crate) struct Sealed {
     pub(crate) completion_tokens: u64,
 }
 
-/// Writes the traces of these ids into `dir/traces-00000.parquet` and on. All of them must be in the ledger.
-pub(crate) fn seal(ledger: &Ledger, ids: &[String], dir: &Path, limit: PartLimit) -> Result<Sealed> {
+/// Writes the traces of these ids into `dir/traces-00000.parquet` and on, one row for each, sampled under `max_tokens` or
+/// under another limit that serves as well, which the row says. All of them must be in the ledger.
+pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path, limit: PartLimit) -> Result<Sealed> {
     // Parts of an earlier sealing would be read along with ours; all they hold is in the ledger.
     for path in parquet_files(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -46,7 +47,7 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], dir: &Path, limit: PartLimit
         part.clear();
         Result::Ok(())
     };
-    ledger.visit(ids, |id, trace| {
+    ledger.visit(ids, max_tokens, |id, trace| {
         let trace = trace.ok_or_else(|| {
             let problem = format!("trace {id} is not there");
             data::Error::malformed(ledger.path(), problem, "run again to ask for it")
@@ -72,24 +73,16 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], dir: &Path, limit: PartLimit
 mod tests {
     use super::*;
     use data::parquet_file::{read_folder, read_records};
-    use data::record::FinishReason;
+    use data::record::{FinishReason, Sampling};
+
+    /// Of each other trace.
+    const LIMIT: u32 = 64;
 
     fn trace(n: u32, text: usize) -> Trace {
-        Trace {
-            id: n.to_string(),
-            prompt_id: "p".into(),
-            sample: n,
-            thinking: n.is_multiple_of(2).then(|| "x".repeat(text)),
-            answer: "y".repeat(text),
-            finish_reason: FinishReason::Stop,
-            prompt_tokens: Some(2),
-            completion_tokens: (n != 1).then_some(10),
-            teacher: "t".into(),
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            seed: None,
-        }
+        Trace::new(n.to_string(), "p", "t", n)
+            .with_text(n.is_multiple_of(2).then(|| "x".repeat(text)), "y".repeat(text), FinishReason::Stop)
+            .with_tokens(Some(2), (n != 1).then_some(10))
+            .with_sampling(Sampling { temperature: 0.6, top_p: 0.95, max_tokens: LIMIT + n % 2 }, None)
     }
 
     #[test]
@@ -100,7 +93,7 @@ mod tests {
         let ids: Vec<String> = (0..7).map(|n| n.to_string()).collect();
         let wanted: Vec<Trace> = (0..7).map(|n| trace(n, 10)).collect();
         let rows_of = |limit| {
-            let sealed = seal(&ledger, &ids, dir.path(), limit).unwrap();
+            let sealed = seal(&ledger, &ids, LIMIT + 1, dir.path(), limit).unwrap();
             assert_eq!(sealed, Sealed { traces: 7, prompt_tokens: 14, completion_tokens: 60 });
             assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), wanted);
             let paths = parquet_files(dir.path()).unwrap();
@@ -111,7 +104,7 @@ mod tests {
         // The parts of the sealing before are gone.
         assert_eq!(rows_of(PartLimit::default()), [7]);
 
-        let error = seal(&ledger, &["77".to_owned()], dir.path(), PartLimit::default()).unwrap_err().to_string();
+        let error = seal(&ledger, &["77".to_owned()], LIMIT, dir.path(), PartLimit::default()).unwrap_err().to_string();
         assert!(error.contains("trace 77 is not there"), "{error}");
     }
 }

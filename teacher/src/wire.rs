@@ -60,19 +60,10 @@ pub(crate) fn read_reply(body: &str) -> Result<Reply, Failure> {
     Ok(Reply {
         reasoning,
         content: content.unwrap_or_default(),
-        finish_reason: finish_reason(reason),
+        finish_reason: FinishReason::named(reason),
         prompt_tokens: tokens("prompt_tokens"),
         completion_tokens: tokens("completion_tokens"),
     })
-}
-
-fn finish_reason(name: Option<&str>) -> FinishReason {
-    match name {
-        Some("stop" | "eos" | "eos_token" | "end_turn" | "stop_sequence") => FinishReason::Stop,
-        Some("length" | "max_tokens" | "model_length") => FinishReason::Length,
-        Some(_) => FinishReason::Other,
-        None => FinishReason::Unknown,
-    }
 }
 
 /// The text of a string or of a list of `{"type": "text", "text": ..}` parts; `None` if there is none to speak of.
@@ -151,6 +142,8 @@ mod tests {
             (json!("eos_token"), FinishReason::Stop),
             (json!("length"), FinishReason::Length),
             (json!("repetition"), FinishReason::Other),
+            (json!("model_length"), FinishReason::Length),
+            (json!(""), FinishReason::Unknown),
             (json!(null), FinishReason::Unknown),
             (json!(7), FinishReason::Unknown),
         ] {

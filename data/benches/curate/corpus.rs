@@ -263,21 +263,10 @@ impl<'a> Maker<'a> {
             }
         }
         let tokens = (thinking.len() + answer.len()) as u32 / 4;
-        let trace = Trace {
-            id,
-            prompt_id: prompt.id.clone(),
-            sample,
-            thinking: Some(thinking),
-            answer,
-            finish_reason,
-            prompt_tokens: None,
-            completion_tokens: Some(tokens),
-            teacher: "made-up".into(),
-            temperature: Some(0.6),
-            top_p: Some(0.95),
-            max_tokens: Some(32_768),
-            seed: None,
-        };
+        let trace = Trace::new(id, &prompt.id, "made-up", sample)
+            .with_text(Some(thinking), answer, finish_reason)
+            .with_tokens(None, Some(tokens))
+            .with_sampling(sampling, None);
         (trace, truth)
     }
 

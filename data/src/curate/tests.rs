@@ -6,21 +6,9 @@ use crate::parquet_file::read_folder;
 use crate::record::{FinishReason, PromptTests, Verdict};
 
 pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
-    Trace {
-        id: format!("{}-{sample}", prompt.id),
-        prompt_id: prompt.id.clone(),
-        sample,
-        thinking: thinking.map(Into::into),
-        answer: answer.into(),
-        finish_reason: finish,
-        prompt_tokens: None,
-        completion_tokens: Some(40 + sample),
-        teacher: "t".into(),
-        temperature: None,
-        top_p: None,
-        max_tokens: None,
-        seed: None,
-    }
+    Trace::new(format!("{}-{sample}", prompt.id), &prompt.id, "t", sample)
+        .with_text(thinking.map(Into::into), answer, finish)
+        .with_tokens(None, Some(40 + sample))
 }
 
 fn run() -> (Vec<Prompt>, Vec<Trace>) {

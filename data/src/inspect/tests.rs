@@ -5,21 +5,9 @@ use crate::parquet_file::{ROW_GROUP_ROWS, write_records};
 use crate::record::{FinishReason, short_hash};
 
 fn trace(prompt: &Prompt, n: u32, thinking: &str, answer: &str) -> Trace {
-    Trace {
-        id: short_hash(&n.to_le_bytes()),
-        prompt_id: prompt.id.clone(),
-        sample: n,
-        thinking: Some(thinking.to_owned()),
-        answer: answer.to_owned(),
-        finish_reason: FinishReason::Stop,
-        prompt_tokens: None,
-        completion_tokens: Some(n),
-        teacher: "t".into(),
-        temperature: None,
-        top_p: None,
-        max_tokens: None,
-        seed: None,
-    }
+    Trace::new(short_hash(&n.to_le_bytes()), &prompt.id, "t", n)
+        .with_text(Some(thinking.to_owned()), answer, FinishReason::Stop)
+        .with_tokens(None, Some(n))
 }
 
 async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::TempDir, Places) {

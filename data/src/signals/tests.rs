@@ -1,24 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::FinishReason;
+use crate::record::{FinishReason, Sampling};
 
 fn trace(thinking: &str, answer: &str) -> Trace {
-    Trace {
-        id: "t".into(),
-        prompt_id: "p".into(),
-        sample: 0,
-        thinking: (!thinking.is_empty()).then(|| thinking.into()),
-        answer: answer.into(),
-        finish_reason: FinishReason::Stop,
-        prompt_tokens: None,
-        completion_tokens: Some(100),
-        teacher: "t".into(),
-        temperature: None,
-        top_p: None,
-        max_tokens: Some(200),
-        seed: None,
-    }
+    Trace::new("t", "p", "t", 0)
+        .with_text((!thinking.is_empty()).then(|| thinking.into()), answer, FinishReason::Stop)
+        .with_tokens(None, Some(100))
+        .with_sampling(Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 200 }, None)
 }
 
 fn of(thinking: &str, answer: &str) -> Signals {

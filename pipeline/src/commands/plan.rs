@@ -1,14 +1,21 @@
 //! `r1-distill plan`.
 
+use std::path::Path;
+
 use data::artifact::ArtifactRecord;
 use data::curate::{JudgeConfig, rows_to_judge};
+use data::record::Prompt;
 
 use crate::cli::RunArgs;
 use crate::commands::{print, runtime};
 use crate::error::Result;
 use crate::fetch;
+use crate::options::RunOptions;
 use crate::plan::{OF_TOKENIZER, Outlook, Plan, outlook};
-use crate::recipe::TraceSource;
+use crate::recipe::{Recipe, Teacher, TraceSource};
+use crate::stages::evaluate::{TEACHER_FOLDER, measured_teacher};
+use crate::stages::prompts::{problems, prompts};
+use crate::stages::{collect, replies};
 use crate::store::{Stage, Store};
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
@@ -41,25 +48,52 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
         if outlook == Some(Outlook::Cached) {
             continue;
         }
-        if stage.name == "collect"
-            && let TraceSource::Teacher(teacher) = &recipe.collect
-        {
+        print_asked(&store, &plan, &recipe, &options, stage)?;
+    }
+    Ok(())
+}
+
+/// Who would be asked by a stage, and for how much.
+fn print_asked(store: &Store, plan: &Plan, recipe: &Recipe, options: &RunOptions, stage: &Stage) -> Result<()> {
+    match (stage.name, &recipe.collect, &recipe.evaluate.accuracy, &recipe.curate.judge) {
+        ("collect", TraceSource::Teacher(teacher), ..) => {
             print(&format!(
                 "              asks {} for {} samples a problem, at most {} tokens each; what is bought is not bought again",
                 teacher.model, teacher.samples, teacher.sampling.max_tokens
             ))?;
+            print_replies(store, plan, options, teacher, prompts, &store.dir(stage).join(collect::FOLDER))
         }
-        if stage.name == "curate"
-            && let Some(judge) = &recipe.curate.judge
-        {
-            print(&format!(
-                "              asks {} about {}, at most {} tokens each, once more if a reply cannot be read; what is bought is not \
-                 bought again",
-                judge.model,
-                to_judge(&store, &plan, judge)?,
-                judge.sampling.max_tokens
-            ))?;
+        ("evaluate", TraceSource::Teacher(teacher), Some(accuracy), _) if accuracy.teacher => {
+            let (teacher, folder) = (measured_teacher(teacher, accuracy), store.dir(stage).join(TEACHER_FOLDER));
+            print_replies(store, plan, options, &teacher, problems, &folder)
         }
+        ("curate", _, _, Some(judge)) => print(&format!(
+            "              asks {} about {}, at most {} tokens each, once more if a reply cannot be read; what is bought is not \
+             bought again",
+            judge.model,
+            to_judge(store, plan, judge)?,
+            judge.sampling.max_tokens
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// How many of a teacher's replies are there and would be asked for, where the stage that makes the prompts is done.
+fn print_replies(
+    store: &Store,
+    plan: &Plan,
+    options: &RunOptions,
+    teacher: &Teacher,
+    prompts: impl Fn(&Path) -> Result<Vec<Prompt>>,
+    folder: &Path,
+) -> Result<()> {
+    let Some(made) = store.find::<()>(&plan.prompts)? else { return Ok(()) };
+    let lines = match replies::outlook(&options.runs, teacher, &prompts(&made.dir)?, folder) {
+        Ok(lines) => lines,
+        Err(error) => vec![format!("what is held cannot be counted: {error}")],
+    };
+    for line in lines {
+        print(&format!("              {line}"))?;
     }
     Ok(())
 }

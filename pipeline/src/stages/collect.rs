@@ -1,18 +1,19 @@
 //! Stage 2: traces, sampled from a teacher, imported from a file, or written by the problem generator.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use data::artifact::Artifact;
+use data::artifact::{Artifact, content_hash};
 use data::dataset::{Rejected, Seen};
 use data::import::Imported;
-use data::parquet_file::{read_folder, write_records};
+use data::parquet_file::{parquet_files, read_folder, write_records};
 use data::problems::Problem;
 use data::record::{FinishReason, Prompt, Trace, short_hash};
 use serde_json::{Value, json};
 
 use super::prompts::{Prompts, prompts};
-use super::{number, realize, summary, teacher_access};
+use super::replies::ask;
+use super::{number, realize, summary};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::{self, ProblemSource, TraceSource};
@@ -22,65 +23,39 @@ use crate::run::{Halt, Run};
 #[derive(Debug)]
 pub(crate) struct Traces;
 
+/// The folder of the traces.
+pub(crate) const FOLDER: &str = "traces";
+
 /// Collects the traces.
 pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
     let describe = |s: &Value| format!("{} traces, {}", number(s, "traces"), source(s));
     realize(run, &run.plan.collect, describe, |dir| {
         let prompts = prompts(&input.dir)?;
-        let folder = dir.join("traces");
-        match &run.recipe.collect {
-            TraceSource::Teacher(teacher) => ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces")),
+        let folder = dir.join(FOLDER);
+        let mut result = match &run.recipe.collect {
+            TraceSource::Teacher(teacher) => ask(run, teacher, &prompts, &folder)?,
             TraceSource::Import(file) => {
                 let imported = import(run, file, &prompts, dir)?;
-                summary(&imported)
+                summary(&imported)?
             }
-            TraceSource::Worked(_) => worked(run, &prompts, &folder),
-        }
+            TraceSource::Worked(_) => worked(run, &prompts, &folder)?,
+        };
+        result[CONTENT] = content(&folder)?.into();
+        Ok(result)
     })
 }
 
-/// The folders in which earlier runs of this recipe kept what a stage bought: a trace's id is its request, whatever else
-/// has changed since.
-pub(crate) fn earlier(run: &Run, dir: &Path, folder: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(&run.store.root) else { return Vec::new() };
-    let others = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut folders: Vec<PathBuf> = others.map(|entry| entry.path()).filter(|path| path != dir).collect();
-    folders.sort();
-    folders.into_iter().map(|path| path.join(folder)).filter(|path| path.is_dir()).collect()
+/// In the summary: a hash of the traces' files. A teacher that is asked again may write other texts, under equal ids.
+const CONTENT: &str = "content";
+
+fn content(folder: &Path) -> Result<String> {
+    let hashes = parquet_files(folder)?.iter().map(|path| content_hash(path)).collect::<data::Result<Vec<_>>>()?;
+    Ok(short_hash(hashes.join(" ").as_bytes()))
 }
 
-/// Asks a teacher for every problem, except for what `earlier` folders hold; also used to measure it.
-pub(crate) fn ask(
-    run: &Run,
-    teacher: &recipe::Teacher,
-    prompts: &[Prompt],
-    folder: &Path,
-    earlier: &[PathBuf],
-) -> Result<Value> {
-    let who = format!("teacher {}", teacher.model);
-    let access = teacher_access::reach(run, teacher).map_err(|failure| failure.about(&who))?;
-    let request = teacher::Request {
-        teacher: access.name.clone(),
-        instruction: teacher.instruction.clone(),
-        samples: teacher.samples,
-        sampling: teacher.sampling,
-        seed: teacher.seed,
-    };
-    std::fs::create_dir_all(folder).map_err(|e| data::Error::io("create", folder, e))?;
-    for other in earlier {
-        teacher::adopt(prompts, &request, other, folder)?;
-    }
-    let bar = Progress::new("teacher", (prompts.len() * teacher.samples as usize) as u64);
-    let progress = |p: teacher::Progress| {
-        let message = format!("{} tokens, {} failed", p.completion_tokens, p.failed);
-        bar.set(p.done as u64, p.total as u64, &message);
-    };
-    let stop = run.stop.watch();
-    let collecting = teacher::collect(prompts, &request, &access.endpoint, folder, &stop, &progress);
-    let collected = run.runtime.block_on(collecting).map_err(|error| Failure::from(error).about(&who))?;
-    let mut result = summary(&collected)?;
-    result["source"] = json!(format!("{} new from {}", collected.new, access.name));
-    Ok(result)
+/// A name of these very traces, by which what was found out about them is known again.
+pub(super) fn name(traces: &Artifact<Traces>) -> String {
+    format!("{} {}", traces.fingerprint, traces.summary[CONTENT].as_str().unwrap_or_default())
 }
 
 /// Where the traces of a summary came from.
@@ -108,7 +83,7 @@ fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -
         bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
         !run.stop.asked()
     };
-    let path = dir.join("traces/traces-00000.parquet");
+    let path = dir.join(FOLDER).join("traces-00000.parquet");
     let imported = data::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;
     if imported.traces == 0 {
         return Err(Failure::usage(format!(
@@ -130,20 +105,13 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
     let traces: Vec<Trace> = prompts
         .iter()
         .filter_map(|prompt| solutions.get(prompt.id.as_str()))
-        .map(|problem| Trace {
-            id: short_hash(format!("worked\u{1f}{}", problem.prompt.id).as_bytes()),
-            prompt_id: problem.prompt.id.clone(),
-            sample: 0,
-            thinking: Some(problem.thinking.clone()),
-            answer: problem.answer.clone(),
-            finish_reason: FinishReason::Stop,
-            prompt_tokens: None,
-            completion_tokens: None,
-            teacher: "worked".into(),
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            seed: None,
+        .map(|problem| {
+            let id = short_hash(format!("worked\u{1f}{}", problem.prompt.id).as_bytes());
+            Trace::new(id, &problem.prompt.id, "worked", 0).with_text(
+                Some(problem.thinking.clone()),
+                problem.answer.clone(),
+                FinishReason::Stop,
+            )
         })
         .collect();
     write_records(&folder.join("traces-00000.parquet"), &traces)?;
@@ -152,5 +120,5 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
 
 /// All traces of a collection.
 pub(crate) fn traces(dir: &Path) -> Result<Vec<Trace>> {
-    Ok(read_folder(&dir.join("traces"))?)
+    Ok(read_folder(&dir.join(FOLDER))?)
 }

@@ -1,6 +1,6 @@
 //! Stage 3: verdicts on every trace, and the traces the policy selects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
 use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Reuse, annotate, benchmark_items, choose};
@@ -8,8 +8,9 @@ use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
 use serde_json::Value;
 
-use super::collect::{Traces, earlier};
+use super::collect::{Traces, name};
 use super::prompts::{Prompts, prompts, tests};
+use super::replies::folders_in;
 use super::{judge, number, pack, realize, summary};
 use crate::console::say;
 use crate::error::Result;
@@ -39,11 +40,11 @@ pub(crate) fn stage(
             prompts: &prompts,
             traces: &traces,
             // The prompts are among what made the traces.
-            name: &traces_in.fingerprint,
+            name: &name(traces_in),
             tests: tests.as_deref(),
             tokenizer: pack::known_tokenizer(&run.recipe, &run.options)?,
             items,
-            earlier: &earlier(run, dir, "rules"),
+            earlier: &earlier(run, dir)?,
             sandboxes: run.options.sandboxes,
         };
         print_reuse(&annotate(inputs, config, dir)?);
@@ -57,6 +58,12 @@ pub(crate) fn stage(
         result["judge"] = summary(&judged)?;
         Ok(result)
     })
+}
+
+/// The folders in which earlier runs of this recipe kept what the rules found.
+fn earlier(run: &Run, dir: &Path) -> Result<Vec<PathBuf>> {
+    let others = folders_in(&run.store.root)?.into_iter().filter(|path| path != dir);
+    Ok(others.map(|path| path.join("rules")).filter(|path| path.is_dir()).collect())
 }
 
 /// Says what was judged, where some of it was known from an earlier run or from before a kill.

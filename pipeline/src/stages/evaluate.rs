@@ -15,9 +15,9 @@ use student::evaluate::{EvalReport, context, evaluate};
 use student::serve::stop_ids;
 use student::train::{load_trained, mean_loss};
 
-use super::collect::{ask, earlier};
 use super::pack::{Packed, base_dir, rows};
 use super::prompts::{Prompts, problems};
+use super::replies::{adopted, ask};
 use super::train::Checkpoint;
 use super::{realize, summary};
 use crate::console::{Progress, say};
@@ -51,6 +51,9 @@ pub(crate) struct HeldOut {
     pub tokens: u64,
 }
 
+/// What the teacher's replies came to: kept, since a run that goes on with the samples does not ask again.
+const ASKED_FILE: &str = "teacher.json";
+
 /// Sequences decoded together.
 const BATCH: usize = 64;
 
@@ -74,6 +77,10 @@ pub(crate) fn stage(
         write_json(&dir.join("eval.json"), &measured)?;
         let mut result = summary(&measured)?;
         result["headline"] = headline(&measured).into();
+        let asked = dir.join(ASKED_FILE);
+        if asked.is_file() {
+            result["teacher"] = read_json(&asked)?;
+        }
         Ok(result)
     })
 }
@@ -207,21 +214,33 @@ fn of_model(
     Ok(evaluate(&engine, &format, problems, &settings.protocol, name, &progress)?)
 }
 
-/// The teacher answers at its endpoint, as it did when traces were collected.
-fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -> Result<Vec<Sample>> {
-    let TraceSource::Teacher(teacher) = &run.recipe.collect else {
-        return Err(Failure::usage("evaluate.accuracy.teacher is true, but [collect] names no teacher"));
-    };
+/// The folder of the teacher's replies.
+pub(crate) const TEACHER_FOLDER: &str = "teacher";
+
+/// What the recipe's teacher is asked when it is measured.
+pub(crate) fn measured_teacher(teacher: &Teacher, settings: &Accuracy) -> Teacher {
     let protocol = &settings.protocol;
-    let asked = Teacher {
+    Teacher {
         samples: protocol.samples,
         instruction: protocol.instruction.clone(),
         sampling: protocol.sampling,
         seed: protocol.seed,
         ..teacher.clone()
+    }
+}
+
+/// The teacher answers at its endpoint, as it did when traces were collected.
+fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -> Result<Vec<Sample>> {
+    let TraceSource::Teacher(teacher) = &run.recipe.collect else {
+        return Err(Failure::usage("evaluate.accuracy.teacher is true, but [collect] names no teacher"));
     };
-    let folder = dir.join("teacher");
-    ask(run, &asked, problems, &folder, &earlier(run, dir, "teacher"))?;
+    let folder = dir.join(TEACHER_FOLDER);
+    let asked = ask(run, &measured_teacher(teacher, settings), problems, &folder)?;
+    let adopted = adopted(&asked);
+    if !adopted.is_empty() {
+        say(&format!("    teacher: {adopted}"));
+    }
+    write_json(&dir.join(ASKED_FILE), &asked)?;
     let traces: Vec<Trace> = read_folder(&folder)?;
     let by_id: std::collections::HashMap<&str, &Prompt> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
     let samples = traces.iter().filter_map(|trace| {

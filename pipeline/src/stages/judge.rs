@@ -1,16 +1,16 @@
 //! The judge of stage 3: a model is asked about the traces that rules cannot tell.
 //!
 //! Its replies are in `judge/ledger.sqlite` in the stage's folder. A request is known by its text and by how it is asked,
-//! so that replies of earlier runs are adopted: with another policy nothing is asked again, with another model all is.
+//! so that replies of other runs are adopted: with another policy nothing is asked again, with another model all is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use data::curate::{JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER};
 use data::record::Prompt;
 use serde::Serialize;
 
-use super::collect::earlier;
+use super::replies::{add, runs, say_notes};
 use super::teacher_access::reach_judge;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
@@ -34,8 +34,12 @@ pub(super) struct JudgeSummary {
     incorrect: usize,
     unreadable: usize,
     refused: usize,
-    /// Replies, those of earlier runs included.
+    /// Replies, those of earlier and of other runs included.
     replies: usize,
+    /// Those that other collections bought, in this run or an earlier one.
+    adopted: usize,
+    /// The folders of those collections, relative to the folder of runs, with the number from each.
+    adopted_from: BTreeMap<String, usize>,
     /// Those that this run asked for.
     new: usize,
     /// Tokens of all replies that say.
@@ -55,8 +59,9 @@ pub(super) fn judge(
     let mut summary =
         JudgeSummary { model: config.model.clone(), selected: judging.selected(), ..JudgeSummary::default() };
     let bar = Progress::new(FOLDER, judging.selected() as u64);
-    let earlier = earlier(run, dir, FOLDER);
-    let mut asker = Asker { run, config, folder: dir.join(FOLDER), earlier, endpoint: None, bar };
+    let runs = runs(&run.options.runs)?;
+    let folder = dir.join(FOLDER);
+    let mut asker = Asker { run, config, folder, runs: &runs, said: BTreeSet::new(), endpoint: None, bar };
     for batch in judging.batches() {
         let batch = batch?;
         let mut opinions = asker.ask(&batch.requests, "", &mut summary)?;
@@ -87,8 +92,10 @@ struct Asker<'a> {
     run: &'a Run,
     config: &'a JudgeConfig,
     folder: PathBuf,
-    /// Folders of replies of earlier runs.
-    earlier: Vec<PathBuf>,
+    /// Where other replies may be.
+    runs: &'a teacher::Runs,
+    /// What was said of them.
+    said: BTreeSet<String>,
     /// Reached for the first request that needs it.
     endpoint: Option<teacher::Endpoint>,
     bar: Progress,
@@ -111,21 +118,20 @@ impl Asker<'_> {
             sampling: self.config.sampling,
             seed: 0,
         };
-        let mut held = teacher::replies(prompts, &request, &self.folder)?;
-        for other in &self.earlier {
-            if held.iter().any(Option::is_none) && teacher::adopt(prompts, &request, other, &self.folder)? > 0 {
-                held = teacher::replies(prompts, &request, &self.folder)?;
-            }
-        }
-        let missing = held.iter().filter(|reply| reply.is_none()).count();
-        let (replies, refused) = if missing == 0 {
-            (held, HashMap::new())
+        let mut collection = teacher::Collection::open(prompts, &request, &self.folder, Some(self.runs))?;
+        say_notes(collection.notes(), &mut self.said);
+        let missing = collection.missing();
+        let refused = if missing == 0 {
+            HashMap::new()
         } else {
             let who = self.who();
-            let refused = self.ask_missing(prompts, &request, summary).map_err(|failure| failure.about(&who))?;
-            summary.new += missing - refused.len();
-            (teacher::replies(prompts, &request, &self.folder)?, refused)
+            self.ask_missing(&mut collection, summary).map_err(|failure| failure.about(&who))?
         };
+        summary.new += missing - refused.len();
+        let from = collection.adopted_from()?;
+        summary.adopted += from.values().sum::<usize>();
+        add(&mut summary.adopted_from, from);
+        let replies = collection.replies()?;
         for reply in replies.iter().flatten() {
             summary.replies += 1;
             summary.prompt_tokens += u64::from(reply.prompt_tokens.unwrap_or(0));
@@ -141,8 +147,7 @@ impl Asker<'_> {
     /// Returns what the endpoint refused.
     fn ask_missing(
         &mut self,
-        prompts: &[Prompt],
-        request: &teacher::Request,
+        collection: &mut teacher::Collection<'_>,
         so_far: &JudgeSummary,
     ) -> Result<HashMap<String, String>> {
         let endpoint = match self.endpoint.take() {
@@ -155,7 +160,7 @@ impl Asker<'_> {
             self.bar.set((so_far.judged + p.done) as u64, so_far.selected as u64, &message);
         };
         let stop = self.run.stop.watch();
-        let asking = teacher::ask(prompts, request, endpoint, &self.folder, &stop, &progress);
+        let asking = collection.ask(endpoint, &stop, &progress);
         Ok(self.run.runtime.block_on(asking)?)
     }
 }
@@ -174,11 +179,11 @@ impl JudgeSummary {
     }
 
     fn in_words(&self) -> String {
-        let Self { model, judged, selected, correct, incorrect, unreadable, refused, replies, new, .. } = self;
+        let Self { model, judged, selected, correct, incorrect, unreadable, refused, replies, new, adopted, .. } = self;
         let tokens = self.completion_tokens;
         format!(
             "    judge {model}: {judged} of {selected} traces judged: {correct} correct, {incorrect} incorrect, {unreadable} \
-             unreadable, {refused} refused; {replies} replies of {tokens} tokens, {new} of them new"
+             unreadable, {refused} refused; {replies} replies of {tokens} tokens, {new} of them new, {adopted} adopted"
         )
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod pack;
 pub(crate) mod prompts;
+pub(crate) mod replies;
 pub(crate) mod report;
 pub(crate) mod train;
 

@@ -15,6 +15,7 @@ use super::collect::{Traces, traces};
 use super::curate::Curated;
 use super::evaluate::{Evaluation, Measured, measured};
 use super::export::Exported;
+use super::replies::adopted;
 use super::train::Checkpoint;
 use super::{pack, prompts, realize};
 use crate::error::{Failure, Result};
@@ -109,7 +110,13 @@ fn stages(run: &Run) -> Result<Vec<StageRow>> {
                 fingerprint: record.fingerprint,
                 seconds: record.seconds,
                 cached: false,
-                summary: if stage.name == "pack" { pack::in_words(&record.summary) } else { String::new() },
+                summary: match stage.name {
+                    "collect" => adopted(&record.summary),
+                    "curate" => adopted(&record.summary["judge"]),
+                    "pack" => pack::in_words(&record.summary),
+                    "evaluate" => adopted(&record.summary["teacher"]),
+                    _ => String::new(),
+                },
             });
         }
     }

@@ -19,9 +19,12 @@ const BATCH: usize = 64;
 pub(crate) struct Access {
     /// Where and how to ask.
     pub endpoint: teacher::Endpoint,
-    /// The name in traces.
-    pub name: String,
     _server: Option<oneshot::Sender<()>>,
+}
+
+/// The teacher's name in traces: the embedded one's says which weights it has.
+pub(crate) fn name(teacher: &recipe::Teacher) -> String {
+    if teacher.model == teacher::embedded::NAME { teacher::embedded::full_name() } else { teacher.model.clone() }
 }
 
 /// Finds the teacher's endpoint, or starts the embedded one, and checks that it answers.
@@ -29,7 +32,7 @@ pub(crate) fn reach(run: &Run, teacher: &recipe::Teacher) -> Result<Access> {
     let access = if teacher.model == teacher::embedded::NAME {
         let (base_url, server) = serve_embedded(run)?;
         let endpoint = endpoint(run, base_url, teacher::embedded::NAME, None);
-        Access { endpoint, name: teacher::embedded::full_name(), _server: Some(server) }
+        Access { endpoint, _server: Some(server) }
     } else {
         let base_url = run.options.endpoint.clone().ok_or_else(|| {
             Failure::usage(format!(
@@ -38,7 +41,7 @@ pub(crate) fn reach(run: &Run, teacher: &recipe::Teacher) -> Result<Access> {
             ))
         })?;
         let endpoint = endpoint(run, base_url, &teacher.model, run.options.api_key.clone());
-        Access { endpoint, name: teacher.model.clone(), _server: None }
+        Access { endpoint, _server: None }
     };
     run.runtime.block_on(teacher::check(&access.endpoint))?;
     Ok(access)

@@ -144,21 +144,7 @@ mod tests {
 
     fn reply(text: &str, finish_reason: FinishReason) -> Trace {
         let (thinking, answer) = crate::think::split(None, text);
-        Trace {
-            id: String::new(),
-            prompt_id: String::new(),
-            sample: 0,
-            thinking,
-            answer,
-            finish_reason,
-            prompt_tokens: None,
-            completion_tokens: None,
-            teacher: "judge".into(),
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            seed: None,
-        }
+        Trace::new("", "", "judge", 0).with_text(thinking, answer, finish_reason)
     }
 
     fn read(text: &str) -> (JudgeVerdict, String) {
