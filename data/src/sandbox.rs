@@ -314,4 +314,4 @@ fn not_made(broken: &Broken) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,6 +12,9 @@
 //! This is the only crate that makes HTTP requests.
 
 mod ask;
+#[cfg(test)]
+#[path = "../../tests/checked.rs"]
+mod checked;
 mod client;
 mod collect;
 pub mod embedded;
