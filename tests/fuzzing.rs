@@ -92,13 +92,12 @@ fn fuzz(name: &str, entry: fn(&[u8]) -> bool, seeds: &[Vec<u8>], words: &[&str],
         let bytes = seeds.get(count).cloned().unwrap_or_else(|| mutated(&mut random, seeds, words));
         count += 1;
         let started = Instant::now();
-        match catch_unwind(AssertUnwindSafe(|| entry(&bytes))) {
+        if let Ok(read) = catch_unwind(AssertUnwindSafe(|| entry(&bytes))) {
             // Else nothing behind the first check would ever be reached.
-            Ok(read) => assert!(read || count > seeds.len(), "{name} cannot read b\"{}\"", bytes.escape_ascii()),
-            Err(_) => {
-                panics += 1;
-                eprintln!("{name} panics on b\"{}\"", bytes.escape_ascii());
-            }
+            assert!(read || count > seeds.len(), "{name} cannot read b\"{}\"", bytes.escape_ascii());
+        } else {
+            panics += 1;
+            eprintln!("{name} panics on b\"{}\"", bytes.escape_ascii());
         }
         if started.elapsed() > slowest.0 {
             slowest = (started.elapsed(), bytes);

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 pub(crate) fn skipped(fixture: &str, why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or_default();
-    eprintln!("skipped: {test}: {why}");
+    // Not by `eprintln!`, which is shown of failed tests only.
+    let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
     let Some(path) = std::env::var_os("R1D_SKIPPED") else { return };
     assert!(test.contains("::"), "{test:?} is no test's name: count skipped tests with two test threads or more");
     let line = format!("{fixture}\t{} {test}\n", env!("CARGO_PKG_NAME"));
