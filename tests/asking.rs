@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::skipped::{shared, skipped};
 use crate::support::{Ran, TestFolder, tiny_recipe};
 
 /// A folder with a run of the tiny recipe up to curation.
@@ -180,18 +181,11 @@ fn a_policy_in_a_file_counts_by_its_text() {
     assert!(plan.matches("cached").count() == 2 && plan.contains("policy"), "{plan}");
 }
 
-/// The trace files of the folder that the environment variable names; none without it.
-fn shared(place: &str) -> Option<std::path::PathBuf> {
-    std::env::var_os("R1D_SHARED").map(|shared| std::path::Path::new(&shared).join(place))
-}
-
 #[test]
 fn real_traces_can_be_asked() {
-    let Some(traces) = shared("data/traces") else {
-        eprintln!("skipped: R1D_SHARED is not set");
-        return;
-    };
+    let Some(traces) = shared("data/traces") else { return };
     let folder = TestFolder::new();
+    let mut asked = 0;
     for entry in fs::read_dir(traces).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -200,8 +194,10 @@ fn real_traces_can_be_asked() {
             let ran = folder.run(&["sql", &query, "--format", "csv"]);
             ran.succeeds();
             assert!(ran.stdout.lines().nth(1).unwrap().parse::<u64>().unwrap() > 0, "{name}");
+            asked += 1;
         }
     }
+    assert!(asked > 0, "R1D_SHARED has no traces");
 }
 
 /// Ends a terminal, and what runs in it, also where a test fails.
@@ -218,8 +214,7 @@ impl Drop for Terminal {
 fn the_shell_works_in_a_terminal() {
     let run = |arguments: &[&str]| Command::new("tmux").args(arguments).output();
     if run(&["-V"]).is_err() {
-        eprintln!("skipped: tmux is not there");
-        return;
+        return skipped("tmux", "tmux, in which the shell is used, is not there");
     }
     let folder = curated(&tiny_recipe());
     let socket = folder.path("tmux").to_string_lossy().into_owned();

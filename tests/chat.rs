@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::skipped::{models, shared};
 use crate::support::{TestFolder, root};
 
 #[derive(Deserialize)]
@@ -95,21 +96,16 @@ fn own_templates_render_and_encode_as_in_transformers() {
 
 #[test]
 fn published_templates_render_and_encode_as_in_transformers() {
-    let Ok(shared) = std::env::var("R1D_SHARED") else {
-        eprintln!("skipped: set R1D_SHARED to a folder with data/templates and data/tokenizers to compare prompts");
-        return;
-    };
-    let shared = Path::new(&shared).join("data");
-    let cache = std::env::var("R1D_CACHE").map(PathBuf::from);
-    let cache = cache.or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(".cache/r1d"))).unwrap();
+    // Both are asked for, so that a test that lacks both is counted for both.
+    let (models, shared) = (models(), shared("data"));
+    let (Some(shared), Some(cache)) = (shared, models.parent()) else { return };
     // Each tokenizer is read once: they are large.
     let mut loaded: BTreeMap<PathBuf, ChatFormat> = BTreeMap::new();
     for golden in read::<Real>("real.json").formats {
         let (place, folder) = golden.tokenizer.split_once(':').unwrap();
-        let folder = if place == "shared" { &shared } else { &cache }.join(folder);
+        let folder = if place == "shared" { &shared } else { cache }.join(folder);
         if !folder.join("tokenizer.json").is_file() {
             assert_eq!(place, "cache", "{} is not there", folder.display());
-            eprintln!("skipped: {} is not in R1D_CACHE", golden.name);
             continue;
         }
         let source = golden.template.map(|name| fs::read_to_string(shared.join("templates").join(name)).unwrap());

@@ -117,12 +117,15 @@ fn killed_equals_straight(recipe: &str, name: &str) {
     let killed = TestFolder::new();
     killed.write("recipe.toml", recipe);
     let arguments = ["run", "recipe.toml", "--checkpoint-seconds", "0.05"];
+    let mut interrupted = 0;
     for part in [0.2, 0.4, 0.6] {
         let mut child = killed.command(&arguments).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * part));
+        interrupted += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    assert!(interrupted > 0, "every run ended before it was killed");
     killed.run(&arguments).succeeds();
     assert!(weights(&straight) == weights(&killed), "the weights differ");
     let metrics = |folder: &TestFolder| -> Vec<(u64, f64)> {

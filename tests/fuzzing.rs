@@ -72,12 +72,14 @@ fn mutated(random: &mut Random, seeds: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
 }
 
 fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let value = std::env::var_os(name)?;
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name} is no number: {}", value.display())))
 }
 
-/// Gives an entry point the seeds, then mutated ones.
+/// Gives an entry point the seeds, all of which it can read, then mutated ones.
 #[expect(clippy::print_stderr, reason = "what panics or is slow is shown")]
-fn fuzz(name: &str, entry: fn(&[u8]), seeds: &[Vec<u8>], words: &[&str], times: usize) {
+fn fuzz(name: &str, entry: fn(&[u8]) -> bool, seeds: &[Vec<u8>], words: &[&str], times: usize) {
     let time = setting("R1D_FUZZ_SECONDS").map(Duration::from_secs);
     let mut random = Random(setting("R1D_FUZZ_SEED").unwrap_or(1));
     let began = Instant::now();
@@ -90,7 +92,10 @@ fn fuzz(name: &str, entry: fn(&[u8]), seeds: &[Vec<u8>], words: &[&str], times: 
         let bytes = seeds.get(count).cloned().unwrap_or_else(|| mutated(&mut random, seeds, words));
         count += 1;
         let started = Instant::now();
-        if catch_unwind(AssertUnwindSafe(|| entry(&bytes))).is_err() {
+        if let Ok(read) = catch_unwind(AssertUnwindSafe(|| entry(&bytes))) {
+            // Else nothing behind the first check would ever be reached.
+            assert!(read || count > seeds.len(), "{name} cannot read b\"{}\"", bytes.escape_ascii());
+        } else {
             panics += 1;
             eprintln!("{name} panics on b\"{}\"", bytes.escape_ascii());
         }

@@ -5,6 +5,8 @@
 mod asking;
 /// Prompts are those of transformers' apply_chat_template.
 mod chat;
+/// The project's own crates are tested with their checks on.
+mod checked;
 /// Messages and exit codes for what users get wrong.
 mod cli;
 /// Datasets in published schemas, read and written.
@@ -32,6 +34,8 @@ mod parity;
 mod recipes;
 /// Replies that were paid for serve every recipe that wants them.
 mod replies;
+/// Tests that need what not every machine has.
+mod skipped;
 /// Running the program in a folder of its own.
 mod support;
 /// The architecture invariants of README.md that a test can check.

@@ -4,6 +4,9 @@
 
 pub mod artifact;
 pub mod chat;
+#[cfg(test)]
+#[path = "../../tests/checked.rs"]
+mod checked;
 pub mod code;
 pub mod contamination;
 pub mod curate;
@@ -24,6 +27,9 @@ pub mod record;
 mod rows;
 pub mod sandbox;
 pub mod signals;
+#[cfg(test)]
+#[path = "../../tests/skipped.rs"]
+mod skipped;
 pub mod sql;
 pub mod template;
 pub mod think;

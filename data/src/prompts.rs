@@ -285,11 +285,7 @@ mod tests {
 
     #[test]
     fn published_problem_sets_load() {
-        let Ok(shared) = std::env::var("R1D_SHARED") else {
-            eprintln!("skipped: set R1D_SHARED to a folder with data/prompts to load published problem sets");
-            return;
-        };
-        let folder = Path::new(&shared).join("data/prompts");
+        let Some(folder) = crate::skipped::shared("data/prompts") else { return };
         let sets = [
             ("gsm8k_test.jsonl", mapping("question", Some("answer")), 1319),
             ("gsm8k_train.jsonl", mapping("question", Some("answer")), 7473),

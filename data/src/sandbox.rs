@@ -229,4 +229,4 @@ mod filter {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

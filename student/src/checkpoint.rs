@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
 use crate::optimizer::AdamW;
-use crate::weights::{Precision, TensorFile, write_tensors};
+use crate::weights::{StoredDtype, TensorFile, write_tensors};
 use crate::{Error, Result};
 
 /// What is kept beside the tensors.
@@ -127,7 +127,7 @@ pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progr
 fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: Progress) -> Result<()> {
     fs::create_dir_all(aside).map_err(|e| data::Error::io("create", aside, e))?;
     let weights = model.trainable().into_iter().map(|(name, t)| (name, plain(t))).collect();
-    write_tensors(&aside.join("model.safetensors"), weights, Precision::F32)?;
+    write_tensors(&aside.join("model.safetensors"), weights, StoredDtype::F32)?;
     for (file, first) in [("first_moment.safetensors", true), ("second_moment.safetensors", false)] {
         let mut moments: Vec<_> = optimizer
             .moments
@@ -135,7 +135,7 @@ fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: Progress) -> 
             .map(|(name, (m, v))| (name.clone(), if first { m.clone() } else { v.clone() }))
             .collect();
         moments.sort_by(|a, b| a.0.cmp(&b.0));
-        write_tensors(&aside.join(file), moments, Precision::F32)?;
+        write_tensors(&aside.join(file), moments, StoredDtype::F32)?;
     }
     Ok(write_json(&aside.join(STATE), &progress)?)
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::base::tokenizer_files;
 use crate::config::ModelConfig;
 use crate::model::Model;
-use crate::weights::{Precision, write_model, write_tensors};
+use crate::weights::{StoredDtype, write_model, write_tensors};
 use crate::{Error, Result};
 
 /// What an export holds and how it was checked.
@@ -136,5 +136,5 @@ pub fn write_logits(model: &Model, ids: &[u32], path: &Path) -> Result<()> {
     }
     let values = model.logits_of(ids).concat();
     let tensor = Tensor::from_data(TensorData::new(values, [ids.len(), model.config.vocab_size]), &model.device());
-    write_tensors(path, vec![("logits".to_owned(), tensor)], Precision::F32)
+    write_tensors(path, vec![("logits".to_owned(), tensor)], StoredDtype::F32)
 }

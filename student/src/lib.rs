@@ -5,6 +5,9 @@
 
 pub mod base;
 mod cache;
+#[cfg(test)]
+#[path = "../../tests/checked.rs"]
+mod checked;
 mod checkpoint;
 pub mod config;
 pub mod device;
@@ -21,6 +24,10 @@ mod ops;
 pub mod optimizer;
 mod sampler;
 pub mod serve;
+#[cfg(test)]
+#[path = "../../tests/skipped.rs"]
+#[expect(dead_code, reason = "its tests need no real data")]
+mod skipped;
 pub mod train;
 mod weights;
 

@@ -238,9 +238,9 @@ pub(crate) fn numbers(tensor: Tensor<2>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Number format of a written file.
+/// In which numbers a written file holds its tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Precision {
+pub(crate) enum StoredDtype {
     F32,
     Bf16,
 }
@@ -249,14 +249,14 @@ pub(crate) enum Precision {
 struct Written {
     tensor: Tensor<2>,
     shape: Vec<usize>,
-    precision: Precision,
+    dtype: StoredDtype,
 }
 
 impl View for Written {
     fn dtype(&self) -> Dtype {
-        match self.precision {
-            Precision::F32 => Dtype::F32,
-            Precision::Bf16 => Dtype::BF16,
+        match self.dtype {
+            StoredDtype::F32 => Dtype::F32,
+            StoredDtype::Bf16 => Dtype::BF16,
         }
     }
 
@@ -266,23 +266,23 @@ impl View for Written {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let values = numbers(self.tensor.clone());
-        Cow::Owned(match self.precision {
-            Precision::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Precision::Bf16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
+        Cow::Owned(match self.dtype {
+            StoredDtype::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            StoredDtype::Bf16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
         })
     }
 
     fn data_len(&self) -> usize {
-        let width = if self.precision == Precision::F32 { 4 } else { 2 };
+        let width = if self.dtype == StoredDtype::F32 { 4 } else { 2 };
         self.shape.iter().product::<usize>() * width
     }
 }
 
 /// Writes named tensors as one safetensors file and syncs it. The caller publishes the folder around it.
-pub(crate) fn write_tensors(path: &Path, tensors: Vec<(String, Tensor<2>)>, precision: Precision) -> Result<()> {
+pub(crate) fn write_tensors(path: &Path, tensors: Vec<(String, Tensor<2>)>, dtype: StoredDtype) -> Result<()> {
     let views = tensors.into_iter().map(|(name, tensor)| {
         let shape = file_shape(tensor.dims(), &name);
-        (name, Written { tensor, shape, precision })
+        (name, Written { tensor, shape, dtype })
     });
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path)
@@ -309,7 +309,7 @@ pub(crate) fn write_model(dir: &Path, model: &Model, shard_bytes: u64) -> Result
     }
     let count = shards.len();
     if count == 1 {
-        write_tensors(&dir.join(SINGLE), shards.remove(0), Precision::Bf16)?;
+        write_tensors(&dir.join(SINGLE), shards.remove(0), StoredDtype::Bf16)?;
         return Ok(vec![SINGLE.to_owned()]);
     }
     let mut weight_map = serde_json::Map::new();
@@ -317,7 +317,7 @@ pub(crate) fn write_model(dir: &Path, model: &Model, shard_bytes: u64) -> Result
     for (i, shard) in shards.into_iter().enumerate() {
         let file = format!("model-{:05}-of-{count:05}.safetensors", i + 1);
         weight_map.extend(shard.iter().map(|(name, _)| (name.clone(), json!(file))));
-        write_tensors(&dir.join(&file), shard, Precision::Bf16)?;
+        write_tensors(&dir.join(&file), shard, StoredDtype::Bf16)?;
         files.push(file);
     }
     write_json(&dir.join(INDEX), &json!({"metadata": {"total_size": total}, "weight_map": weight_map}))?;

@@ -14,6 +14,9 @@
 
 mod adopt;
 mod ask;
+#[cfg(test)]
+#[path = "../../tests/checked.rs"]
+mod checked;
 mod client;
 mod collect;
 pub mod embedded;

@@ -33,7 +33,7 @@ pub(crate) fn choice(format: usize, file: usize) -> u8 {
 }
 
 /// Answers: the gold one, and after a zero byte the text that is judged.
-pub(crate) fn answers(bytes: &[u8]) {
+pub(crate) fn answers(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let (gold, answer) = text.split_once('\0').unwrap_or((&text, &text));
     let found = verify(gold, answer);
@@ -44,25 +44,26 @@ pub(crate) fn answers(bytes: &[u8]) {
             assert!(answer.contains(&found) || kind == AnswerKind::Choice, "{found:?} is made up");
         }
     }
+    true
 }
 
 /// Replies: all in one text, and after a zero byte apart.
-pub(crate) fn replies(bytes: &[u8]) {
+pub(crate) fn replies(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let (thinking, answer) = think::split(None, &text);
     assert!(text.contains(&answer) && thinking.is_none_or(|thinking| text.contains(&thinking)), "text is made up");
     if let Some((reasoning, content)) = text.split_once('\0') {
         think::split(Some(reasoning), content);
     }
+    true
 }
 
 /// A file of problems and traces in a published format.
-pub(crate) fn rows(bytes: &[u8]) {
-    let Some((choice, content)) = bytes.split_first() else { return };
+pub(crate) fn rows(bytes: &[u8]) -> bool {
+    let Some((choice, content)) = bytes.split_first() else { return false };
     let choice = usize::from(*choice);
     let name = ROW_FILES[choice % ROW_FILES.len()];
-    // Whether it can be read is not the question.
-    let _ = read(name, FORMATS[choice / ROW_FILES.len() % FORMATS.len()], content);
+    read(name, FORMATS[choice / ROW_FILES.len() % FORMATS.len()], content).is_ok()
 }
 
 fn read(name: &str, format: &str, content: &[u8]) -> Result<()> {
@@ -84,31 +85,30 @@ fn read(name: &str, format: &str, content: &[u8]) -> Result<()> {
 }
 
 /// A `tokenizer.json`, and after a zero byte a text that it encodes.
-pub(crate) fn tokenizer(bytes: &[u8]) {
+pub(crate) fn tokenizer(bytes: &[u8]) -> bool {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let (file, text) = bytes.split_at(end);
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("tokenizer.json");
     std::fs::write(&path, file).expect("a temporary file");
-    let Ok(tokenizer) = Tokenizer::from_file(&path) else { return };
+    let Ok(tokenizer) = Tokenizer::from_file(&path) else { return false };
     let text = String::from_utf8_lossy(text);
     let encoded = tokenizer.encode(&text);
-    if let Ok(theirs) = tokenizer.encode_by_library(&text) {
-        assert_eq!(encoded.expect("ids where the library finds some"), theirs, "other ids than the library's");
-        // Whether they can be decoded is not the question.
-        let _ = tokenizer.decode(&theirs, false);
-    }
+    let Ok(theirs) = tokenizer.encode_by_library(&text) else { return false };
+    assert_eq!(encoded.expect("ids where the library finds some"), theirs, "other ids than the library's");
+    // Whether they can be decoded is not the question.
+    let _ = tokenizer.decode(&theirs, false);
+    true
 }
 
 /// A file that is asked in SQL.
-pub(crate) fn tables(bytes: &[u8]) {
-    let Some((choice, content)) = bytes.split_first() else { return };
+pub(crate) fn tables(bytes: &[u8]) -> bool {
+    let Some((choice, content)) = bytes.split_first() else { return false };
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join(TABLE_FILES[usize::from(*choice) % TABLE_FILES.len()]);
     std::fs::write(&path, content).expect("a temporary file");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // Whether it can be read is not the question.
-    let _ = runtime.block_on(Box::pin(ask(&path)));
+    runtime.block_on(Box::pin(ask(&path))).is_ok()
 }
 
 async fn ask(path: &Path) -> Result<()> {

@@ -5,25 +5,17 @@ mod hostile;
 mod published;
 mod verdicts;
 
-use std::process::Command;
 use std::sync::OnceLock;
 
 use super::*;
+use crate::sandbox::tests::can_run;
 
 const LIMITS: Limits = Limits { time_limit_seconds: 2.0, memory_mb: 256 };
 
-/// The sandboxes of all tests. `None`, with a line that says so, on machines without bubblewrap or user namespaces; on
-/// others they must work.
+/// The sandboxes of all tests; `None` where the test that asks skips.
 fn sandbox() -> Option<&'static Sandbox> {
-    static SANDBOX: OnceLock<Option<Sandbox>> = OnceLock::new();
-    let sandbox = SANDBOX.get_or_init(|| {
-        let bare = Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
-        bare.is_ok_and(|output| output.status.success()).then(|| Sandbox::open(2).unwrap())
-    });
-    if sandbox.is_none() {
-        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
-    }
-    sandbox.as_ref()
+    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+    can_run().then(|| SANDBOX.get_or_init(|| Sandbox::open(2).unwrap()))
 }
 
 fn stdio_spec(language: Language, cases: &[(&str, &str)]) -> TestSpec {

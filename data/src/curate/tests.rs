@@ -4,6 +4,7 @@ mod kept;
 use super::*;
 use crate::parquet_file::read_folder;
 use crate::record::{FinishReason, PromptTests, Verdict};
+use crate::sandbox::tests::can_run;
 
 pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace::new(format!("{}-{sample}", prompt.id), &prompt.id, "t", sample)
@@ -100,11 +101,6 @@ async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<Curate
     (curation, folder.verdicts(), folder.curated())
 }
 
-fn programs_can_be_run() -> bool {
-    let bare = std::process::Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
-    bare.is_ok_and(|output| output.status.success())
-}
-
 /// A test of the sum of two numbers.
 fn tests_of(prompt: &Prompt, input: &str) -> PromptTests {
     use crate::code::{Case, CodeTests, TestSpec};
@@ -143,14 +139,14 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
     let folder = Folder::new(prompts, &traces);
     write_records(&folder.dir.path().join("tests.parquet"), &[of_none.clone(), of_essay]).unwrap();
     folder.curate(&config("finished"), "out", Vec::new()).await.unwrap();
-    assert!(folder.verdicts().iter().all(|v| v.code_verdict.is_none()));
+    let verdicts: Vec<_> = folder.verdicts().into_iter().map(|v| v.code_verdict).collect();
+    assert_eq!(verdicts, [None, None, None, None]);
 
     let limits = Limits { time_limit_seconds: 5.0, memory_mb: 256 };
     let with_code = CurateConfig { code: Some(limits), ..config("code_verdict = 'AC'") };
-    if !programs_can_be_run() {
+    if !can_run() {
         let refused = folder.curate(&with_code, "out", Vec::new()).await.unwrap_err().to_string();
         assert!(refused.contains("no program is run"), "{refused}");
-        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
         return;
     }
     let curation = folder.curate(&with_code, "out", Vec::new()).await.unwrap();

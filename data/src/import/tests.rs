@@ -105,11 +105,7 @@ fn missing_columns_and_chats_without_a_reply_are_errors_with_their_row() {
 
 #[test]
 fn published_r1_traces_import_and_verify() {
-    let Ok(shared) = std::env::var("R1D_SHARED") else {
-        eprintln!("skipped: set R1D_SHARED to a folder with data/traces to import published traces");
-        return;
-    };
-    let path = Path::new(&shared).join("data/traces/deepseek_r1_mcq_6000.jsonl");
+    let Some(path) = crate::skipped::shared("data/traces/deepseek_r1_mcq_6000.jsonl") else { return };
     let columns = TraceMapping {
         question: "formated_question".into(),
         thinking: Some("reason".into()),

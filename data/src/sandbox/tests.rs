@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::*;
+use crate::skipped::skipped;
 
 /// Plenty of time, for machines that are busy.
 const LIMITS: Limits = Limits { time_limit_seconds: 60.0, memory_mb: 256 };
@@ -25,18 +26,24 @@ fn run(sandbox: &Sandbox, program: &str) -> std::result::Result<Value, Broken> {
     running.session.ask(&json!({"do": "stdio", "stdin": "", "stdout_bytes": 4096}), LIMITS.patience())
 }
 
-/// A sandbox for tests. `None`, with a line that says so, on machines without bubblewrap or user namespaces; on others it
-/// must work.
-pub(super) fn sandbox() -> Option<&'static Sandbox> {
-    static SANDBOX: OnceLock<Option<Sandbox>> = OnceLock::new();
-    let sandbox = SANDBOX.get_or_init(|| {
+/// Whether programs can be run here, which tests that run some ask first. Where bubblewrap can make a namespace,
+/// sandboxes must work.
+pub(crate) fn can_run() -> bool {
+    static CAN_RUN: OnceLock<bool> = OnceLock::new();
+    let can_run = *CAN_RUN.get_or_init(|| {
         let bare = Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
-        bare.is_ok_and(|output| output.status.success()).then(|| Sandbox::open(2).unwrap())
+        bare.is_ok_and(|output| output.status.success())
     });
-    if sandbox.is_none() {
-        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
+    if !can_run {
+        skipped("sandbox", "programs are run only where bubblewrap is installed and user namespaces are allowed");
     }
-    sandbox.as_ref()
+    can_run
+}
+
+/// A sandbox for tests; `None` where programs cannot be run.
+pub(super) fn sandbox() -> Option<&'static Sandbox> {
+    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+    can_run().then(|| SANDBOX.get_or_init(|| Sandbox::open(2).unwrap()))
 }
 
 /// If the host's process is killed, the kernel ends `bwrap`, and with it all that runs inside.

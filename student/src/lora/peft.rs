@@ -12,7 +12,7 @@ use crate::checkpoint::read_like;
 use crate::export::{check_conversation, largest_difference};
 use crate::model::Model;
 use crate::train::load_adapted;
-use crate::weights::{Precision, TensorFile, write_tensors};
+use crate::weights::{StoredDtype, TensorFile, write_tensors};
 use crate::{Error, Result};
 
 const CONFIG: &str = "adapter_config.json";
@@ -54,7 +54,7 @@ pub fn export_adapter(
 
 pub(super) fn write(model: &Model, config: &LoraConfig, base_name: &str, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).map_err(|e| data::Error::io("create", dir, e))?;
-    write_tensors(&dir.join(WEIGHTS), model.trainable(), Precision::F32)?;
+    write_tensors(&dir.join(WEIGHTS), model.trainable(), StoredDtype::F32)?;
     Ok(write_json(&dir.join(CONFIG), &peft_config(config, base_name))?)
 }
 

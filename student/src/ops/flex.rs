@@ -12,8 +12,9 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels::attention::{self, Heads, Saved};
 use super::kernels::elementwise::{self, AdamStep};
-use super::kernels::gemm::{Mat, Precision, product_in};
+use super::kernels::gemm::{Precision, product_in};
 use super::kernels::loss::{self, Targets};
+use super::kernels::views::Mat;
 use crate::layout::{Extension, Packed};
 
 /// Fused operations; shapes as in the functions of [`super`].

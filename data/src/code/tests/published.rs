@@ -1,29 +1,30 @@
 //! Published sets of problems: their solutions pass, wrong ones fail.
 
-use std::path::PathBuf;
+use std::process::Command;
 
 use rayon::prelude::*;
 use serde_json::Map;
 
 use super::*;
 use crate::code::datasets::Cells;
+use crate::skipped::shared;
 
 /// Every so manieth row of a published set, where tests have them and sandboxes too; all of them with `R1D_ALL=1`, which
 /// takes minutes.
 fn rows(name: &str, step: usize) -> Option<Vec<Map<String, Value>>> {
-    sandbox()?;
-    let Ok(shared) = std::env::var("R1D_SHARED") else {
-        eprintln!("skipped: set R1D_SHARED to a folder with data/prompts to judge published problems");
-        return None;
-    };
-    let path = PathBuf::from(shared).join("data/prompts").join(name);
+    // Both are asked for, so that a test that lacks both is counted for both.
+    let (sandbox, shared) = (sandbox(), shared("data/prompts"));
+    sandbox?;
+    let path = shared?.join(name);
     let text = if name.ends_with(".gz") {
         String::from_utf8(Command::new("gzip").arg("-dc").arg(path).output().unwrap().stdout).unwrap()
     } else {
         std::fs::read_to_string(path).unwrap()
     };
     let step = if std::env::var_os("R1D_ALL").is_some() { 1 } else { step };
-    Some(text.lines().step_by(step).map(|line| serde_json::from_str(line).unwrap()).collect())
+    let rows: Vec<_> = text.lines().step_by(step).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!rows.is_empty(), "{name} has no rows");
+    Some(rows)
 }
 
 fn spec(row: &Map<String, Value>, columns: &TestColumns) -> TestSpec {

@@ -1,6 +1,9 @@
 //! Each verdict, for honest programs.
 
+use std::path::Path;
+
 use super::*;
+use crate::skipped::skipped;
 use CodeVerdict::{Accepted, CompileError, MemoryLimit, RuntimeError, TimeLimit, WrongAnswer};
 
 #[track_caller]
@@ -53,8 +56,14 @@ if __name__ == "__main__":
 
 #[test]
 fn cpp() {
-    if !sandbox().is_none_or(|sandbox| sandbox.has(Language::Cpp)) {
-        eprintln!("skipped: C++ is judged only where there is a compiler");
+    // Both are asked for, so that a test that lacks both is counted for both.
+    let compiler = ["g++", "clang++"].iter().any(|name| Path::new("/usr/bin").join(name).is_file());
+    if !compiler {
+        skipped("compiler", "C++ is judged only where there is a compiler");
+    }
+    let Some(sandbox) = sandbox() else { return };
+    assert_eq!(sandbox.has(Language::Cpp), compiler);
+    if !compiler {
         return;
     }
     let spec = stdio_spec(Language::Cpp, &[("1 2", "3"), ("4 5", "9")]);

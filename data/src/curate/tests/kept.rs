@@ -129,8 +129,7 @@ async fn what_the_tokenizer_cannot_encode_has_no_count_and_ends_nothing() {
 
 #[tokio::test]
 async fn other_limits_run_the_programs_again_and_do_nothing_else() {
-    if !programs_can_be_run() {
-        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
+    if !can_run() {
         return;
     }
     let folder = small_run();

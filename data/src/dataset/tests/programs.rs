@@ -6,6 +6,7 @@ use crate::duplicates::Near;
 use crate::parquet_file::read_folder;
 use crate::record::Verdict;
 use crate::sandbox::Limits;
+use crate::sandbox::tests::can_run;
 
 const ADD: &str = "a, b = map(int, input().split())\nprint(a + b)";
 const WRONG_ADD: &str = "a, b = map(int, input().split())\nprint(a - b)";
@@ -14,16 +15,6 @@ const WRONG_GCD: &str = "class Solution:\n    def gcd(self, a: int, b: int) -> i
 
 fn answer(program: &str) -> String {
     format!("So:\n\n```python\n{program}\n```")
-}
-
-/// Whether programs can be run here. Where they can, they must.
-fn can_run() -> bool {
-    let bare = std::process::Command::new("bwrap").args(["--unshare-user", "--ro-bind", "/", "/", "true"]).output();
-    let can = bare.is_ok_and(|output| output.status.success());
-    if !can {
-        eprintln!("skipped: programs are run only where bubblewrap is installed and user namespaces are allowed");
-    }
-    can
 }
 
 /// The verdicts on the programs in rows of a format, as the pipeline comes to them.

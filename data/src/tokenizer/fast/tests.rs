@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
+use crate::skipped::{models, shared};
 use crate::tokenizer::Tokenizer;
 
 /// What a small tokenizer learns merges from.
@@ -344,11 +345,9 @@ fn any_text_gets_the_ids_of_the_library() {
 }
 
 /// The tokenizers that are there to be tested with.
-fn real_tokenizers(shared: &Path) -> Vec<PathBuf> {
-    let cache = std::env::var_os("R1D_CACHE").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache/r1d")));
-    let folders = [Some(shared.join("data/tokenizers")), cache.map(|cache| cache.join("models"))];
-    let entries = folders.into_iter().flatten().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+fn real_tokenizers(shared: &Path, models: &Path) -> Vec<PathBuf> {
+    let folders = [shared.join("tokenizers"), models.to_owned()].into_iter().filter(|folder| folder.exists());
+    let entries = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let files = entries.map(|entry| entry.unwrap().path().join("tokenizer.json"));
     let mut files: Vec<PathBuf> = files.filter(|file| file.is_file()).collect();
     files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../teacher/assets/tokenizer.json"));
@@ -358,11 +357,10 @@ fn real_tokenizers(shared: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn real_traces_get_the_ids_of_the_library() {
-    let Some(shared) = std::env::var_os("R1D_SHARED").map(PathBuf::from) else {
-        eprintln!("skipped: set R1D_SHARED to a folder with data/tokenizers and data/traces to encode real traces");
-        return;
-    };
-    let traces = std::fs::read_to_string(shared.join("data/traces/deepseek_r1_mcq_6000.jsonl")).unwrap();
+    // Both are asked for, so that a test that lacks both is counted for both.
+    let (models, shared) = (models(), shared("data"));
+    let Some(shared) = shared else { return };
+    let traces = std::fs::read_to_string(shared.join("traces/deepseek_r1_mcq_6000.jsonl")).unwrap();
     let traces: Vec<String> = traces
         .lines()
         .map(|line| {
@@ -370,7 +368,7 @@ fn real_traces_get_the_ids_of_the_library() {
             format!("<think>\n{}\n</think>\n\n{}", row["reason"].as_str().unwrap(), row["gen_ans"].as_str().unwrap())
         })
         .collect();
-    let tokenizers = real_tokenizers(&shared);
+    let tokenizers = real_tokenizers(&shared, &models);
     assert!(tokenizers.len() > 3);
     for (number, file) in tokenizers.iter().enumerate() {
         let tokenizer = Tokenizer::from_file(file).unwrap();

@@ -23,11 +23,7 @@ const SETS: [&str; 13] = [
 ];
 
 fn folder() -> Option<PathBuf> {
-    let shared = std::env::var("R1D_SHARED").ok();
-    if shared.is_none() {
-        eprintln!("skipped: set R1D_SHARED to a folder with data/equivalence to compare with published labels");
-    }
-    Some(Path::new(&shared?).join("data/equivalence"))
+    crate::skipped::shared("data/equivalence")
 }
 
 /// The judged disagreements: set and row, to who is right.
@@ -109,6 +105,7 @@ fn sorted_answers_are_sorted_the_same_way() {
 fn answers_of_math_500_are_read() {
     let Some(folder) = folder() else { return };
     for (file, most_unread) in [("rasbt_math500_gpt_answers.json", 16), ("rasbt_math500_qwen3_answers.json", 8)] {
+        let mut answers = 0;
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
         let unread: Vec<_> = rows
@@ -117,11 +114,13 @@ fn answers_of_math_500_are_read() {
             .iter()
             .filter_map(|row| {
                 let (gold, answer) = (row["answer"].as_str()?, row["prediction"].as_str()?);
+                answers += 1;
                 let ours = verify(gold, answer);
                 let unread = matches!(ours.verdict, Verdict::Undecided | Verdict::GoldUnparsed);
                 unread.then(|| format!("{gold}: {} ({})", ours.extracted.unwrap_or_default(), ours.rule))
             })
             .collect();
+        assert!(answers >= 490, "{file}: {answers} rows have an answer");
         assert!(unread.len() <= most_unread, "{file}: {unread:#?}");
     }
 }

@@ -11,7 +11,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
-use super::gemm::{Mat, Precision, Store, matmul};
+use super::gemm::{Precision, matmul};
+use super::views::{Mat, Store};
 use super::{Unwritten, widest, zeroed};
 use crate::layout::{Extension, Group, Packed, Rotation};
 
@@ -68,7 +69,11 @@ fn head_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>) 
             }
         }
     });
-    y.written()
+    // SAFETY: heads make up all of it, and of each every row was copied.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    unsafe {
+        y.written()
+    }
 }
 
 /// `[heads, rows, dim]` to `[rows, heads · dim]`, rotated back on the way if there is a rotation.
@@ -86,7 +91,11 @@ fn token_major(x: &[f32], heads: usize, dim: usize, rotation: Option<&Rotation>)
             }
         }
     });
-    y.written()
+    // SAFETY: rows make up all of it, and of each every head was copied.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    unsafe {
+        y.written()
+    }
 }
 
 /// A part of a head-major buffer: rows of one head and one segment. Nothing is in it yet.
@@ -174,7 +183,12 @@ pub(crate) fn forward(
             forward_block(&q[first * dim..first * dim + o.len()], (k, v), first, heads, precision, o, sums);
         }
     });
-    let (o, log_sum) = (o.written(), log_sum.written());
+    // SAFETY: the pieces make up all of it, as `pieces` checks, and each was zeroed.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    let o = unsafe { o.written() };
+    // SAFETY: as above; there are as many pieces, of one number a row.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    let log_sum = unsafe { log_sum.written() };
     (token_major(&o, query, dim, None), Saved { q, k, v, log_sum })
 }
 
@@ -252,7 +266,11 @@ fn along(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
             },
         );
     });
-    along.written()
+    // SAFETY: heads make up all of it, and of each every row was written.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    unsafe {
+        along.written()
+    }
 }
 
 /// Backward of [`forward`], whose output was `o`: (dq, dk, dv), token-major, rotation undone.
@@ -285,7 +303,13 @@ pub(crate) fn backward(
         };
         backward_head(&inputs, heads, precision, [dq, dk, dv].map(|piece| zeroed(piece.values)));
     });
-    let [dq, dk, dv] = [dq, dk, dv].map(Unwritten::written);
+    let [dq, dk, dv] = [dq, dk, dv].map(|gradient| {
+        // SAFETY: the pieces make up all of it, as `pieces` checks, and each was zeroed.
+        #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+        unsafe {
+            gradient.written()
+        }
+    });
     let (dk, dv) = (sum_groups(dk, heads.group(), rows * dim), sum_groups(dv, heads.group(), rows * dim));
     (
         token_major(&dq, query, dim, Some(&layout.rotation)),
@@ -309,7 +333,11 @@ fn sum_groups(x: Vec<f32>, group: usize, width: usize) -> Vec<f32> {
             }
         }
     });
-    sums.written()
+    // SAFETY: key heads make up all of it, and each began as a copy.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    unsafe {
+        sums.written()
+    }
 }
 
 /// One query head of one segment.

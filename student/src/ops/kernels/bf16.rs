@@ -6,18 +6,18 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{self, Mat, Output};
-use super::{tiles, widest};
+use super::views::{Mat, Output};
+use super::{gemm, tiles, widest};
 
 /// `out (+)= alpha · a · b` with a and b rounded to bf16, on all threads if it is `parallel`.
-pub(super) fn product(out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+pub(super) fn product(out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
     match tiles::bf16() {
         Some(kernel) => tiles::multiply(kernel, out, a, b, parallel),
         None => rounded_product(out, a, b, parallel),
     }
 }
 
-fn rounded_product(out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+fn rounded_product(out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
     let (a_rounded, b_rounded) = (rounded(&a), rounded(&b));
     gemm::product(out, a.of(&a_rounded), b.of(&b_rounded), parallel);
 }
@@ -31,8 +31,8 @@ fn round(x: f32) -> u32 {
 }
 
 fn rounded(mat: &Mat<'_>) -> Vec<f32> {
-    let mut copy = vec![0.0; mat.data.len()];
-    copy.par_chunks_mut(1 << 14).zip(mat.data.par_chunks(1 << 14)).for_each(|(to, from)| {
+    let mut copy = vec![0.0; mat.data().len()];
+    copy.par_chunks_mut(1 << 14).zip(mat.data().par_chunks(1 << 14)).for_each(|(to, from)| {
         widest(
             #[inline(always)]
             || {
@@ -48,28 +48,35 @@ fn rounded(mat: &Mat<'_>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::super::gemm::tests::numbers;
+    use super::super::views::Store;
     use super::*;
 
+    type Way = fn(Output<'_>, Mat<'_>, Mat<'_>, bool);
+
+    /// A processor without AVX512-BF16 has one way only: there the rounded product is compared with the definition.
     #[test]
-    fn both_ways_agree() {
-        if tiles::bf16().is_none() {
-            println!("skipped: this processor has no AVX512-BF16");
+    fn both_ways_agree_with_the_definition() {
+        let (m, n, k) = (70, 130, 600);
+        let (a, b) = (numbers(m * k, 3), numbers(n * k, 4));
+        let (left, right) = (Mat::new(&a, m, k), Mat::new(&b, n, k).t());
+        let bf16 = |x: &f32| half::bf16::from_f32(*x).to_f64();
+        let sum = |r: usize, c: usize| -> f64 {
+            a[r * k..][..k].iter().zip(&b[c * k..][..k]).map(|(x, y)| bf16(x) * bf16(y)).sum()
+        };
+        let exact: Vec<f64> = (0..m * n).map(|at| sum(at / n, at % n)).collect();
+        let ways: [(&str, Way); 2] = [("chosen for this processor", product), ("rounded", rounded_product)];
+        for (name, way) in ways {
+            for parallel in [false, true] {
+                let mut out = vec![f32::NAN; m * n];
+                way(Output::new(&mut out, [m, n], n, Store::Overwrite, 1.0), left, right, parallel);
+                let errors = out.iter().zip(&exact).map(|(x, y)| (f64::from(*x) - y).abs());
+                // A NaN is the largest.
+                let largest = errors.fold(0.0, |most: f64, e| if e > most || e.is_nan() { e } else { most });
+                assert!(largest < 1e-4, "{name}, parallel {parallel}: off by {largest:.1e}");
+            }
         }
-        for parallel in [false, true] {
-            let (m, n, k) = (70, 130, 600);
-            let (a, b) = (numbers(m * k, 3), numbers(n * k, 4));
-            let (left, right) = (Mat::new(&a, m, k), Mat::new(&b, n, k).t());
-            let (mut one, mut other) = (vec![0.0; m * n], vec![0.0; m * n]);
-            product(Output { data: one.as_mut_ptr(), stride: n, add: false, alpha: 1.0 }, left, right, parallel);
-            rounded_product(
-                Output { data: other.as_mut_ptr(), stride: n, add: false, alpha: 1.0 },
-                left,
-                right,
-                parallel,
-            );
-            let largest = one.iter().zip(&other).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
-            assert!(largest < 1e-4 && one.iter().any(|x| x.abs() > 1.0), "{largest}");
-        }
+        let not_rounded: f64 = a[..k].iter().zip(&b[..k]).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+        assert!((not_rounded - exact[0]).abs() > 1e-3, "rounding does not show: {not_rounded} and {}", exact[0]);
     }
 
     #[test]

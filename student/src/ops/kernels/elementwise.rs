@@ -92,7 +92,13 @@ pub(crate) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
             },
         );
     });
-    (y.written(), scale.written())
+    // SAFETY: there are whole rows, as many as scales, and of each every number was written.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    let y = unsafe { y.written() };
+    // SAFETY: as above; the scale of each row was written.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    let scale = unsafe { scale.written() };
+    (y, scale)
 }
 
 /// Backward of [`rms_norm`]: `dy` becomes dx; returns dw.
@@ -140,7 +146,11 @@ pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
             },
         );
     });
-    y.written()
+    // SAFETY: a gate and an `up` were there for every number of it.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    unsafe {
+        y.written()
+    }
 }
 
 /// Backward of [`swiglu`] in place: `gate` and `up` become their gradients, `dy` becomes the output of the forward pass.

@@ -6,68 +6,8 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{bf16, tiles};
-
-/// A read-only matrix: element (r, c) is `data[r * row_stride + c * col_stride]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Mat<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    pub(super) row_stride: usize,
-    pub(super) col_stride: usize,
-}
-
-impl<'a> Mat<'a> {
-    /// Rows one after another.
-    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, cols)
-    }
-
-    /// Rows `row_stride` apart.
-    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self { data, rows, cols, row_stride, col_stride: 1 }
-    }
-
-    /// The transpose, without a copy.
-    pub(crate) fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-
-    /// Some of the columns.
-    pub(super) fn columns(self, range: Range<usize>) -> Self {
-        Self { data: &self.data[range.start * self.col_stride..], cols: range.len(), ..self }
-    }
-
-    /// Some of the rows.
-    pub(super) fn rows(self, range: Range<usize>) -> Self {
-        self.t().columns(range).t()
-    }
-
-    /// The same view of other numbers.
-    pub(super) fn of(self, data: &'a [f32]) -> Self {
-        Self { data, ..self }
-    }
-
-    /// The numbers, column after column.
-    fn column_major(&self) -> Vec<f32> {
-        let at = |row: usize, col: usize| self.data[row * self.row_stride + col * self.col_stride];
-        (0..self.cols).flat_map(|col| (0..self.rows).map(move |row| at(row, col))).collect()
-    }
-
-    fn fits(&self) -> bool {
-        self.rows == 0
-            || self.cols == 0
-            || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
-    }
-}
-
-/// What to do with what the output holds already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Store {
-    Overwrite,
-    Add,
-}
+use super::views::{Mat, Output, Store};
+use super::{Unwritten, bf16, tiles};
 
 /// gemm sums products of at most this many numbers in another order, if both operands lie along the inner dimension.
 const SMALL_PRODUCT: usize = 16 * 16;
@@ -81,27 +21,6 @@ const WORTH_THREADS: usize = 1 << 18;
 const PARTS: usize = 8;
 /// Rows or columns of a part, at least; more than [`NARROW`].
 const LEAST: usize = 128;
-
-/// Where a product goes: rows are `stride` apart. Parallel tasks share it and write parts of their own.
-#[derive(Clone, Copy)]
-pub(super) struct Output {
-    pub(super) data: *mut f32,
-    pub(super) stride: usize,
-    pub(super) add: bool,
-    pub(super) alpha: f32,
-}
-
-#[expect(unsafe_code, reason = "tasks write disjoint parts")]
-unsafe impl Send for Output {}
-#[expect(unsafe_code, reason = "tasks write disjoint parts")]
-unsafe impl Sync for Output {}
-
-impl Output {
-    /// The part that begins at a row and a column.
-    pub(super) fn at(self, row: usize, col: usize) -> Self {
-        Self { data: self.data.wrapping_add(row * self.stride + col), ..self }
-    }
-}
 
 /// In which numbers the products of weights are computed. Sums, and the weights themselves, are f32 in either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,45 +36,38 @@ pub enum Precision {
 ///
 /// With two rows of `a` or more, a row of `out` has the same bits however many there are.
 pub(crate) fn matmul_in(precision: Precision, out: &mut [f32], mode: Store, a: Mat<'_>, b: Mat<'_>) {
-    whole(precision, check(out, b.cols, mode, 1.0, a, b), a, b, true);
+    let out = Output::new(out, [a.height(), b.width()], b.width(), mode, 1.0);
+    whole(precision, out, a, b, true);
 }
 
 /// `a · b` on all threads, rows one after another. Memory is not cleared first: the product writes all of it.
 pub(crate) fn product_in(precision: Precision, a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
-    check_operands(a, b);
-    assert!(a.cols > 0, "a matrix product sums over nothing");
-    let len = a.rows * b.cols;
-    let mut out = Vec::with_capacity(len);
-    whole(precision, Output { data: out.as_mut_ptr(), stride: b.cols, add: false, alpha: 1.0 }, a, b, true);
-    #[expect(unsafe_code, reason = "the product wrote every element, and reads none where it does not add")]
+    let size = [a.height(), b.width()];
+    let mut out = Unwritten::new(size[0] * size[1]);
+    whole(precision, Output::unwritten(out.numbers(), size), a, b, true);
+    // SAFETY: the product wrote every element.
+    #[expect(unsafe_code, reason = "types do not show what a product wrote")]
     unsafe {
-        out.set_len(len);
+        out.written()
     }
-    out
 }
 
-/// A checked product. A single row is left to the gemm crate, which does not copy the other matrix for it.
-fn whole(precision: Precision, out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+/// A product. A single row is left to the gemm crate, which does not copy the other matrix for it.
+fn whole(precision: Precision, out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+    assert!(a.width() > 0, "a matrix product sums over nothing");
     match precision {
         Precision::F32 => match tiles::f32() {
-            Some(kernel) if parallel && a.rows > 1 => tiles::multiply(kernel, out, a, b, true),
+            Some(kernel) if parallel && a.height() > 1 => tiles::multiply(kernel, out, a, b, true),
             _ => product(out, a, b, parallel),
         },
         Precision::Bf16 => bf16::product(out, a, b, parallel),
     }
 }
 
-fn check_operands(a: Mat<'_>, b: Mat<'_>) {
-    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
-    assert!(a.fits() && b.fits(), "an operand of a matrix product reaches past its data");
-}
-
-/// Bounds every access that a product makes.
-fn check(out: &mut [f32], stride: usize, mode: Store, alpha: f32, a: Mat<'_>, b: Mat<'_>) -> Output {
-    check_operands(a, b);
-    let reaches = a.rows.saturating_sub(1) * stride + b.cols;
-    assert!(a.rows == 0 || (stride >= b.cols && reaches <= out.len()), "a matrix product reaches past its output");
-    Output { data: out.as_mut_ptr(), stride, add: mode == Store::Add, alpha }
+/// That sizes fit each other, which every product begins with.
+pub(super) fn check(out: &Output<'_>, a: Mat<'_>, b: Mat<'_>) {
+    assert_eq!(a.width(), b.height(), "inner dimensions of a matrix product");
+    assert_eq!([out.rows(), out.cols()], [a.height(), b.width()], "rows and columns of a matrix product");
 }
 
 /// `out (+)= alpha · a · b` on this thread, rows of `out` being `out_stride` apart.
@@ -168,22 +80,29 @@ pub(crate) fn matmul(
     a: Mat<'_>,
     b: Mat<'_>,
 ) {
-    whole(precision, check(out, out_stride, mode, alpha, a, b), a, b, false);
+    whole(precision, Output::new(out, [a.height(), b.width()], out_stride, mode, alpha), a, b, false);
 }
 
-/// A checked product of f32, on all threads if it is `parallel` and worth it: cut into more parts than there are threads, so
+/// A product of f32, on all threads if it is `parallel` and worth it: cut into more parts than there are threads, so
 /// that one that is held up does not hold up the others.
-pub(super) fn product(out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
-    let (m, n) = (a.rows, b.cols);
-    if !parallel || m * n * a.cols < WORTH_THREADS {
+pub(super) fn product(out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+    check(&out, a, b);
+    let (m, n) = (a.height(), b.width());
+    if !parallel || m * n * a.width() < WORTH_THREADS {
         return part(out, a, b);
     }
     let (down, across) = cut(m, n, PARTS * rayon::current_num_threads());
-    (0..down * across).into_par_iter().for_each(|task| {
-        let even = |i: usize, parts: usize, all: usize| i * all / parts..(i + 1) * all / parts;
-        let (rows, cols) = (even(task % down, down, m), even(task / down, across, n));
-        part(out.at(rows.start, cols.start), a.rows(rows), b.columns(cols));
-    });
+    let rows = (0..down).map(|i| even(i, down, m));
+    let columns = (0..across).map(|i| even(i, across, n));
+    let parts = out.grid(rows.clone().map(|rows| rows.len()), columns.clone().map(|columns| columns.len()));
+    let operands = columns.flat_map(|columns| rows.clone().map(move |rows| (a.rows(rows), b.columns(columns.clone()))));
+    let tasks: Vec<_> = parts.zip(operands).collect();
+    tasks.into_par_iter().for_each(|(out, (a, b))| part(out, a, b));
+}
+
+/// The `i`-th of `parts` ranges that make up `all`.
+pub(super) fn even(i: usize, parts: usize, all: usize) -> Range<usize> {
+    i * all / parts..(i + 1) * all / parts
 }
 
 /// How many parts rows and columns are cut into: `parts` in all, if each is left at least [`LEAST`] of them.
@@ -203,49 +122,57 @@ fn cut(m: usize, n: usize, parts: usize) -> (usize, usize) {
 }
 
 /// One thread's product. Both cases in which gemm chooses the order of a sum by the number of rows are kept from it.
-fn part(mut out: Output, a: Mat<'_>, b: Mat<'_>) {
-    let (m, k, n) = (a.rows, a.cols, b.cols);
+fn part(mut out: Output<'_>, a: Mat<'_>, b: Mat<'_>) {
+    let (m, k, n) = (a.height(), a.width(), b.width());
     let turned;
-    let a = if m > 1 && m * n <= SMALL_PRODUCT && a.col_stride == 1 && b.row_stride == 1 {
+    let a = if m > 1 && m * n <= SMALL_PRODUCT && a.col_stride() == 1 && b.row_stride() == 1 {
         turned = a.column_major();
-        Mat { data: &turned, row_stride: 1, col_stride: m, ..a }
+        Mat::new(&turned, k, m).t()
     } else {
         a
     };
     if n > NARROW || k <= INNER {
-        return multiply(out, a, b);
+        return multiply(&mut out, a, b);
     }
     for from in (0..k).step_by(INNER) {
         let inner = from..(from + INNER).min(k);
-        multiply(out, a.columns(inner.clone()), b.rows(inner));
-        out.add = true;
+        multiply(&mut out, a.columns(inner.clone()), b.rows(inner));
+        // SAFETY: a product writes all of its output, and this one has just been made.
+        #[expect(unsafe_code, reason = "types do not show what a product wrote")]
+        unsafe {
+            out.add_from_now_on();
+        }
     }
 }
 
-fn multiply(out: Output, a: Mat<'_>, b: Mat<'_>) {
-    let (m, k, n) = (a.rows, a.cols, b.cols);
+fn multiply(out: &mut Output<'_>, a: Mat<'_>, b: Mat<'_>) {
+    check(out, a, b);
+    let (m, k, n) = (a.height(), a.width(), b.width());
     if m == 0 || n == 0 {
         return;
     }
+    let (to, to_stride, adds, alpha) = (out.first(), out.stride(), out.adds(), out.alpha());
     // gemm computes `alpha·dst + beta·lhs·rhs`.
-    #[expect(unsafe_code, reason = "the crate takes pointers; `check` bounds every access")]
+    // SAFETY: the sizes were checked to fit each other; a view has the rows and columns that it says it has, and those of
+    // the output are nobody else's now. The output is read only if products are added, when it has been written before.
+    #[expect(unsafe_code, reason = "the crate takes pointers")]
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.data,
+            to,
             1,
-            out.stride as isize,
-            out.add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
+            to_stride as isize,
+            adds,
+            a.data().as_ptr(),
+            a.col_stride() as isize,
+            a.row_stride() as isize,
+            b.data().as_ptr(),
+            b.col_stride() as isize,
+            b.row_stride() as isize,
             1.0,
-            out.alpha,
+            alpha,
             false,
             false,
             false,

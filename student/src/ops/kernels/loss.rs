@@ -8,7 +8,8 @@ use std::cell::Cell;
 use rayon::prelude::*;
 
 use super::elementwise::{exp_and_sum, largest};
-use super::gemm::{Mat, Precision, Store, matmul_in};
+use super::gemm::{Precision, matmul_in};
+use super::views::{Mat, Store};
 use super::widest;
 
 /// Rows whose logits are in memory at once. Each chunk reads the whole weight twice and its gradient once, which more rows

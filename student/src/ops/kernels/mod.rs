@@ -9,8 +9,14 @@ pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod loss;
 mod tiles;
+pub(crate) mod views;
 
 use std::mem::MaybeUninit;
+
+/// Whether it is checked that all numbers are written. Not where it costs: memory is then written twice and read once more.
+const CHECKED: bool = cfg!(any(test, debug_assertions));
+/// The bits of a NaN that no computation makes of others.
+const NOT_WRITTEN: u32 = 0x7fe5_a5a5;
 
 /// Memory for numbers that is not cleared first: clearing takes as long as many of these kernels, and on one thread.
 struct Unwritten {
@@ -22,8 +28,8 @@ impl Unwritten {
     fn new(len: usize) -> Self {
         let mut numbers = Vec::with_capacity(len);
         // What a kernel forgets to write must not look right by chance.
-        if cfg!(test) {
-            numbers.resize(len, f32::NAN);
+        if CHECKED {
+            numbers.resize(len, f32::from_bits(NOT_WRITTEN));
             numbers.clear();
         }
         Self { numbers, len }
@@ -33,11 +39,19 @@ impl Unwritten {
         &mut self.numbers.spare_capacity_mut()[..self.len]
     }
 
-    /// The numbers, all of which have been written.
-    fn written(mut self) -> Vec<f32> {
-        #[expect(unsafe_code, reason = "whoever calls has written them")]
+    /// The numbers.
+    ///
+    /// # Safety
+    /// All of [`Self::numbers`] have been written.
+    #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
+    unsafe fn written(mut self) -> Vec<f32> {
+        // SAFETY: the vector has room for `len` numbers, and as this function's all of them have been written.
         unsafe {
             self.numbers.set_len(self.len);
+        }
+        if CHECKED {
+            let left_out = self.numbers.iter().filter(|x| x.to_bits() == NOT_WRITTEN).count();
+            assert_eq!(left_out, 0, "numbers that a kernel left out, of {}", self.len);
         }
         self.numbers
     }
@@ -48,7 +62,8 @@ fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     for x in part.iter_mut() {
         x.write(0.0);
     }
-    #[expect(unsafe_code, reason = "all of it was written")]
+    // SAFETY: all of it has just been written.
+    #[expect(unsafe_code, reason = "the library has no such function")]
     unsafe {
         part.assume_init_mut()
     }
@@ -69,4 +84,21 @@ fn widest<R>(body: impl FnMut() -> R) -> R {
         }
     }
     pulp::Arch::new().dispatch(Body(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "numbers that a kernel left out, of 3")]
+    fn what_a_kernel_leaves_out_is_noticed() {
+        let mut numbers = Unwritten::new(3);
+        zeroed(&mut numbers.numbers()[..2]);
+        // SAFETY: the third number was written when memory was taken, in tests: it is what must be noticed.
+        #[expect(unsafe_code, reason = "breaks the contract as a wrong kernel would")]
+        unsafe {
+            numbers.written();
+        }
+    }
 }

@@ -14,7 +14,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{Mat, Output};
+use super::gemm::{check, even};
+use super::views::{Mat, MatMut, Output};
 
 /// Rows and columns of a tile.
 const ROWS: usize = 12;
@@ -38,7 +39,8 @@ const TASKS: usize = 4;
 /// Rows of a task, at least.
 const TASK_ROWS: usize = 96;
 
-/// What one kind of numbers needs.
+/// What one kind of numbers needs. There is one only where the processor has the instructions that its functions are
+/// compiled for: that is the contract of calling them.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel {
     /// Numbers in a word.
@@ -48,39 +50,42 @@ pub(super) struct Kernel {
     tile: Tile,
 }
 
-/// Packs rows of a matrix; what is missing of a panel is zero.
-type Pack = unsafe fn(Mat<'_>, Panels);
-/// `tile(depth, left, right, out, size)`: the product of `ROWS` rows and a panel of `[depth, COLUMNS]` words, of which
-/// `size` rows and columns are written.
-type Tile = unsafe fn(usize, Left, *const u32, Output, [usize; 2]);
+/// Packs the rows of a matrix into panels, which are the rows of the output: `[depth, width]` words each. What is missing
+/// of a panel is zero. Words are held as f32, of which a pair of bf16 has the bits.
+type Pack = unsafe fn(Mat<'_>, MatMut<'_>);
+/// The product of `ROWS` rows and a panel of `[depth, COLUMNS]` words, into an output of at most this size.
+type Tile = unsafe fn(Left<'_>, &[[f32; COLUMNS]], Output<'_>);
 
-/// Packed rows: panels of `[depth, width]` words, `stride` apart. Parallel tasks write parts of their own.
+/// `ROWS` rows of the left operand, in words, from the first one on.
 #[derive(Clone, Copy)]
-struct Panels {
-    data: *mut u32,
-    stride: usize,
-}
-
-#[expect(unsafe_code, reason = "tasks write disjoint parts")]
-unsafe impl Send for Panels {}
-#[expect(unsafe_code, reason = "tasks write disjoint parts")]
-unsafe impl Sync for Panels {}
-
-impl Panels {
-    /// From a panel and a word of it on.
-    fn at(self, panel: usize, word: usize) -> Self {
-        Self { data: self.data.wrapping_add(panel * self.stride + word), ..self }
-    }
-}
-
-/// `ROWS` rows of the left operand, in words.
-#[derive(Clone, Copy)]
-struct Left {
-    data: *const f32,
+struct Left<'a> {
+    data: &'a [f32],
     row_stride: usize,
     col_stride: usize,
     /// Whether the rows that follow are to be fetched.
     fetch: bool,
+}
+
+/// The left operand of a slice: of its panels the first `read` are read where they are, and the others are packed.
+#[derive(Clone, Copy)]
+struct LeftPanels<'a> {
+    mat: Mat<'a>,
+    read: usize,
+    packed: Panels<'a>,
+}
+
+/// Packed rows: panels `stride` words apart.
+#[derive(Clone, Copy)]
+struct Panels<'a> {
+    words: &'a [f32],
+    stride: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// The words from a panel on.
+    fn from(self, panel: usize) -> &'a [f32] {
+        &self.words[panel * self.stride..]
+    }
 }
 
 /// The kernel for f32, where the processor has one.
@@ -115,8 +120,9 @@ pub(super) fn bf16() -> Option<Kernel> {
 }
 
 /// `out (+)= alpha · a · b`, on all threads if it is `parallel` and worth it.
-pub(super) fn multiply(kernel: Kernel, mut out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
-    let (m, k, n) = (a.rows, a.cols, b.cols);
+pub(super) fn multiply(kernel: Kernel, mut out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+    check(&out, a, b);
+    let (m, k, n) = (a.height(), a.width(), b.width());
     if m == 0 || n == 0 {
         return;
     }
@@ -131,71 +137,79 @@ pub(super) fn multiply(kernel: Kernel, mut out: Output, a: Mat<'_>, b: Mat<'_>, 
         let height = m.div_ceil(chunks).next_multiple_of(ROWS);
         for first in (0..m).step_by(height) {
             let rows = first..(first + height).min(m);
-            slice(kernel, out.at(first, 0), a.rows(rows), b, parallel);
+            slice(kernel, out.part(rows.clone(), 0..n), a.rows(rows), b, parallel);
         }
-        out.add = true;
+        // SAFETY: the rows of the chunks are all rows, and a slice writes all of its output.
+        #[expect(unsafe_code, reason = "types do not show what a product wrote")]
+        unsafe {
+            out.add_from_now_on();
+        }
     }
 }
 
 impl Kernel {
     /// Words of a row.
     fn words(self, mat: Mat<'_>) -> usize {
-        mat.cols.div_ceil(self.per_word)
+        mat.width().div_ceil(self.per_word)
     }
 
     /// Whether a left operand is read where it is.
     fn reads(self, a: Mat<'_>) -> bool {
-        self.per_word == 1 && !(a.col_stride == 1 && a.row_stride.is_multiple_of(SET))
+        self.per_word == 1 && !(a.col_stride() == 1 && a.row_stride().is_multiple_of(SET))
     }
 }
 
-/// A slice of the inner dimension that fits into panels.
-fn slice(kernel: Kernel, out: Output, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
-    let (m, n, depth) = (a.rows, b.cols, kernel.words(a));
+/// A slice of the inner dimension that fits into panels. All of the output is written.
+fn slice(kernel: Kernel, out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
+    let (m, n, depth) = (a.height(), b.width(), kernel.words(a));
     let (blocks, parts) = cut(m, n, parallel);
+    let (left_panels, right_panels) = (m.div_ceil(ROWS), n.div_ceil(COLUMNS));
     // A last panel that is not full is packed in any case: a tile reads all of its rows.
     let read = if kernel.reads(a) { m / ROWS } else { 0 };
     let [left_stride, right_stride] = [ROWS, COLUMNS].map(|width| width * depth + GAP);
-    with_scratch(&LEFT, (m.div_ceil(ROWS) - read) * left_stride, |left| {
+    let heights = (0..parts).map(|i| numbers(&even(i, parts, left_panels), ROWS, m).len());
+    let widths = (0..blocks).map(|i| numbers(&even(i, blocks, right_panels), COLUMNS, n).len());
+    let places = (0..blocks).flat_map(|block| (0..parts).map(move |part| (block, part)));
+    let tasks = out.grid(heights, widths).zip(places);
+    with_scratch(&LEFT, (left_panels - read) * left_stride, |left| {
         // Packed by each task for itself where one task alone needs it.
-        let shared = if parts > 1 { n.div_ceil(COLUMNS) } else { 0 };
+        let shared = if parts > 1 { right_panels } else { 0 };
         with_scratch(&RIGHT, shared * right_stride, |right| {
-            let left = Panels { data: left, stride: left_stride };
-            let right = Panels { data: right, stride: right_stride };
             if read * ROWS < m {
                 pack(kernel, kernel.pack_left, ROWS, a.rows(read * ROWS..m), left, parallel);
             }
             if parts > 1 {
                 pack(kernel, kernel.pack_right, COLUMNS, b.t(), right, parallel);
             }
-            each(blocks * parts, parallel, |task| {
-                let rows = even(task % parts, parts, m.div_ceil(ROWS));
-                let columns = even(task / parts, blocks, n.div_ceil(COLUMNS));
-                let multiply = |right| tiles(kernel, out, (a, read, left), right, (rows, columns.clone()), n);
+            let left = LeftPanels { mat: a, read, packed: Panels { words: left, stride: left_stride } };
+            let right = Panels { words: right, stride: right_stride };
+            each(tasks, parallel, |(out, (block, part))| {
+                let rows = even(part, parts, left_panels);
+                let columns = even(block, blocks, right_panels);
                 if parts > 1 {
-                    return multiply(right.at(columns.start, 0));
+                    let right = Panels { words: right.from(columns.start), ..right };
+                    return tiles(kernel, out, depth, left, rows, right);
                 }
                 with_scratch(&OWN_RIGHT, columns.len() * right_stride, |right| {
-                    let right = Panels { data: right, stride: right_stride };
-                    let b = b.columns(columns.start * COLUMNS..(columns.end * COLUMNS).min(n));
+                    let b = b.columns(numbers(&columns, COLUMNS, n));
                     pack(kernel, kernel.pack_right, COLUMNS, b.t(), right, false);
-                    multiply(right);
+                    tiles(kernel, out, depth, left, rows, Panels { words: right, stride: right_stride });
                 });
             });
         });
     });
 }
 
-/// The `i`-th of `parts` ranges that make up `all`.
-fn even(i: usize, parts: usize, all: usize) -> Range<usize> {
-    i * all / parts..(i + 1) * all / parts
+/// The rows or columns of some panels of `width`, where there are `all` of them.
+fn numbers(panels: &Range<usize>, width: usize, all: usize) -> Range<usize> {
+    panels.start * width..(panels.end * width).min(all)
 }
 
-fn each(count: usize, parallel: bool, task: impl Fn(usize) + Sync + Send) {
+fn each<T: Send>(tasks: impl Iterator<Item = T>, parallel: bool, work: impl Fn(T) + Sync + Send) {
     if parallel {
-        (0..count).into_par_iter().for_each(task);
+        tasks.collect::<Vec<_>>().into_par_iter().for_each(work);
     } else {
-        (0..count).for_each(task);
+        tasks.for_each(work);
     }
 }
 
@@ -213,23 +227,29 @@ fn cut(m: usize, n: usize, parallel: bool) -> (usize, usize) {
     (blocks, parts)
 }
 
-/// Packs `mat`, whose rows are `width` to a panel. Tasks divide it across the direction in which its numbers lie.
-fn pack(kernel: Kernel, pack: Pack, width: usize, mat: Mat<'_>, to: Panels, parallel: bool) {
-    let along = mat.col_stride == 1;
+/// Packs `mat`, whose rows are `width` to a panel, into memory for as many panels, `GAP` words apart. Tasks divide it across
+/// the direction in which its numbers lie.
+fn pack(kernel: Kernel, pack: Pack, width: usize, mat: Mat<'_>, to: &mut [f32], parallel: bool) {
+    let (panels, words) = (mat.height().div_ceil(width), kernel.words(mat) * width);
+    let mut to = MatMut::new(to, panels, words, words + GAP);
+    let along = mat.col_stride() == 1;
     let (all, step) = if along {
-        (mat.rows, (PACKED / mat.cols).max(1).next_multiple_of(width))
+        (mat.height(), (PACKED / mat.width()).max(1).next_multiple_of(width))
     } else {
-        (mat.cols, (PACKED / mat.rows).max(1).next_multiple_of(kernel.per_word))
+        (mat.width(), (PACKED / mat.height()).max(1).next_multiple_of(kernel.per_word))
     };
-    each(all.div_ceil(step), parallel, |i| {
+    let tasks = (0..all.div_ceil(step)).map(|i| {
         let part = i * step..((i + 1) * step).min(all);
-        let (part, to) = if along {
-            (mat.rows(part.clone()), to.at(part.start / width, 0))
+        if along {
+            let to = to.take_rows(part.len().div_ceil(width));
+            (mat.rows(part), to)
         } else {
-            (mat.columns(part.clone()), to.at(0, part.start / kernel.per_word * width))
-        };
-        // SAFETY: the kernel was handed out because the processor has its instructions; the panels have room for the
-        // matrix, and each task writes its own part.
+            let to = to.take_columns(part.len().div_ceil(kernel.per_word) * width);
+            (mat.columns(part), to)
+        }
+    });
+    each(tasks, parallel, |(part, to)| {
+        // SAFETY: the processor has the kernel's instructions.
         #[expect(unsafe_code, reason = "calls code compiled for instructions that were found to be there")]
         unsafe {
             pack(part, to);
@@ -237,53 +257,53 @@ fn pack(kernel: Kernel, pack: Pack, width: usize, mat: Mat<'_>, to: Panels, para
     });
 }
 
-/// Rows times columns, both counted in panels. Of the left operand the first `read` panels are read where they are, and
-/// the others are packed; `right` begins at the first of these columns.
+/// A part of the output: the rows of some of the left operand's panels, times the panels that `right` begins with, of
+/// `depth` words a row.
 fn tiles(
     kernel: Kernel,
-    out: Output,
-    (a, read, packed): (Mat<'_>, usize, Panels),
-    right: Panels,
-    (rows, columns): (Range<usize>, Range<usize>),
-    n: usize,
+    mut out: Output<'_>,
+    depth: usize,
+    left: LeftPanels<'_>,
+    rows: Range<usize>,
+    right: Panels<'_>,
 ) {
-    let depth = kernel.words(a);
-    for i in rows.clone() {
-        for j in columns.clone() {
+    let (m, n) = (out.rows(), out.cols());
+    let LeftPanels { mat, read, packed } = left;
+    for (r, i) in (0..m).step_by(ROWS).zip(rows.clone()) {
+        for (j, c) in (0..n).step_by(COLUMNS).enumerate() {
             let left = if i < read {
-                let fetch = j + 1 == columns.end && i + 1 < read.min(rows.end);
-                let data = a.data[i * ROWS * a.row_stride..].as_ptr();
-                Left { data, row_stride: a.row_stride, col_stride: a.col_stride, fetch }
+                let fetch = c + COLUMNS >= n && i + 1 < read.min(rows.end);
+                let data = &mat.data()[i * ROWS * mat.row_stride()..];
+                Left { data, row_stride: mat.row_stride(), col_stride: mat.col_stride(), fetch }
             } else {
-                Left { data: packed.at(i - read, 0).data.cast(), row_stride: 1, col_stride: ROWS, fetch: false }
+                Left { data: packed.from(i - read), row_stride: 1, col_stride: ROWS, fetch: false }
             };
-            let size = [ROWS.min(a.rows - i * ROWS), COLUMNS.min(n - j * COLUMNS)];
-            let (right, out) = (right.at(j - columns.start, 0).data, out.at(i * ROWS, j * COLUMNS));
-            // SAFETY: the kernel was handed out because the processor has its instructions; both operands have `depth`
-            // words here; a tile lies inside the output, whose size was checked, and belongs to one task.
+            let right = &right.from(j).as_chunks::<COLUMNS>().0[..depth];
+            let out = out.part(r..(r + ROWS).min(m), c..(c + COLUMNS).min(n));
+            // SAFETY: the processor has the kernel's instructions.
             #[expect(unsafe_code, reason = "calls code compiled for instructions that were found to be there")]
             unsafe {
-                (kernel.tile)(depth, left, right, out, size);
+                (kernel.tile)(left, right, out);
             }
         }
     }
 }
 
-type Scratch = std::thread::LocalKey<Cell<Vec<u32>>>;
+type Scratch = std::thread::LocalKey<Cell<Vec<f32>>>;
 thread_local! {
-    static LEFT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-    static RIGHT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-    static OWN_RIGHT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static LEFT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static RIGHT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static OWN_RIGHT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Lends memory of this thread's that begins with a line of the cache; what is in it is arbitrary.
-fn with_scratch(scratch: &'static Scratch, len: usize, work: impl FnOnce(*mut u32)) {
+fn with_scratch(scratch: &'static Scratch, len: usize, work: impl FnOnce(&mut [f32])) {
     let mut buffer = scratch.take();
     if buffer.len() < len + GAP {
-        buffer.resize(len + GAP, 0);
+        buffer.resize(len + GAP, 0.0);
     }
-    let skipped = buffer.as_ptr().align_offset(GAP * size_of::<u32>());
-    work(buffer[skipped..skipped + len].as_mut_ptr());
+    let before = buffer.as_ptr().align_offset(GAP * size_of::<f32>());
+    work(&mut buffer[before..before + len]);
     scratch.set(buffer);
 }
 

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_ps,
 };
 
-use super::{COLUMNS, Left, Output, ROWS};
+use super::{COLUMNS, Left, Mat, MatMut, Output, ROWS};
 
 /// Words in a vector.
 const LANES: usize = 16;
@@ -21,13 +21,16 @@ fn lanes(count: usize) -> __mmask16 {
     ((1u32 << count.min(LANES)) - 1) as u16
 }
 
-/// Up to 16 numbers; those that are missing are zero.
+/// The numbers of the lanes that the mask has; the others are zero.
+///
+/// # Safety
+/// `from` and the 15 numbers after it can be read where the mask has their lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "loads through a pointer")]
-unsafe fn load(from: *const f32, count: usize) -> __m512 {
-    // SAFETY: the caller has `count` numbers there.
-    unsafe { _mm512_maskz_loadu_ps(lanes(count), from) }
+unsafe fn load(from: *const f32, mask: __mmask16) -> __m512 {
+    // SAFETY: as this function's; what the mask leaves out is not read.
+    unsafe { _mm512_maskz_loadu_ps(mask, from) }
 }
 
 /// Swaps rows and columns of 16 × 16 words.
@@ -68,34 +71,40 @@ fn transpose(r: &[__m512; LANES]) -> [__m512; LANES] {
 /// Asks for the lines that a tile is written to.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn fetch(out: Output, rows: usize) {
-    for r in 0..rows {
-        let line = out.at(r, 0).data.cast::<i8>();
-        _mm_prefetch::<_MM_HINT_T0>(line);
-        _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(64));
+fn fetch(out: &mut Output<'_>) {
+    let mut line = out.first().cast_const();
+    for _ in 0..out.rows() {
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(LANES).cast());
+        line = line.wrapping_add(out.stride());
     }
 }
 
 /// Writes a tile.
 #[inline]
 #[target_feature(enable = "avx512f")]
-#[expect(unsafe_code, reason = "loads and stores through pointers")]
-unsafe fn write(sums: &Sums, out: Output, [rows, cols]: [usize; 2]) {
-    let alpha = _mm512_set1_ps(out.alpha);
+fn write(sums: &Sums, out: &mut Output<'_>) {
+    let (first, stride, cols) = (out.first(), out.stride(), out.cols());
+    let alpha = _mm512_set1_ps(out.alpha());
     for (r, sums) in sums.iter().enumerate() {
-        if r >= rows {
+        if r >= out.rows() {
             break;
         }
         for (j, sum) in sums.iter().enumerate() {
-            let to = out.at(r, j * LANES).data;
+            let to = first.wrapping_add(r * stride + j * LANES);
             let mask = lanes(cols.saturating_sub(j * LANES));
-            // SAFETY: the mask leaves out what is not the output's.
+            let value = if out.adds() {
+                // SAFETY: the row is the output's, the mask leaves out what are not its columns, and an output that adds
+                // has been written.
+                #[expect(unsafe_code, reason = "loads through a pointer")]
+                let before = unsafe { load(to, mask) };
+                _mm512_fmadd_ps(alpha, *sum, before)
+            } else {
+                _mm512_mul_ps(alpha, *sum)
+            };
+            // SAFETY: the row is the output's, and the mask leaves out what are not its columns.
+            #[expect(unsafe_code, reason = "stores through a pointer")]
             unsafe {
-                let value = if out.add {
-                    _mm512_fmadd_ps(alpha, *sum, _mm512_maskz_loadu_ps(mask, to))
-                } else {
-                    _mm512_mul_ps(alpha, *sum)
-                };
                 _mm512_mask_storeu_ps(to, mask, value);
             }
         }
@@ -103,6 +112,9 @@ unsafe fn write(sums: &Sums, out: Output, [rows, cols]: [usize; 2]) {
 }
 
 /// Writes the words of a panel's row from its `from`-th on. In whole parts, which processors are faster at than with masks.
+///
+/// # Safety
+/// `to` has room for a row of `WIDTH` words, and `from` is one of 0, `LANES`, ... below `WIDTH`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "stores through a pointer")]
@@ -113,23 +125,25 @@ unsafe fn store<const WIDTH: usize>(to: *mut f32, from: usize, words: __m512) {
             "rows of a panel end with a whole or three quarters"
         );
     }
-    // SAFETY: the caller has room for these words.
-    unsafe {
-        if WIDTH - from >= LANES {
-            _mm512_storeu_ps(to.add(from), words);
-        } else {
-            _mm256_storeu_ps(to.add(from), _mm512_castps512_ps256(words));
-            _mm_storeu_ps(to.add(from + 8), _mm512_extractf32x4_ps::<2>(words));
-        }
+    let to = to.wrapping_add(from);
+    if WIDTH - from >= LANES {
+        // SAFETY: a row has 16 words from here on.
+        unsafe { _mm512_storeu_ps(to, words) };
+        return;
     }
+    let (eight, four) = (_mm512_castps512_ps256(words), _mm512_extractf32x4_ps::<2>(words));
+    // SAFETY: a row has 12 words from here on: these are the first 8 ...
+    unsafe { _mm256_storeu_ps(to, eight) };
+    // SAFETY: ... and these the other 4.
+    unsafe { _mm_storeu_ps(to.wrapping_add(8), four) };
 }
 
 /// Where the `k`-th word of the tile below is, or, if words lie along the inner dimension, one line of those near it.
 #[inline]
-fn below(left: Left, k: usize) -> *const i8 {
+fn below(left: Left<'_>, k: usize) -> *const i8 {
     let (row, k) =
         if left.col_stride == 1 { (ROWS + (k % LANES).min(ROWS - 1), k - k % LANES) } else { (2 * ROWS - 1, k) };
-    left.data.wrapping_add(row * left.row_stride + k * left.col_stride).cast()
+    left.data.as_ptr().wrapping_add(row * left.row_stride + k * left.col_stride).cast()
 }
 
 /// Packing and multiplying for one kind of numbers. `$along` makes words of numbers that lie along the inner dimension,
@@ -137,53 +151,78 @@ fn below(left: Left, k: usize) -> *const i8 {
 macro_rules! kernel {
     ($name:ident, $features:literal, $per_word:literal, $along:path, $across:path, $step:path) => {
         pub(in super::super) mod $name {
-            use super::super::{Mat, Panels};
             use super::*;
 
-            /// Rows of `mat` into panels of `[depth, WIDTH]` words; what is missing is zero.
+            /// Rows of `mat` into panels of `[depth, WIDTH]` words, the rows of `to`; what is missing is zero.
             #[target_feature(enable = $features)]
-            #[expect(unsafe_code, reason = "loads and stores through pointers")]
-            pub(in super::super) unsafe fn pack<const WIDTH: usize>(mat: Mat<'_>, to: Panels) {
-                assert!(mat.col_stride == 1 || mat.row_stride == 1, "one of a matrix's strides is 1");
-                let (panels, depth) = (mat.rows.div_ceil(WIDTH), mat.cols.div_ceil($per_word));
-                let (from, stride, to) = (mat.data.as_ptr(), to.stride, to.data.cast::<f32>());
-                // SAFETY: the caller has room for the panels; `from` is read where masks say that the matrix is.
-                unsafe {
-                    if mat.col_stride == 1 {
-                        for (p, l) in (0..panels).flat_map(|p| (0..WIDTH).step_by(LANES).map(move |l| (p, l))) {
-                            let first = p * WIDTH + l;
-                            let rows = mat.rows.saturating_sub(first).min(WIDTH - l).min(LANES);
-                            let from = from.wrapping_add(first * mat.row_stride);
-                            let to = to.add(p * stride);
-                            for at in (0..depth).step_by(LANES) {
-                                let from = from.wrapping_add(at * $per_word);
-                                let mut words = [_mm512_setzero_ps(); LANES];
-                                for (i, words) in words.iter_mut().enumerate() {
-                                    if i < rows {
-                                        let from = from.wrapping_add(i * mat.row_stride);
-                                        *words = $along(from, mat.cols - at * $per_word);
-                                    }
-                                }
-                                for (i, words) in transpose(&words).iter().enumerate() {
-                                    if i < depth - at {
-                                        store::<WIDTH>(to.add((at + i) * WIDTH), l, *words);
-                                    }
+            pub(in super::super) fn pack<const WIDTH: usize>(mat: Mat<'_>, mut to: MatMut<'_>) {
+                let (panels, depth) = (mat.height().div_ceil(WIDTH), mat.width().div_ceil($per_word));
+                assert!(to.rows() == panels && to.cols() == depth * WIDTH, "panels of the size of what is packed");
+                if mat.col_stride() == 1 {
+                    pack_along::<WIDTH>(mat, &mut to, depth);
+                } else {
+                    pack_across::<WIDTH>(mat, &mut to, depth);
+                }
+            }
+
+            /// Where numbers lie along the inner dimension. `to` has the size of what is packed.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn pack_along<const WIDTH: usize>(mat: Mat<'_>, to: &mut MatMut<'_>, depth: usize) {
+                let (from, row_stride) = (mat.data().as_ptr(), mat.row_stride());
+                for (p, l) in (0..to.rows()).flat_map(|p| (0..WIDTH).step_by(LANES).map(move |l| (p, l))) {
+                    let first = p * WIDTH + l;
+                    let rows = mat.height().saturating_sub(first).min(WIDTH - l).min(LANES);
+                    let from = from.wrapping_add(first * row_stride);
+                    let to = to.first().wrapping_add(p * to.stride());
+                    for at in (0..depth).step_by(LANES) {
+                        let from = from.wrapping_add(at * $per_word);
+                        let mut words = [_mm512_setzero_ps(); LANES];
+                        for (i, words) in words.iter_mut().enumerate() {
+                            if i < rows {
+                                // SAFETY: the matrix has the row `first + i` and this many columns from here on.
+                                #[expect(unsafe_code, reason = "loads through a pointer")]
+                                unsafe {
+                                    *words = $along(from.wrapping_add(i * row_stride), mat.width() - at * $per_word);
                                 }
                             }
                         }
-                        return;
+                        for (i, words) in transpose(&words).iter().enumerate() {
+                            if i < depth - at {
+                                // SAFETY: the panel has `depth` rows of `WIDTH` words.
+                                #[expect(unsafe_code, reason = "stores through a pointer")]
+                                unsafe {
+                                    store::<WIDTH>(to.wrapping_add((at + i) * WIDTH), l, *words);
+                                }
+                            }
+                        }
                     }
-                    let whole = mat.rows / WIDTH;
-                    for at in 0..depth {
-                        let from = from.wrapping_add(at * $per_word * mat.col_stride);
-                        let rest = mat.cols - at * $per_word;
-                        for p in 0..panels {
-                            for l in (0..WIDTH).step_by(LANES) {
-                                let first = p * WIDTH + l;
-                                let all = lanes(WIDTH - l);
-                                let mask = if p < whole { all } else { all & lanes(mat.rows.saturating_sub(first)) };
-                                let words = $across(from.wrapping_add(first), mat.col_stride, mask, rest);
-                                store::<WIDTH>(to.add(p * stride + at * WIDTH), l, words);
+                }
+            }
+
+            /// Where numbers lie across the inner dimension. `to` has the size of what is packed.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn pack_across<const WIDTH: usize>(mat: Mat<'_>, to: &mut MatMut<'_>, depth: usize) {
+                assert_eq!(mat.row_stride(), 1, "one of a matrix's strides is 1");
+                let (whole, stride) = (mat.height() / WIDTH, mat.col_stride());
+                for at in 0..depth {
+                    let from = mat.data().as_ptr().wrapping_add(at * $per_word * stride);
+                    let rest = mat.width() - at * $per_word;
+                    for p in 0..to.rows() {
+                        let to = to.first().wrapping_add(p * to.stride() + at * WIDTH);
+                        for l in (0..WIDTH).step_by(LANES) {
+                            let first = p * WIDTH + l;
+                            let all = lanes(WIDTH - l);
+                            let mask = if p < whole { all } else { all & lanes(mat.height().saturating_sub(first)) };
+                            // SAFETY: the matrix has this many columns from here on, and in each the rows that the mask
+                            // has.
+                            #[expect(unsafe_code, reason = "loads through a pointer")]
+                            let words = unsafe { $across(from.wrapping_add(first), stride, mask, rest) };
+                            // SAFETY: the panel has `depth` rows of `WIDTH` words.
+                            #[expect(unsafe_code, reason = "stores through a pointer")]
+                            unsafe {
+                                store::<WIDTH>(to, l, words);
                             }
                         }
                     }
@@ -192,61 +231,69 @@ macro_rules! kernel {
 
             /// The product of `ROWS` rows and a panel of `[depth, COLUMNS]` words.
             #[target_feature(enable = $features)]
-            #[expect(unsafe_code, reason = "loads and stores through pointers")]
-            pub(in super::super) unsafe fn tile(
-                depth: usize,
-                left: Left,
-                right: *const u32,
-                out: Output,
-                size: [usize; 2],
-            ) {
-                fetch(out, size[0]);
+            pub(in super::super) fn tile(left: Left<'_>, right: &[[f32; COLUMNS]], mut out: Output<'_>) {
+                let along = right.len().saturating_sub(1).saturating_mul(left.col_stride);
+                let last = left.row_stride.saturating_mul(ROWS - 1).saturating_add(along);
+                assert!(last < left.data.len(), "a tile reaches past its rows");
+                assert!(out.rows() <= ROWS && out.cols() <= COLUMNS, "an output of the size of a tile");
+                fetch(&mut out);
                 let mut sums: Sums = [[_mm512_setzero_ps(); WIDE]; ROWS];
                 // Every third row: an address reaches two more by adding the stride once or twice.
                 let mut rows: [*const f32; ROWS / 3] =
-                    std::array::from_fn(|i| left.data.wrapping_add(3 * i * left.row_stride));
-                let mut right = right.cast::<f32>();
-                // SAFETY: both sides have this many words; the output has `size` rows and columns.
-                unsafe {
-                    for k in 0..depth {
-                        if left.fetch {
-                            _mm_prefetch::<_MM_HINT_T0>(below(left, k));
-                        }
-                        let b: [__m512; WIDE] = std::array::from_fn(|j| _mm512_loadu_ps(right.add(j * LANES)));
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm512_set1_ps(*rows[i / 3].add(i % 3 * left.row_stride));
-                            for (sum, b) in sums.iter_mut().zip(b) {
-                                *sum = $step(*sum, a, b);
-                            }
-                        }
-                        for row in &mut rows {
-                            *row = row.wrapping_add(left.col_stride);
-                        }
-                        right = right.add(COLUMNS);
+                    std::array::from_fn(|i| left.data.as_ptr().wrapping_add(3 * i * left.row_stride));
+                for (k, right) in right.iter().enumerate() {
+                    if left.fetch {
+                        _mm_prefetch::<_MM_HINT_T0>(below(left, k));
                     }
-                    write(&sums, out, size);
+                    let right = right.as_chunks::<LANES>().0;
+                    let b: [__m512; WIDE] = std::array::from_fn(|j| {
+                        // SAFETY: it is an array of 16 words.
+                        #[expect(unsafe_code, reason = "loads through a pointer")]
+                        unsafe {
+                            _mm512_loadu_ps(right[j].as_ptr())
+                        }
+                    });
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let word = rows[i / 3].wrapping_add(i % 3 * left.row_stride);
+                        // SAFETY: word `k` of row `i`, none of which is past the last one, which was checked.
+                        #[expect(unsafe_code, reason = "reads through a pointer")]
+                        let a = _mm512_set1_ps(unsafe { *word });
+                        for (sum, b) in sums.iter_mut().zip(b) {
+                            *sum = $step(*sum, a, b);
+                        }
+                    }
+                    for row in &mut rows {
+                        *row = row.wrapping_add(left.col_stride);
+                    }
                 }
+                write(&sums, &mut out);
             }
         }
     };
 }
 
-/// Words of f32 along the inner dimension.
+/// Words of f32 along the inner dimension; those that are missing are zero.
+///
+/// # Safety
+/// `count` numbers, or 16 if there are more, can be read at `from`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "loads through a pointer")]
 unsafe fn single_along(from: *const f32, count: usize) -> __m512 {
-    // SAFETY: as for `load`.
-    unsafe { load(from, count) }
+    // SAFETY: as this function's.
+    unsafe { load(from, lanes(count)) }
 }
 
 /// Words of f32 across it.
+///
+/// # Safety
+/// As for [`load`].
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "loads through a pointer")]
-unsafe fn single_across(from: *const f32, _: usize, lanes: __mmask16, _: usize) -> __m512 {
-    // SAFETY: as for `load`.
-    unsafe { _mm512_maskz_loadu_ps(lanes, from) }
+unsafe fn single_across(from: *const f32, _: usize, mask: __mmask16, _: usize) -> __m512 {
+    // SAFETY: as this function's.
+    unsafe { load(from, mask) }
 }
 
 #[inline]
@@ -266,7 +313,7 @@ use std::arch::x86_64::{
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "there is no cast in the library")]
 fn as_bf16(x: __m512) -> __m512bh {
-    // SAFETY: both are 512 bits without a meaning of their own.
+    // SAFETY: both are 512 bits, each of which may be 0 or 1.
     unsafe { std::mem::transmute(x) }
 }
 
@@ -274,25 +321,33 @@ fn as_bf16(x: __m512) -> __m512bh {
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "there is no cast in the library")]
 fn as_words(x: __m512bh) -> __m512i {
-    // SAFETY: as above.
+    // SAFETY: both are 512 bits, each of which may be 0 or 1.
     unsafe { std::mem::transmute(x) }
 }
 
-/// Pairs of bf16 along the inner dimension.
+/// Pairs of bf16 along the inner dimension; what is missing is zero.
+///
+/// # Safety
+/// `count` numbers, or 32 if there are more, can be read at `from`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[expect(unsafe_code, reason = "loads through a pointer")]
 unsafe fn pairs_along(from: *const f32, count: usize) -> __m512 {
-    // SAFETY: as for `load`; nothing is read from the second address if nothing is there.
-    let (low, high) = unsafe { (load(from, count), load(from.wrapping_add(LANES), count.saturating_sub(LANES))) };
+    // SAFETY: as this function's.
+    let low = unsafe { load(from, lanes(count)) };
+    // SAFETY: the mask has as many lanes as there are numbers after the first 16.
+    let high = unsafe { load(from.wrapping_add(LANES), lanes(count.saturating_sub(LANES))) };
     _mm512_castsi512_ps(as_words(_mm512_cvtne2ps_pbh(high, low)))
 }
 
-/// Pairs of bf16 across it: from one row and the next.
+/// Pairs of bf16 across it: from one row and the next, which is zero if it is missing.
+///
+/// # Safety
+/// `from` can be read where the mask has lanes, and, if there is more than one row, so can `from` + `stride`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[expect(unsafe_code, reason = "loads through a pointer")]
-unsafe fn pairs_across(from: *const f32, stride: usize, lanes: __mmask16, rows: usize) -> __m512 {
+unsafe fn pairs_across(from: *const f32, stride: usize, mask: __mmask16, rows: usize) -> __m512 {
     /// Number i of the lower half, then number i of the upper half.
     static INTERLEAVE: [u16; 32] = {
         let mut order = [0; 32];
@@ -303,13 +358,13 @@ unsafe fn pairs_across(from: *const f32, stride: usize, lanes: __mmask16, rows: 
         }
         order
     };
-    // SAFETY: as for `load`; nothing is read from the second address if there is no second row.
-    unsafe {
-        let low = _mm512_maskz_loadu_ps(lanes, from);
-        let high = _mm512_maskz_loadu_ps(if rows > 1 { lanes } else { 0 }, from.wrapping_add(stride));
-        let order = _mm512_loadu_si512(INTERLEAVE.as_ptr().cast());
-        _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, as_words(_mm512_cvtne2ps_pbh(high, low))))
-    }
+    // SAFETY: as this function's.
+    let low = unsafe { load(from, mask) };
+    // SAFETY: the mask is empty if there is no second row.
+    let high = unsafe { load(from.wrapping_add(stride), if rows > 1 { mask } else { 0 }) };
+    // SAFETY: it is an array of 512 bits.
+    let order = unsafe { _mm512_loadu_si512(INTERLEAVE.as_ptr().cast()) };
+    _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, as_words(_mm512_cvtne2ps_pbh(high, low))))
 }
 
 #[inline]
