@@ -147,6 +147,34 @@ async fn looking_downloads_and_writes_nothing() {
     assert!(!mock.asked().iter().any(is_file));
 }
 
+/// With the net or without: downloading it again, in silence, would hide that something is wrong with the cache.
+#[tokio::test]
+async fn an_entry_of_the_cache_that_cannot_be_read_is_named_and_nothing_is_asked() {
+    let mock = start(repository());
+    let mut setting = Setting::new(&mock);
+    let paths = setting.get("all/*.parquet").await.unwrap();
+    let asked = lines(&mock).len();
+    let (list, reference) = (setting.path(&format!("trees/{COMMIT}.json")), setting.path("refs/main"));
+    for offline in [false, true] {
+        setting.hub.offline = offline;
+        for path in [&list, &reference, &paths[0]] {
+            let kept = path.with_extension("kept");
+            fs::rename(path, &kept).unwrap();
+            std::os::unix::fs::symlink(path.file_name().unwrap(), path).unwrap();
+            let message = setting.get("all/*.parquet").await.unwrap_err().to_string();
+            assert!(message.contains(&path.display().to_string()), "{message}");
+            fs::rename(&kept, path).unwrap();
+        }
+        let text = fs::read(&list).unwrap();
+        fs::write(&list, &text[..text.len() / 2]).unwrap();
+        let message = setting.get("all/*.parquet").await.unwrap_err().to_string();
+        assert!(message.contains(&list.display().to_string()) && message.contains("remove it"), "{message}");
+        fs::write(&list, &text).unwrap();
+    }
+    assert_eq!(lines(&mock).len(), asked, "nothing was asked");
+    setting.get("all/*.parquet").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_stopped_download_goes_on_where_it_was() {
     for ignores_range in [false, true] {
@@ -437,11 +465,15 @@ async fn a_list_without_end_is_given_up() {
 fn the_next_page_is_a_query_and_nothing_else() {
     let next =
         |value: &'static str| api::next_query(&[(reqwest::header::LINK, value.parse().unwrap())].into_iter().collect());
-    assert_eq!(next("<https://evil/x?cursor=a%3D&limit=5>; rel=\"next\"").as_deref(), Some("cursor=a%3D&limit=5"));
-    assert_eq!(next("<https://h/?a=1>; rel=\"prev\", <https://h/?a=3>; rel=\"next\"").as_deref(), Some("a=3"));
-    for none in ["", "rel=\"next\"", "<https://h/?a=1; rel=\"next\"", "<https://h/>; rel=\"next\"", "<https://h/?a=1>"]
-    {
-        assert_eq!(next(none), None, "{none}");
+    let found = |query: &str| Ok(Some(query.to_owned()));
+    assert_eq!(next("<https://evil/x?cursor=a%3D&limit=5>; rel=\"next\""), found("cursor=a%3D&limit=5"));
+    assert_eq!(next("<https://h/?a=1>; rel=\"prev\", <https://h/?a=3>; rel=\"next\""), found("a=3"));
+    for none in ["", "<https://h/?a=1>"] {
+        assert_eq!(next(none), Ok(None), "{none}");
+    }
+    // A next page that cannot be asked for is not the end of the list.
+    for broken in ["rel=\"next\"", "<https://h/?a=1; rel=\"next\"", "<https://h/>; rel=\"next\"", "caf\u{e9}"] {
+        assert!(next(broken).is_err(), "{broken}");
     }
 }
 
