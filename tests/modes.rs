@@ -29,7 +29,8 @@ fn walk(path: &Path, umask: u32, wrong: &mut Vec<String>) -> usize {
     if found.file_type().is_symlink() {
         return 0;
     }
-    let (mode, expected) = (found.permissions().mode() & 0o7777, if found.is_dir() { 0o777 } else { 0o666 } & !umask);
+    let all = if found.is_dir() { 0o777 } else { 0o666 };
+    let (mode, expected) = (found.permissions().mode() & 0o7777, all & !umask);
     if mode != expected {
         wrong.push(format!("{}: {mode:04o} and not {expected:04o}", path.display()));
     }

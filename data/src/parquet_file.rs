@@ -211,15 +211,15 @@ pub fn read_folder<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
 
 /// The Parquet files of a folder, sorted by name.
 pub fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(parquet(disk::entries(folder)?))
+    Ok(only_parquet(disk::entries(folder)?))
 }
 
 /// The same; none, if there is no such folder.
 pub fn parquet_files_if_there(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(parquet(disk::entries_if_there(folder)?))
+    Ok(only_parquet(disk::entries_if_there(folder)?))
 }
 
-fn parquet(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+fn only_parquet(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
     paths
 }

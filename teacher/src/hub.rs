@@ -107,7 +107,9 @@ impl Hub {
         let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| "https://huggingface.co".into());
         let token_file = text("HF_TOKEN_PATH")?.map(Into::into).or_else(|| Some(Cache::home()?.join("token")));
         let mut token = text("HF_TOKEN")?.or(text("HUGGING_FACE_HUB_TOKEN")?);
-        if let (None, Some(file)) = (&token, token_file) {
+        if token.is_none()
+            && let Some(file) = token_file
+        {
             token = disk::read_if_there(&file)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         }
         let anonymous = on("HF_HUB_DISABLE_IMPLICIT_TOKEN")?;

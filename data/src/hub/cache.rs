@@ -205,7 +205,9 @@ fn walk(folder: &Path, prefix: &str, files: &mut BTreeMap<String, bool>) -> Resu
         match disk::metadata(&path)? {
             Some(found) if found.is_dir() => walk(&path, &format!("{name}/"), files)?,
             // A link whose blob is gone names a file that was there once.
-            found => drop(files.insert(name, found.is_some())),
+            found => {
+                files.insert(name, found.is_some());
+            }
         }
     }
     Ok(())

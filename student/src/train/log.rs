@@ -29,24 +29,25 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn open(dir: &Path, progress: &Progress) -> Result<Self> {
         let path = dir.join(FILE);
-        let mut metrics = match disk::metadata(&path)? {
+        let mut lines = match disk::metadata(&path)? {
             Some(_) => read(&path, true)?,
             None => Vec::new(),
         };
-        metrics.retain(|metric| metric.step <= progress.step);
+        lines.retain(|(_, metric)| metric.step <= progress.step);
+        let (lines, metrics): (Vec<String>, Vec<Metric>) = lines.into_iter().unzip();
         if !metrics.iter().map(|metric| metric.step).eq(1..=progress.step) {
             let problem = format!("it holds {} of the {} steps before the checkpoint", metrics.len(), progress.step);
             return Err(Error::model(&path, problem, REMEDY));
         }
-        let text = metrics.iter().map(line).collect::<Result<String>>()?;
-        data::artifact::write_bytes(&path, text.as_bytes())?;
+        data::artifact::write_bytes(&path, lines.concat().as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| data::Error::io("open", &path, e))?;
         let events = EventFile::open(dir, progress.seconds, &metrics)?;
         Ok(Self { path, file, events })
     }
 
     pub(super) fn write(&mut self, metric: &Metric) -> Result<()> {
-        self.file.write_all(line(metric)?.as_bytes()).map_err(|e| data::Error::io("write", &self.path, e))?;
+        let line = serde_json::to_string(metric).map_err(|e| data::Error::engine("encoding a metric", e))? + "\n";
+        self.file.write_all(line.as_bytes()).map_err(|e| data::Error::io("write", &self.path, e))?;
         self.events.write(metric)
     }
 
@@ -56,25 +57,28 @@ impl Log {
     }
 }
 
-fn line(metric: &Metric) -> Result<String> {
-    Ok(serde_json::to_string(metric).map_err(|e| data::Error::engine("encoding a metric", e))? + "\n")
-}
-
 /// The metrics of a finished training in `dir`, one a step.
 pub fn metrics(dir: &Path) -> Result<Vec<Metric>> {
-    read(&dir.join(FILE), false)
+    Ok(read(&dir.join(FILE), false)?.into_iter().map(|(_, metric)| metric).collect())
 }
 
-/// All lines; without a last one that has no end, if it `may_be_cut`.
-fn read(path: &Path, may_be_cut: bool) -> Result<Vec<Metric>> {
+/// All lines with their ends, as they stand; without a last one that has no end, if it `may_be_cut`.
+fn read(path: &Path, may_be_cut: bool) -> Result<Vec<(String, Metric)>> {
     let bytes = std::fs::read(path).map_err(|e| data::Error::io("read", path, e))?;
     let mut metrics = Vec::new();
     for (line, number) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1..) {
-        match serde_json::from_slice::<Metric>(line) {
-            Ok(metric) => metrics.push(metric),
-            Err(_) if may_be_cut && !line.ends_with(b"\n") => {}
+        let is_whole = line.ends_with(b"\n");
+        match metric(line) {
+            Ok(metric) if is_whole => metrics.push(metric),
+            _ if may_be_cut && !is_whole => {}
+            Ok(_) => return Err(Error::model(path, format!("line {number} has no end"), REMEDY)),
             Err(e) => return Err(Error::model(path, format!("line {number} is not a step's metrics: {e}"), REMEDY)),
         }
     }
     Ok(metrics)
+}
+
+fn metric(line: &[u8]) -> std::result::Result<(String, Metric), String> {
+    let line = std::str::from_utf8(line).map_err(|e| e.to_string())?;
+    Ok((line.to_owned(), serde_json::from_str(line).map_err(|e| e.to_string())?))
 }

@@ -175,6 +175,30 @@ async fn an_entry_of_the_cache_that_cannot_be_read_is_named_and_nothing_is_asked
     setting.get("all/*.parquet").await.unwrap();
 }
 
+/// As huggingface_hub's: a cache may be shared by users.
+#[tokio::test]
+async fn what_is_downloaded_has_the_mode_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let mock = start(repository());
+    let setting = Setting::new(&mock);
+    setting.get("all/*.parquet").await.unwrap();
+    fs::write(setting.path("plain"), "").unwrap();
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode();
+    let (mut pending, mut count) = (vec![setting.dir.path().to_owned()], 0);
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                pending.push(path);
+            } else if !path.is_symlink() {
+                count += 1;
+                assert_eq!(mode(&path), mode(&setting.path("plain")), "{}", path.display());
+            }
+        }
+    }
+    assert!(count > 5, "blobs, locks, a list and a reference, not {count}");
+}
+
 #[tokio::test]
 async fn a_stopped_download_goes_on_where_it_was() {
     for ignores_range in [false, true] {
