@@ -113,7 +113,9 @@ impl Shards {
         for name in names {
             // A shard is a file of this folder: an index from elsewhere must not reach outside it.
             let path = dir.join(&name);
-            if Path::new(&name).components().count() != 1 || !data::disk::exists(&path)? {
+            if Path::new(&name).components().count() != 1
+                || !data::disk::metadata(&path)?.is_some_and(|found| found.is_file())
+            {
                 return Err(Error::model(dir, format!("weight file {name} is missing"), "download the model again"));
             }
             let file = TensorFile::open(&path)?;
