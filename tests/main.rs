@@ -28,8 +28,12 @@ mod judge;
 #[path = "../teacher/src/mock.rs"]
 #[expect(dead_code, reason = "the client's tests use more of it")]
 mod mock;
+/// The modes of all that is written.
+mod modes;
 /// The model is that of transformers.
 mod parity;
+/// What is there and cannot be read is named.
+mod reading;
 /// Every recipe in the tree parses, and `init` writes one that does.
 mod recipes;
 /// Replies that were paid for serve every recipe that wants them.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::record::short_hash;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// The name of the record that makes a folder an artifact.
 pub const RECORD_FILE: &str = "artifact.json";
@@ -95,11 +95,7 @@ impl<T> Artifact<T> {
 
 /// Reads a folder's record; `None` if there is none.
 pub fn read_record(dir: &Path) -> Result<Option<ArtifactRecord>> {
-    let path = dir.join(RECORD_FILE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    read_json(&path).map(Some)
+    disk::if_there(dir.join(RECORD_FILE))?.map(|path| read_json(&path)).transpose()
 }
 
 /// A file that is being written beside its place, as `.NAME.PID.partial`: it has its name only once it is published.
@@ -173,6 +169,17 @@ pub fn publish_partial(file: &File, partial: &Path, path: &Path) -> Result<()> {
     sync_folder(folder_of(path))
 }
 
+/// Publishes a file that `make` makes by itself at the path it is given. Libraries make files through `tempfile` that only
+/// their owner may read; the published one has the mode that the umask gives to any new file.
+pub fn publish_made(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut aside = Aside::create(path)?;
+    let permissions = aside.file.metadata().map_err(|e| Error::io("read", &aside.partial, e))?.permissions();
+    make(&aside.partial)?;
+    aside.file = File::open(&aside.partial).map_err(|e| Error::io("open", &aside.partial, e))?;
+    aside.file.set_permissions(permissions).map_err(|e| Error::io("set the mode of", &aside.partial, e))?;
+    aside.publish()
+}
+
 /// Makes renames in a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
@@ -209,14 +216,13 @@ pub fn is_model_file(name: &str) -> bool {
 /// The identity of an input file or folder: BLAKE3 over names (relative) and contents. Paths do not enter.
 pub fn content_hash(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    if path.is_dir() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(path)
-            .and_then(|dir| dir.map(|entry| entry.map(|e| e.path())).collect())
-            .map_err(|e| Error::io("list", path, e))?;
-        entries.sort();
-        for entry in entries {
+    if disk::is_dir(path)? {
+        for entry in disk::entries(path)? {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if entry.is_file() && is_model_file(&name) {
+            // A link that leads nowhere is an error too: the folder lists a file that cannot be read.
+            let is_file =
+                || fs::metadata(&entry).map(|found| found.is_file()).map_err(|e| Error::io("read", &entry, e));
+            if is_model_file(&name) && is_file()? {
                 hasher.update(name.as_bytes());
                 hasher.update_mmap_rayon(&entry).map_err(|e| Error::io("read", &entry, e))?;
             }
@@ -255,6 +261,58 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_a_record_that_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_record(&dir.path().join("none")).unwrap().is_none());
+        assert!(read_record(dir.path()).unwrap().is_none());
+        let path = dir.path().join(RECORD_FILE);
+        std::os::unix::fs::symlink(RECORD_FILE, &path).unwrap();
+        let message = read_record(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(RECORD_FILE), "{message}");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"{\"stage\": \"caf\xe9\"}").unwrap();
+        let message = read_record(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(RECORD_FILE), "{message}");
+    }
+
+    #[test]
+    fn a_file_of_a_model_that_cannot_be_read_is_no_smaller_model() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.json"), "{}").unwrap();
+        fs::create_dir(dir.path().join("onnx.json")).unwrap();
+        let whole = content_hash(dir.path()).unwrap();
+        for target in ["model.safetensors", "gone"] {
+            let link = dir.path().join("model.safetensors");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let message = content_hash(dir.path()).unwrap_err().to_string();
+            assert!(message.contains("model.safetensors"), "{message}");
+            fs::remove_file(&link).unwrap();
+        }
+        assert_eq!(content_hash(dir.path()).unwrap(), whole);
+        assert!(content_hash(&dir.path().join("config.json/below")).is_err());
+    }
+
+    /// As safetensors makes its files.
+    #[test]
+    fn what_a_library_made_private_is_published_with_the_mode_of_other_files() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        fs::write(dir.path().join("plain"), "").unwrap();
+        let make = |partial: &Path| {
+            let mut file = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
+            file.write_all(b"weights").unwrap();
+            file.persist(partial).unwrap();
+            Ok(())
+        };
+        publish_made(&dir.path().join("made"), make).unwrap();
+        assert_eq!(mode("made"), mode("plain"));
+        assert_eq!(fs::read(dir.path().join("made")).unwrap(), b"weights");
+        assert!(publish_made(&dir.path().join("made"), |_| Err(Error::Stopped)).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

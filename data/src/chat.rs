@@ -13,7 +13,7 @@ use crate::artifact::read_json;
 use crate::record::Message;
 use crate::template::Template;
 use crate::tokenizer::{R1_SPECIAL, Tokenizer};
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// The template written for models that are trained from scratch: DeepSeek-R1's roles and tokens, no system prompt.
 pub const R1_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}{% elif message['role'] == 'assistant' %}{{ '<｜Assistant｜>' + message['content'] + eos_token }}{% else %}{{ message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}";
@@ -52,8 +52,7 @@ impl ChatFormat {
         let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
         let path = dir.join("tokenizer_config.json");
         let mut config: Value = read_json(&path)?;
-        let map = dir.join("special_tokens_map.json");
-        if map.is_file() {
+        if let Some(map) = disk::if_there(dir.join("special_tokens_map.json"))? {
             let map: Value = read_json(&map)?;
             for name in ["bos_token", "eos_token", "pad_token"] {
                 if config.get(name).is_none() {
@@ -62,16 +61,15 @@ impl ChatFormat {
             }
         }
         let beside = dir.join("chat_template.jinja");
-        let template = if beside.is_file() {
-            std::fs::read_to_string(&beside).map_err(|e| Error::io("read", &beside, e))?
-        } else {
-            template_of(&config["chat_template"]).ok_or_else(|| {
+        let template = match disk::read_if_there(&beside)? {
+            Some(template) => template,
+            None => template_of(&config["chat_template"]).ok_or_else(|| {
                 Error::malformed(
                     &path,
                     "there is no chat_template",
                     "take the template of the instruct version of this model and put it into chat_template.jinja",
                 )
-            })?
+            })?,
         };
         let eos = special_text(&config["eos_token"])
             .ok_or_else(|| Error::malformed(&path, "there is no eos_token", "name the token that ends a text"))?;
@@ -284,6 +282,22 @@ mod tests {
         assert_eq!(with("forty  two").unwrap().ids, [0, 2, 3, 1]);
         let message = with("forty three").unwrap_err().to_string();
         assert!(message.contains("does not survive") && message.contains("three"), "{message}");
+        // A template, or a map of special tokens, that stands apart and cannot be read is not one that is not there.
+        for name in ["chat_template.jinja", "special_tokens_map.json"] {
+            let path = dir.path().join(name);
+            std::os::unix::fs::symlink(name, &path).unwrap();
+            let message = ChatFormat::from_dir(dir.path()).map(drop).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+            let message = ChatFormat::from_dir(dir.path()).map(drop).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+            std::fs::remove_dir(&path).unwrap();
+        }
+        std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+        std::os::unix::fs::symlink("tokenizer.json", dir.path().join("tokenizer.json")).unwrap();
+        let message = ChatFormat::from_dir(dir.path()).map(drop).unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json") && !message.contains("there is no tokenizer"), "{message}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use self::select::{RuleOutcome, rule_outcomes};
 use self::verdicts::write_verdicts;
 use crate::contamination::{Item, Preset};
 use crate::duplicates::Near;
-use crate::parquet_file::{parquet_files, read_rows_at, row_count, write_records};
+use crate::parquet_file::{parquet_files, parquet_files_if_there, read_rows_at, row_count, write_records};
 use crate::record::{CuratedTrace, Message, Prompt, Trace};
 use crate::rows::Flaw;
 use crate::sandbox::Limits;
@@ -246,8 +246,15 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
 /// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there.
 pub async fn choose(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
     clear(&out.join("curated"))?;
+    let parts = parts(traces)?;
     let selection = Box::pin(select::select(out, config)).await?;
-    write_curated(prompts, &parts(traces)?, &selection.rows, out)?;
+    let (judged, all) = (selection.summary.total, parts.last().map_or(0, Part::end));
+    if judged != all {
+        // DataFusion passes over an empty file without a word.
+        let problem = format!("there are {judged} verdicts on {all} traces");
+        return Err(Error::malformed(&out.join("verdicts"), problem, "remove the stage's folder to make them again"));
+    }
+    write_curated(&Prompts::new(prompts), &parts, &selection.rows, out)?;
     Ok(selection.summary)
 }
 
@@ -262,18 +269,19 @@ impl<'a> Prompts<'a> {
         Self { all, places: all.iter().zip(0..).map(|(prompt, place)| (prompt.id.as_str(), place)).collect() }
     }
 
-    fn place(&self, id: &str) -> Result<usize> {
-        self.places.get(id).copied().ok_or_else(|| {
+    /// Where the prompt is that a trace answers.
+    fn place(&self, prompt_id: &str, trace_id: &str) -> Result<usize> {
+        self.places.get(prompt_id).copied().ok_or_else(|| {
             Error::invalid(
-                "the traces",
-                format!("one of them answers prompt {id}, which is not among the prompts"),
+                format!("trace {trace_id}"),
+                format!("it answers prompt {prompt_id}, which is not among the prompts"),
                 "curate traces together with the prompts they were collected for",
             )
         })
     }
 
-    fn of(&self, id: &str) -> Result<&'a Prompt> {
-        Ok(&self.all[self.place(id)?])
+    fn of(&self, trace: &Trace) -> Result<&'a Prompt> {
+        Ok(&self.all[self.place(&trace.prompt_id, &trace.id)?])
     }
 }
 
@@ -342,7 +350,7 @@ impl Part {
 
 /// Removes the parts that a run before this one wrote: there may have been more.
 fn clear(folder: &Path) -> Result<()> {
-    for path in if folder.is_dir() { parquet_files(folder)? } else { Vec::new() } {
+    for path in parquet_files_if_there(folder)? {
         std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
     }
     Ok(())
@@ -367,14 +375,11 @@ fn by_part<'a>(parts: &'a [Part], mut rows: &[u32]) -> Vec<(&'a Part, Vec<usize>
 }
 
 /// Writes the selected traces in the Hub's chat schema.
-fn write_curated(prompts: &[Prompt], parts: &[Part], rows: &[u32], out: &Path) -> Result<()> {
-    let prompts: HashMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
+fn write_curated(prompts: &Prompts<'_>, parts: &[Part], rows: &[u32], out: &Path) -> Result<()> {
     for (number, (part, wanted)) in by_part(parts, rows).into_iter().enumerate() {
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
-        let curated: Vec<CuratedTrace> = traces
-            .iter()
-            .filter_map(|trace| Some(curated_trace(prompts.get(trace.prompt_id.as_str())?, trace)))
-            .collect();
+        let curated = traces.iter().map(|trace| Ok(curated_trace(prompts.of(trace)?, trace)));
+        let curated: Vec<CuratedTrace> = curated.collect::<Result<_>>()?;
         write_records(&part_path(out, "curated", number), &curated)?;
     }
     Ok(())

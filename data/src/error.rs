@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 /// What went wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The operating system refused a file operation.
     #[error("cannot {action} {}: {source}", path.display())]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::artifact::content_hash;
 use crate::hub::{Address, Cache, Kind};
 use crate::record::short_hash;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// What is read, by the end of a file's name; the last one only where it is named itself, since folders of datasets hold
 /// descriptions in it.
@@ -37,11 +37,10 @@ impl Files {
 
     fn local(input: &Path) -> Result<Self> {
         let name = data_name(input);
-        if input.is_dir() {
-            return Ok(Self { name, paths: in_folder(input)? });
-        }
-        if input.exists() {
-            return Ok(Self { name, paths: vec![input.to_owned()] });
+        match disk::metadata(input)? {
+            Some(found) if found.is_dir() => return Ok(Self { name, paths: in_folder(input)? }),
+            Some(_) => return Ok(Self { name, paths: vec![input.to_owned()] }),
+            None => {}
         }
         let text = input.to_string_lossy();
         if !text.contains(['*', '?', '[']) {
@@ -54,7 +53,10 @@ impl Files {
                 let place = e.path().to_owned();
                 Error::io("list", &place, e.into())
             })?;
-            if path.is_file() && !hidden(&path) {
+            // What the folder lists and cannot be read is an error, a link that leads nowhere too: it is data that was meant.
+            let is_file =
+                || std::fs::metadata(&path).map(|found| found.is_file()).map_err(|e| Error::io("read", &path, e));
+            if !hidden(&path) && is_file()? {
                 paths.push(path);
             }
         }
@@ -104,9 +106,9 @@ fn not_a_pattern(input: &str, problem: &glob::PatternError) -> Error {
 /// The data files directly in a folder.
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let (mut names, mut folders) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
-        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+    for path in disk::entries(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // What cannot be looked at is taken for a file: if its name is one of data, opening it says what is wrong.
         if path.is_dir() { &mut folders } else { &mut names }.push(name);
     }
     Ok(of_folder(folder, names, &folders)?.into_iter().map(|name| folder.join(name)).collect())
@@ -227,6 +229,24 @@ mod tests {
         assert!(at("nothing").contains("no such file"), "{}", at("nothing"));
         assert!(at("*.none").contains("no file has a name"), "{}", at("*.none"));
         assert!(at("[").contains("pattern"), "{}", at("["));
+    }
+
+    /// Left out, a file would make the set smaller and nobody the wiser.
+    #[test]
+    fn a_file_that_is_listed_and_cannot_be_read_is_named() {
+        let dir = folder(&["set/a.jsonl", "file"]);
+        for target in ["b.jsonl", "gone"] {
+            let link = dir.path().join("set/b.jsonl");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let said = message(&dir.path().join("set/*.jsonl"));
+            assert!(said.contains("set/b.jsonl"), "{said}");
+            let listed = Files::find(&dir.path().join("set")).unwrap();
+            assert!(listed.content_hash().unwrap_err().to_string().contains("set/b.jsonl"), "{listed:?}");
+            std::fs::remove_file(&link).unwrap();
+        }
+        // A file where a folder should be is not "no such file".
+        let said = message(&dir.path().join("file/a.jsonl"));
+        assert!(said.contains("cannot look at") && said.contains("file/a.jsonl"), "{said}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod code;
 pub mod contamination;
 pub mod curate;
 pub mod dataset;
+pub mod disk;
 pub mod duplicates;
 mod error;
 pub mod fidelity;

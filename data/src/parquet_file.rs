@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_arrow::schema::{SchemaLike, TracingOptions};
 
 use crate::artifact::Aside;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// Rows per row group.
 pub const ROW_GROUP_ROWS: usize = 2048;
@@ -122,7 +122,14 @@ pub fn stream_records<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<
 
 /// The number of rows of a Parquet file, from its footer.
 pub fn row_count(path: &Path) -> Result<usize> {
-    Ok(usize::try_from(reader(path)?.metadata().file_metadata().num_rows()).unwrap_or(0))
+    rows_in(path, reader(path)?.metadata().file_metadata().num_rows())
+}
+
+/// A number of rows as a footer gives it.
+fn rows_in(path: &Path, count: i64) -> Result<usize> {
+    usize::try_from(count).map_err(|_| {
+        Error::malformed(path, format!("its footer counts {count} rows"), "was it damaged while being copied?")
+    })
 }
 
 /// Calls `found` with the row number and the value of each text in one column; no other column is read.
@@ -157,7 +164,7 @@ pub fn read_rows_at<T: DeserializeOwned>(path: &Path, rows: &[usize]) -> Result<
     let mut selectors: Vec<RowSelector> = Vec::new();
     let (mut start, mut rest) = (0, rows);
     for (number, group) in reader.metadata().row_groups().iter().enumerate() {
-        let end = start + usize::try_from(group.num_rows()).unwrap_or(0);
+        let end = start + rows_in(path, group.num_rows())?;
         let (here, after) = rest.split_at(rest.partition_point(|row| *row < end));
         rest = after;
         if !here.is_empty() {
@@ -172,6 +179,10 @@ pub fn read_rows_at<T: DeserializeOwned>(path: &Path, rows: &[usize]) -> Result<
             selectors.push(RowSelector::skip(end - next));
         }
         start = end;
+    }
+    if let Some(row) = rest.first() {
+        let problem = format!("row {row} is asked for, and there are {start} rows");
+        return Err(Error::malformed(path, problem, "was it changed just now?"));
     }
     let batches = reader
         .with_row_groups(groups)
@@ -200,16 +211,17 @@ pub fn read_folder<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
 
 /// The Parquet files of a folder, sorted by name.
 pub fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
-        if path.extension().is_some_and(|e| e == "parquet") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
+    Ok(only_parquet(disk::entries(folder)?))
+}
+
+/// The same; none, if there is no such folder.
+pub fn parquet_files_if_there(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(only_parquet(disk::entries_if_there(folder)?))
+}
+
+fn only_parquet(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    paths
 }
 
 /// Streams the record batches of a Parquet file.
@@ -251,6 +263,8 @@ mod tests {
         let found: Vec<Trace> = read_rows_at(&dir.path().join("a.parquet"), &some).unwrap();
         assert_eq!(found, some.map(|row| traces[row].clone()));
         assert_eq!(read_rows_at::<Trace>(&dir.path().join("a.parquet"), &[]).unwrap(), []);
+        let message = read_rows_at::<Trace>(&dir.path().join("a.parquet"), &[2999, 3000]).unwrap_err().to_string();
+        assert!(message.contains("a.parquet") && message.contains("row 3000"), "{message}");
         assert_eq!(row_count(&dir.path().join("a.parquet")).unwrap(), 3000);
         let samples: Vec<Narrow> = read_columns(&dir.path().join("a.parquet")).unwrap();
         assert_eq!(samples, traces[..3000].iter().map(|trace| Narrow { sample: trace.sample }).collect::<Vec<_>>());

@@ -42,7 +42,7 @@ use crate::artifact::Aside;
 use crate::guard::guarded_future;
 use crate::hub::Address;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// Sorting and grouping may use this much memory before they spill to disk.
 const MEMORY_BYTES: usize = 2 << 30;
@@ -153,7 +153,7 @@ pub(crate) fn location(path: &Path) -> Result<String> {
             _ => url.extend(format!("%{byte:02X}").chars()),
         }
     }
-    if path.is_dir() {
+    if disk::is_dir(path)? {
         url.push('/');
     }
     Ok(url)
@@ -336,17 +336,16 @@ impl Session {
     fn refuse_own(&self, path: &Path) -> Result<()> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A folder that is not there yet holds no table.
-        let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+        let Some(folder) = disk::canonical(folder)? else { return Ok(()) };
         let place = folder.join(path.file_name().unwrap_or_default());
-        let own = |table: &&Table| table.path.canonicalize().is_ok_and(|own| place.starts_with(own));
-        match self.tables.iter().find(own) {
-            Some(table) => Err(Error::invalid(
-                path.display().to_string(),
-                format!("table {} is read from there", table.name),
-                "write to another file",
-            )),
-            None => Ok(()),
+        for table in &self.tables {
+            // A pattern or an address has no place of its own.
+            if disk::canonical(&table.path)?.is_some_and(|own| place.starts_with(own)) {
+                let problem = format!("table {} is read from there", table.name);
+                return Err(Error::invalid(path.display().to_string(), problem, "write to another file"));
+            }
         }
+        Ok(())
     }
 
     /// Plans a query; what is wrong with it is said here.

@@ -30,7 +30,7 @@ use self::fast::Fast;
 use crate::artifact::write_bytes;
 use crate::guard::guarded;
 use crate::record::short_hash;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// Qwen2's pre-tokenizer expression (transformers, `tokenization_qwen2.py`, `PRETOKENIZE_REGEX`).
 const QWEN2_SPLIT: &str =
@@ -77,14 +77,10 @@ struct DeclaredToken {
 impl Tokenizer {
     /// Reads a `tokenizer.json`.
     pub fn from_file(path: &Path) -> Result<Self> {
-        if !path.is_file() {
-            return Err(Error::malformed(
-                path,
-                "there is no tokenizer here",
-                "a model folder needs config.json, tokenizer.json and *.safetensors",
-            ));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = disk::read_if_there(path)?.ok_or_else(|| {
+            let remedy = "a model folder needs config.json, tokenizer.json and *.safetensors";
+            Error::malformed(path, "there is no tokenizer here", remedy)
+        })?;
         Self::from_json(&text)
             .map_err(|e| Error::malformed(path, format!("not a readable tokenizer: {e}"), "download it again"))
     }

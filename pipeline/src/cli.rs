@@ -25,7 +25,7 @@ Start here:
 
 Exit codes:
   0    done
-  1    a stage failed
+  1    a stage failed; or a disk is full, or another run holds the ledger or the run folder
   2    the command line, recipe or an input cannot be used
   3    the teacher or the judge cannot be reached, refuses, or did not answer everything; or the Hub cannot be reached
   130  stopped by Ctrl-C; what was done is kept";
@@ -138,19 +138,28 @@ pub(crate) fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
+/// A key in the environment, if there is one.
+fn key(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(key) => Ok(Some(key).filter(|key| !key.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        // Nothing of what it holds is said: it is a secret.
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the key in {name} is no UTF-8 text"))),
+    }
+}
+
 impl RunArgs {
     /// The options, the key read from the environment.
-    pub(crate) fn options(&self) -> RunOptions {
-        let key = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
-        RunOptions {
+    pub(crate) fn options(&self) -> Result<RunOptions, Failure> {
+        Ok(RunOptions {
             device: self.device.first().copied().unwrap_or(DeviceName::Cpu),
             further_devices: self.device.iter().skip(1).copied().collect(),
             runs: self.runs.clone(),
             inputs: self.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
             endpoint: self.endpoint.clone(),
-            api_key: key(&self.api_key_env),
+            api_key: key(&self.api_key_env)?,
             judge_endpoint: self.judge_endpoint.clone(),
-            judge_api_key: key(&self.judge_api_key_env),
+            judge_api_key: key(&self.judge_api_key_env)?,
             concurrency: self.concurrency.max(1),
             timeout: Duration::from_secs(self.timeout.max(1)),
             max_attempts: self.max_attempts.max(1),
@@ -162,7 +171,7 @@ impl RunArgs {
             checkpoint_seconds: self.checkpoint_seconds,
             keep_checkpoints: self.keep_checkpoints.max(1),
             recompute: self.recompute,
-        }
+        })
     }
 
     /// The recipe with its text, what the command line replaces in it replaced.

@@ -3,7 +3,7 @@
 /// Exit codes, documented in `r1-distill --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// A stage failed.
+    /// A stage failed, a disk is full, or another run holds what is needed.
     Failed = 1,
     /// The command line, recipe or input cannot be used.
     Usage = 2,
@@ -33,6 +33,19 @@ impl Failure {
         Self { exit: Exit::Failed, message: message.into() }
     }
 
+    /// The system refuses a place that the user named: it cannot be used as it is, unless it is the disk that is full or
+    /// fails.
+    pub(crate) fn of_place(error: &std::io::Error, message: String) -> Self {
+        use std::io::ErrorKind::{
+            AlreadyExists, InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+        };
+        match error.kind() {
+            NotFound | PermissionDenied | AlreadyExists | NotADirectory | IsADirectory | InvalidFilename
+            | ReadOnlyFilesystem => Self::usage(message),
+            _ => Self::failed(message),
+        }
+    }
+
     /// An endpoint does not do what it is there for.
     pub(crate) fn endpoint(message: impl Into<String>) -> Self {
         Self { exit: Exit::Teacher, message: message.into() }
@@ -49,15 +62,16 @@ impl Failure {
     }
 }
 
+// Every variant by its name, here and below: what is added has to be decided on.
+
 impl From<data::Error> for Failure {
     fn from(error: data::Error) -> Self {
-        if matches!(error, data::Error::Stopped) {
-            return Self::interrupted(error.to_string());
-        }
-        let exit = match error {
-            data::Error::Invalid { .. } | data::Error::Malformed { .. } => Exit::Usage,
-            data::Error::Unreachable { .. } => Exit::Teacher,
-            _ => Exit::Failed,
+        use data::Error::{Engine, Invalid, Io, Malformed, Stopped, Unreachable};
+        let exit = match &error {
+            Io { .. } | Engine { .. } => Exit::Failed,
+            Invalid { .. } | Malformed { .. } => Exit::Usage,
+            Unreachable { .. } => Exit::Teacher,
+            Stopped => Exit::Interrupted,
         };
         Self { exit, message: error.to_string() }
     }
@@ -65,25 +79,101 @@ impl From<data::Error> for Failure {
 
 impl From<student::Error> for Failure {
     fn from(error: student::Error) -> Self {
-        match error {
-            student::Error::Data(error) => error.into(),
-            student::Error::Stopped { .. } => Self::interrupted(error.to_string()),
-            student::Error::Model { .. } | student::Error::Invalid { .. } => Self::usage(error.to_string()),
-            other => Self::failed(other.to_string()),
-        }
+        use student::Error::{Data, Invalid, Model, NotFinite, NotSaved, Stopped};
+        let exit = match error {
+            Data(error) => return error.into(),
+            NotFinite { .. } | NotSaved { .. } => Exit::Failed,
+            Model { .. } | Invalid { .. } => Exit::Usage,
+            Stopped { .. } => Exit::Interrupted,
+        };
+        Self { exit, message: error.to_string() }
     }
 }
 
 impl From<teacher::Error> for Failure {
     fn from(error: teacher::Error) -> Self {
-        match error {
-            teacher::Error::Data(error) => error.into(),
-            teacher::Error::Hub { passing: false, .. } => Self::usage(error.to_string()),
-            teacher::Error::Stopped { .. } => Self::interrupted(error.to_string()),
-            other => Self { exit: Exit::Teacher, message: other.to_string() },
-        }
+        use teacher::Error::{Data, Endpoint, GaveUp, Hub, Incomplete, Ledger, Stopped};
+        let exit = match error {
+            Data(error) => return error.into(),
+            // The disk is full, another run has it locked, or it is damaged: no matter of the teacher's.
+            Ledger { .. } => Exit::Failed,
+            Hub { passing: false, .. } => Exit::Usage,
+            Hub { passing: true, .. } | Endpoint { .. } | GaveUp { .. } | Incomplete { .. } => Exit::Teacher,
+            Stopped { .. } => Exit::Interrupted,
+        };
+        Self { exit, message: error.to_string() }
     }
 }
 
 /// The result of everything in this crate that a user can see fail.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn text() -> String {
+        "x".into()
+    }
+
+    fn of_data() -> [(data::Error, Exit); 6] {
+        let full = Error::from(ErrorKind::StorageFull);
+        [
+            (data::Error::Io { action: "write", path: PathBuf::new(), source: full }, Exit::Failed),
+            (data::Error::Engine { doing: text(), message: text() }, Exit::Failed),
+            (data::Error::malformed(&PathBuf::new(), "x", "y"), Exit::Usage),
+            (data::Error::invalid("x", "y", "z"), Exit::Usage),
+            (data::Error::Unreachable { what: text(), message: text() }, Exit::Teacher),
+            (data::Error::Stopped, Exit::Interrupted),
+        ]
+    }
+
+    /// A variant that is added does not compile until it is matched; that each has a line in these tables is counted.
+    #[test]
+    fn every_variant_of_every_crate_has_its_exit_code() {
+        let path = PathBuf::new;
+        for (error, exit) in of_data() {
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+        let of_student = [
+            (student::Error::model(&path(), "x", "y"), Exit::Usage),
+            (student::Error::invalid("x", "y", "z"), Exit::Usage),
+            (student::Error::NotFinite { step: 1, what: text(), value: f64::NAN, traces: text() }, Exit::Failed),
+            (student::Error::NotSaved { dir: path(), step: 1, problem: text(), kept: text() }, Exit::Failed),
+            (student::Error::Stopped { after: text() }, Exit::Interrupted),
+        ];
+        let wrapped = of_data().map(|(error, exit)| (student::Error::Data(error), exit));
+        for (error, exit) in of_student.into_iter().chain(wrapped) {
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+        let of_teacher = [
+            (teacher::Error::Endpoint { url: text(), problem: text(), remedy: text() }, Exit::Teacher),
+            (teacher::Error::Hub { what: text(), message: text(), passing: true }, Exit::Teacher),
+            (teacher::Error::Hub { what: text(), message: text(), passing: false }, Exit::Usage),
+            (teacher::Error::Ledger { path: path(), problem: text(), remedy: "" }, Exit::Failed),
+            (teacher::Error::Stopped { kept: 0, total: 1 }, Exit::Interrupted),
+            (teacher::Error::GaveUp { url: text(), problem: text(), kept: 0, total: 1 }, Exit::Teacher),
+            (teacher::Error::Incomplete { kept: 0, failed: 1, first_error: text() }, Exit::Teacher),
+        ];
+        let wrapped = of_data().map(|(error, exit)| (teacher::Error::Data(error), exit));
+        for (error, exit) in of_teacher.into_iter().chain(wrapped) {
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_used_is_the_users_and_a_full_disk_is_not() {
+        for (kind, exit) in [
+            (ErrorKind::NotADirectory, Exit::Usage),
+            (ErrorKind::PermissionDenied, Exit::Usage),
+            (ErrorKind::StorageFull, Exit::Failed),
+            (ErrorKind::QuotaExceeded, Exit::Failed),
+            (ErrorKind::Other, Exit::Failed),
+        ] {
+            assert_eq!(Failure::of_place(&kind.into(), text()).exit, exit, "{kind}");
+        }
+    }
+}

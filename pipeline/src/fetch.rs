@@ -94,6 +94,7 @@ pub(crate) fn place(path: &Path) -> Result<PathBuf> {
 
 /// The repository that something is from and its commit, if it is from the Hub.
 pub(crate) fn origin(place: &Path) -> Option<(String, String)> {
+    // One that is wrong was refused before anything was fetched.
     let address = Address::of(place)?.ok()?;
     Some((address.id.clone(), address.revision().to_owned()))
 }
@@ -106,8 +107,14 @@ pub(crate) fn for_queries() -> data::sql::Fetch {
             fetched.map_err(|error| match error {
                 teacher::Error::Data(error) => error,
                 teacher::Error::Hub { what, message, passing: true } => data::Error::Unreachable { what, message },
-                other => {
-                    let message = other.to_string();
+                teacher::Error::Stopped { .. } => data::Error::Stopped,
+                // Of the Hub nothing else than the first of these is said.
+                teacher::Error::Hub { passing: false, .. }
+                | teacher::Error::Endpoint { .. }
+                | teacher::Error::Ledger { .. }
+                | teacher::Error::GaveUp { .. }
+                | teacher::Error::Incomplete { .. } => {
+                    let message = error.to_string();
                     let rest = message.strip_prefix(&format!("{address}: ")).unwrap_or(&message);
                     let (problem, remedy) = rest.split_once("; ").unwrap_or((rest, "run again"));
                     data::Error::invalid(address.to_string(), problem, remedy)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data::disk;
 use data::files::Files;
 use data::hub::{Address, Cache};
 use student::device::DeviceName;
@@ -85,7 +86,7 @@ impl RunOptions {
         if let Some(address) = Address::of(given) {
             return Cache::from_env().and_then(|cache| cache.model(&address?)).map_err(refused);
         }
-        if !given.exists() {
+        if !disk::exists(given).map_err(refused)? {
             return Err(Failure::usage(format!("input {name}: {} does not exist", given.display())));
         }
         Ok(given.to_owned())

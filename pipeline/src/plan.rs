@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use data::artifact::content_hash;
+use data::disk;
 use serde::Serialize;
 use serde_json::{Value, json};
 use student::base::Base;
@@ -74,9 +75,9 @@ impl Plan {
             let folder = options.folder(name)?;
             contents.insert(name, content_hash(&folder)?);
             // Where there is none, the stage says so.
-            let file = Some(folder.join(TOKENIZER)).filter(|file| file.is_file());
-            tokenizer = file.map(|file| content_hash(&file)).transpose()?;
+            tokenizer = disk::if_there(folder.join(TOKENIZER))?.map(|file| content_hash(&file)).transpose()?;
         }
+        // Of what is absent there is no content, and a fingerprint with it means nothing: see above.
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());
 
@@ -151,7 +152,7 @@ pub(crate) fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
     if store.find::<()>(stage)?.is_some() {
         return Ok(Outlook::Cached);
     }
-    if store.dir(stage).is_dir() {
+    if disk::exists(&store.dir(stage))? {
         return Ok(Outlook::Runs("goes on where it was stopped".into()));
     }
     // Compared with the result that differs in the fewest places.

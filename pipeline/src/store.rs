@@ -8,7 +8,8 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use data::artifact::{Artifact, ArtifactRecord, fingerprint, read_record};
+use data::artifact::{Artifact, ArtifactRecord, RECORD_FILE, fingerprint, read_record};
+use data::disk;
 use serde_json::Value;
 
 use crate::error::{Failure, Result};
@@ -55,16 +56,14 @@ impl Store {
     pub(crate) fn lock(runs: &Path, recipe: &str) -> Result<Self> {
         let root = runs.join(recipe);
         let refused = |e: std::io::Error| {
-            Failure::usage(format!(
-                "cannot write to the run folder {}: {e}; choose another with --runs DIR",
-                root.display()
-            ))
+            let message = "cannot write to the run folder";
+            Failure::of_place(&e, format!("{message} {}: {e}; choose another with --runs DIR", root.display()))
         };
         fs::create_dir_all(&root).map_err(refused)?;
         let file = File::create(root.join(".lock")).map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { root, _lock: Some(file) }),
-            Err(TryLockError::WouldBlock) => Err(Failure::usage(format!(
+            Err(TryLockError::WouldBlock) => Err(Failure::failed(format!(
                 "another run is using {}; wait for it, or choose another folder with --runs DIR",
                 root.display()
             ))),
@@ -78,9 +77,17 @@ impl Store {
     }
 
     /// The folder of a stage's result in the latest run.
-    pub(crate) fn latest(&self, stage: &str) -> Option<PathBuf> {
-        let link = self.root.join(stage);
-        fs::read_link(&link).ok().map(|target| self.root.join(target)).filter(|dir| dir.is_dir())
+    pub(crate) fn latest(&self, stage: &str) -> Result<Option<PathBuf>> {
+        let Some(target) = disk::link_target(&self.root.join(stage))? else { return Ok(None) };
+        Ok(disk::if_there(self.root.join(target))?)
+    }
+
+    /// What a stage left in the latest run under a name.
+    pub(crate) fn latest_part(&self, stage: &str, name: &str) -> Result<Option<PathBuf>> {
+        Ok(match self.latest(stage)? {
+            Some(dir) => disk::if_there(dir.join(name))?,
+            None => None,
+        })
     }
 
     /// The stage's result, if it is complete.
@@ -101,7 +108,8 @@ impl Store {
             return Ok((found, true));
         }
         fs::create_dir_all(&dir).map_err(|e| {
-            Failure::usage(format!("cannot create {}: {e}; choose another folder with --runs DIR", dir.display()))
+            let message = format!("cannot create {}: {e}; choose another folder with --runs DIR", dir.display());
+            Failure::of_place(&e, message)
         })?;
         let started = Instant::now();
         let summary = build(&dir)?;
@@ -124,10 +132,11 @@ impl Store {
     fn link(&self, stage: &Stage, dir: &Path) -> Result<()> {
         let target = dir.file_name().unwrap_or_default();
         let link = self.root.join(stage.name);
-        if fs::read_link(&link).is_ok_and(|current| current.as_os_str() == target) {
+        if disk::link_target(&link)?.is_some_and(|current| current.as_os_str() == target) {
             return Ok(());
         }
         let aside = self.root.join(format!(".{}.link", stage.name));
+        // One that a killed run left; what else is in the way, the next line says.
         let _ = fs::remove_file(&aside);
         std::os::unix::fs::symlink(target, &aside)
             .and_then(|()| fs::rename(&aside, &link))
@@ -136,20 +145,72 @@ impl Store {
 
     /// All records of a stage in this folder, newest first: what `plan` compares with.
     pub(crate) fn records(&self, stage: &str) -> Result<Vec<ArtifactRecord>> {
-        let Ok(entries) = fs::read_dir(&self.root) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            if is_link || !name.contains(&format!("-{stage}-")) {
+        for path in disk::entries_if_there(&self.root)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.contains(&format!("-{stage}-")) || disk::link_target(&path)?.is_some() {
                 continue;
             }
-            if let Some(record) = read_record(&entry.path())? {
-                let written = entry.path().join(data::artifact::RECORD_FILE).metadata().and_then(|m| m.modified()).ok();
+            if let Some(record) = read_record(&path)? {
+                let written = path.join(RECORD_FILE);
+                let written =
+                    written.metadata().and_then(|m| m.modified()).map_err(|e| data::Error::io("read", &written, e))?;
                 found.push((written, record));
             }
         }
         found.sort_by_key(|(written, _)| std::cmp::Reverse(*written));
         Ok(found.into_iter().map(|(_, record)| record).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    fn store(root: &Path) -> Store {
+        Store { root: root.to_owned(), _lock: None }
+    }
+
+    /// Permission bits do not stop root, these do.
+    #[test]
+    fn a_folder_that_cannot_be_read_is_not_one_without_results() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("run");
+        assert_eq!(store(&root).records("curate").unwrap().len(), 0);
+        assert_eq!(store(&root).latest("curate").unwrap(), None);
+        let said = |failure: Failure, path: &Path| {
+            assert!(failure.to_string().contains(&path.display().to_string()), "{failure}");
+        };
+        fs::write(&root, "a file").unwrap();
+        said(store(&root).records("curate").unwrap_err(), &root);
+        said(store(&root).latest("curate").unwrap_err(), &root);
+        fs::remove_file(&root).unwrap();
+        let result = root.join("3-curate-00000000");
+        fs::create_dir_all(&result).unwrap();
+        assert_eq!(store(&root).records("curate").unwrap().len(), 0, "a stage that was stopped has no record");
+        let record = result.join(RECORD_FILE);
+        std::os::unix::fs::symlink(RECORD_FILE, &record).unwrap();
+        said(store(&root).records("curate").unwrap_err(), &record);
+        let link = root.join("curate");
+        std::os::unix::fs::symlink("curate", &link).unwrap();
+        said(store(&root).latest("curate").unwrap_err(), &link);
+        // Cleared away by the user: nothing is there.
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("gone", &link).unwrap();
+        assert_eq!(store(&root).latest("curate").unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_in_use_is_no_mistake_of_the_users_and_one_that_is_a_file_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Store::lock(dir.path(), "run").unwrap();
+        let failure = Store::lock(dir.path(), "run").unwrap_err();
+        assert!(failure.exit == Exit::Failed && failure.to_string().contains("another run"), "{failure}");
+        drop(held);
+        Store::lock(dir.path(), "run").unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let failure = Store::lock(&dir.path().join("file"), "run").unwrap_err();
+        assert!(failure.exit == Exit::Usage && failure.to_string().contains("--runs DIR"), "{failure}");
     }
 }

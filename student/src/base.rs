@@ -161,10 +161,17 @@ impl Base {
 }
 
 /// The files that make up a folder's tokenizer, of those that are there.
-pub(crate) fn tokenizer_files(dir: &Path) -> Vec<PathBuf> {
-    ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json"]
-        .iter()
-        .map(|name| dir.join(name))
-        .filter(|path| path.is_file())
-        .collect()
+pub(crate) fn tokenizer_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let names = [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ];
+    let mut files = Vec::new();
+    for name in names {
+        files.extend(data::disk::if_there(dir.join(name))?);
+    }
+    Ok(files)
 }

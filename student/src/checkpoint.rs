@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use data::artifact::{read_json, sync_folder, write_json};
+use data::disk;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
@@ -67,7 +68,7 @@ pub(crate) fn result(dir: &Path) -> Result<PathBuf> {
     let progress: Progress = read_json(&newest.join(STATE))?;
     let Some(best) = progress.best.filter(|best| best.kept) else { return Ok(newest) };
     let path = folder(dir, best.step);
-    if path.join(STATE).is_file() {
+    if disk::exists(&path)? {
         Ok(path)
     } else {
         Err(missing(format!(
@@ -81,19 +82,25 @@ fn folder(dir: &Path, step: u32) -> PathBuf {
     dir.join(format!("step-{step:06}"))
 }
 
-/// All complete checkpoint folders, oldest first.
+/// All complete checkpoint folders, oldest first; none, if there is no folder yet.
 fn all(dir: &Path) -> Result<Vec<PathBuf>> {
-    let Ok(entries) = fs::read_dir(dir) else { return Ok(Vec::new()) };
     let mut folders = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| data::Error::io("list", dir, e))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("step-") && path.join(STATE).is_file() {
+    for path in disk::entries_if_there(dir)? {
+        let is_step = path.file_name().unwrap_or_default().to_string_lossy().starts_with("step-");
+        // A folder without its record was being removed when the process was killed.
+        if is_step && disk::exists(&path.join(STATE))? {
             folders.push(path);
         }
     }
-    folders.sort();
     Ok(folders)
+}
+
+/// Removes a folder, if there is one.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(data::Error::io("remove", path, e).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a checkpoint and then removes all but the last `keep` and the best. Where it cannot be written (a full disk),
@@ -101,24 +108,20 @@ fn all(dir: &Path) -> Result<Vec<PathBuf>> {
 pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progress, keep: usize) -> Result<()> {
     let path = folder(dir, progress.step);
     let aside = dir.join(".writing");
-    if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(|e| data::Error::io("remove", &aside, e))?;
-    }
+    remove(&aside)?;
     if let Err(error) = write(&aside, model, optimizer, progress) {
         // The error that matters is the first. What was written is of no use and may be what fills the disk.
         let _ = fs::remove_dir_all(&aside);
         return Err(error);
     }
-    if path.exists() {
-        fs::remove_dir_all(&path).map_err(|e| data::Error::io("remove", &path, e))?;
-    }
+    remove(&path)?;
     fs::rename(&aside, &path).map_err(|e| data::Error::io("publish", &path, e))?;
     sync_folder(dir)?;
     let best = progress.best.filter(|best| best.kept).map(|best| folder(dir, best.step));
     let folders = all(dir)?;
     let surplus = folders.len().saturating_sub(keep.max(1));
     for old in folders.into_iter().take(surplus).filter(|old| Some(old) != best.as_ref()) {
-        fs::remove_dir_all(&old).map_err(|e| data::Error::io("remove", &old, e))?;
+        remove(&old)?;
     }
     Ok(())
 }

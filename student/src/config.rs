@@ -100,7 +100,7 @@ impl ModelConfig {
     /// Reads `config.json` of a model folder.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
-        if !path.is_file() {
+        if !data::disk::exists(&path)? {
             return Err(Error::model(
                 dir,
                 "there is no config.json",

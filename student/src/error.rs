@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 /// What went wrong in the model, the trainer or the engine; where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A file, record or template problem from the data side.
     #[error(transparent)]

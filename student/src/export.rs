@@ -34,7 +34,7 @@ pub fn export(model: &Model, base: &Path, dir: &Path, card: &str, shard_bytes: u
     fs::create_dir_all(dir).map_err(|e| data::Error::io("create", dir, e))?;
     let format = ChatFormat::from_dir(base)?;
     let mut names = write_model(dir, model, shard_bytes)?;
-    for path in tokenizer_files(base) {
+    for path in tokenizer_files(base)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(&path).map_err(|e| data::Error::io("read", &path, e))?;
         write_bytes(&dir.join(&name), &bytes)?;

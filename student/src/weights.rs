@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use data::artifact::{read_json, sync_folder, write_json};
+use data::artifact::{publish_made, read_json, write_json};
 use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -97,7 +97,7 @@ struct Shards {
 impl Shards {
     fn open(dir: &Path) -> Result<Self> {
         let index_path = dir.join(INDEX);
-        let listed: Option<BTreeMap<String, String>> = if index_path.is_file() {
+        let listed: Option<BTreeMap<String, String>> = if data::disk::exists(&index_path)? {
             let index: Value = read_json(&index_path)?;
             let map = serde_json::from_value(index["weight_map"].clone())
                 .map_err(|e| Error::model(&index_path, format!("weight_map: {e}"), "download the model again"))?;
@@ -113,7 +113,9 @@ impl Shards {
         for name in names {
             // A shard is a file of this folder: an index from elsewhere must not reach outside it.
             let path = dir.join(&name);
-            if Path::new(&name).components().count() != 1 || !path.is_file() {
+            if Path::new(&name).components().count() != 1
+                || !data::disk::metadata(&path)?.is_some_and(|found| found.is_file())
+            {
                 return Err(Error::model(dir, format!("weight file {name} is missing"), "download the model again"));
             }
             let file = TensorFile::open(&path)?;
@@ -278,17 +280,17 @@ impl View for Written {
     }
 }
 
-/// Writes named tensors as one safetensors file and syncs it. The caller publishes the folder around it.
+/// Publishes named tensors as one safetensors file.
 pub(crate) fn write_tensors(path: &Path, tensors: Vec<(String, Tensor<2>)>, dtype: StoredDtype) -> Result<()> {
     let views = tensors.into_iter().map(|(name, tensor)| {
         let shape = file_shape(tensor.dims(), &name);
         (name, Written { tensor, shape, dtype })
     });
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path)
-        .map_err(|e| data::Error::engine(format!("writing {}", path.display()), e))?;
-    File::open(path).and_then(|f| f.sync_all()).map_err(|e| data::Error::io("sync", path, e))?;
-    Ok(())
+    Ok(publish_made(path, |made| {
+        safetensors::serialize_to_file(views, Some(metadata), made)
+            .map_err(|e| data::Error::engine(format!("writing {}", path.display()), e))
+    })?)
 }
 
 /// Writes a model's weights as bf16: one file, or shards of at most `shard_bytes` with an index.
@@ -322,7 +324,6 @@ pub(crate) fn write_model(dir: &Path, model: &Model, shard_bytes: u64) -> Result
     }
     write_json(&dir.join(INDEX), &json!({"metadata": {"total_size": total}, "weight_map": weight_map}))?;
     files.push(INDEX.to_owned());
-    sync_folder(dir)?;
     Ok(files)
 }
 

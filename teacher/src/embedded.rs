@@ -32,13 +32,35 @@ pub fn full_name() -> String {
     format!("{NAME}-{}", &fingerprint()[..8])
 }
 
-/// Writes its model folder, unless it is there already.
+/// Writes its model folder, but for files that are there already, to the byte. One that cannot be read is replaced, and
+/// where it cannot be, that is the error.
 pub fn write(dir: &Path) -> Result<()> {
     for (name, bytes) in FILES {
         let path = dir.join(name);
-        if !std::fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64) {
+        if !std::fs::read(&path).is_ok_and(|found| found == bytes) {
             write_bytes(&path, bytes)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_damaged_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path()).unwrap();
+        let (name, bytes) = FILES[0];
+        let path = dir.path().join(name);
+        let mut damaged = bytes.to_vec();
+        damaged[0] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        write(dir.path()).unwrap();
+        assert!(std::fs::read(&path).unwrap() == bytes, "of the same length, and other content");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(write(dir.path()).unwrap_err().to_string().contains(name));
+    }
 }

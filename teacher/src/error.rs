@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 /// What went wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A file or a request that `data` refuses.
     #[error(transparent)]

@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use data::disk;
 use data::hub::{Address, Cache, Found, Listed, Listing, Repository, is_commit};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
@@ -95,20 +96,28 @@ pub struct Downloaded<'a> {
 impl Hub {
     /// The Hub that the environment names, by the rules of huggingface_hub.
     pub fn from_env() -> Result<Self> {
-        let text =
-            |name: &str| std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        let on = |name: &str| {
-            text(name).is_some_and(|text| ["1", "on", "yes", "true"].contains(&text.to_ascii_lowercase().as_str()))
+        let text = |name: &str| match std::env::var(name) {
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(error) => Err(data::Error::invalid(name, error.to_string(), "write it in UTF-8, or unset it")),
         };
-        let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let token_file = text("HF_TOKEN_PATH").map(Into::into).or_else(|| Some(Cache::home()?.join("token")));
-        let from_file = || Some(std::fs::read_to_string(token_file?).ok()?.trim().to_owned()).filter(|t| !t.is_empty());
-        let token = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(from_file);
+        let on = |name: &str| -> Result<bool> {
+            Ok(text(name)?.is_some_and(|text| ["1", "on", "yes", "true"].contains(&text.to_ascii_lowercase().as_str())))
+        };
+        let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| "https://huggingface.co".into());
+        let token_file = text("HF_TOKEN_PATH")?.map(Into::into).or_else(|| Some(Cache::home()?.join("token")));
+        let mut token = text("HF_TOKEN")?.or(text("HUGGING_FACE_HUB_TOKEN")?);
+        if token.is_none()
+            && let Some(file) = token_file
+        {
+            token = disk::read_if_there(&file)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        }
+        let anonymous = on("HF_HUB_DISABLE_IMPLICIT_TOKEN")?;
         Ok(Self {
             cache: Cache::from_env()?,
-            offline: on("HF_HUB_OFFLINE") || on("TRANSFORMERS_OFFLINE"),
+            offline: on("HF_HUB_OFFLINE")? || on("TRANSFORMERS_OFFLINE")?,
             endpoint: api::endpoint(&endpoint)?,
-            token: token.filter(|_| !on("HF_HUB_DISABLE_IMPLICIT_TOKEN")),
+            token: token.filter(|_| !anonymous),
             waits: Waits { first: Duration::from_millis(500), ..Waits::default() },
         })
     }
@@ -118,17 +127,17 @@ impl Hub {
     pub async fn find(&self, address: &Address) -> Result<Wanted> {
         let repository = self.cache.repository(address);
         let revision = address.revision();
-        let known = repository.commit(revision);
+        let known = repository.commit(revision)?;
         if let Some(commit) = &known {
-            if let Some(listing) = repository.listing(commit) {
+            if let Some(listing) = repository.listing(commit)? {
                 let found = repository.found(address, commit, &listing)?;
                 if found.missing.is_empty() || !self.offline {
-                    return Ok(wanted(address, &repository, found, listing, None));
+                    return wanted(address, &repository, found, listing, None);
                 }
             }
             // A file that is named is there or not, whatever else the commit has.
-            let is_there = !address.path.is_empty() && repository.snapshot(commit).join(&address.path).is_file();
-            if self.offline || is_there {
+            let file = disk::metadata(&repository.snapshot(commit).join(&address.path))?;
+            if self.offline || file.is_some_and(|file| file.is_file()) {
                 return self.cached(address);
             }
         } else if self.offline {
@@ -137,9 +146,11 @@ impl Hub {
         match self.ask(address, &repository, known).await {
             Ok(wanted) => Ok(wanted),
             // What cannot be asked for now may all be there.
-            Err(Error::Hub { message, passing: true, .. }) if self.cached(address).is_ok() => {
-                Ok(Wanted { unheard: Some(message), ..self.cached(address)? })
-            }
+            Err(Error::Hub { what, message, passing: true }) => match self.cached(address) {
+                Ok(wanted) => Ok(Wanted { unheard: Some(message), ..wanted }),
+                Err(Error::Data(data::Error::Invalid { .. })) => Err(Error::Hub { what, message, passing: true }),
+                Err(unreadable) => Err(unreadable),
+            },
             Err(error) => Err(error),
         }
     }
@@ -167,7 +178,7 @@ impl Hub {
             api::gave_up(address, failure)
         })?;
         let found = repository.found(address, &commit, &listing)?;
-        Ok(wanted(address, repository, found, listing.clone(), Some((address.revision().to_owned(), listing))))
+        wanted(address, repository, found, listing.clone(), Some((address.revision().to_owned(), listing)))
     }
 
     /// Downloads what is missing. Stopped at any moment, by the caller or by `kill -9`, the same call goes on later.
@@ -204,15 +215,18 @@ fn wanted(
     found: Found,
     mut listing: Listing,
     record: Option<(String, Listing)>,
-) -> Wanted {
+) -> Result<Wanted> {
+    // Names that are missing come from that list.
     let missing: Vec<_> = found.missing.into_iter().filter_map(|name| listing.files.remove_entry(&name)).collect();
-    // What another commit has too only needs a link.
-    let bytes = missing
-        .iter()
-        .filter(|(_, file)| !repository.has(file))
-        .map(|(_, file)| file.bytes())
-        .fold(0, u64::saturating_add);
-    Wanted { address: address.at(&found.commit), files: found.names.len(), unheard: None, bytes, missing, record }
+    let mut bytes = 0_u64;
+    for (_, file) in &missing {
+        // What another commit has too only needs a link.
+        if !repository.has(file)? {
+            bytes = bytes.saturating_add(file.bytes());
+        }
+    }
+    let address = address.at(&found.commit);
+    Ok(Wanted { address, files: found.names.len(), unheard: None, bytes, missing, record })
 }
 
 /// What went wrong with an address and what to do, by whose fault it is.

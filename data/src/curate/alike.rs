@@ -54,7 +54,7 @@ pub(super) fn alike(
         for (number, part) in parts.iter().enumerate() {
             let formed = rules.form.rows(number, part)?;
             for (form, sketch) in formed.iter().zip(rules.likeness.rows(number, part)?) {
-                let group = of_prompts[prompts.place(&form.prompt_id)?].first;
+                let group = of_prompts[prompts.place(&form.prompt_id, &form.trace_id)?].first;
                 sketches.push(sketch.digest(), &sketch.bands, sketch.shingles as usize, group);
             }
         }

@@ -83,6 +83,7 @@ impl<'a> CodeJudge<'a> {
 
     /// The tests of the prompts that these traces answer.
     fn specs(&self, cases: &[Case<'_>]) -> Result<HashMap<String, TestSpec>> {
+        // A prompt without tests is no mistake: the verdict on its answers is null.
         let wanted: BTreeSet<usize> =
             cases.iter().filter_map(|case| self.tests.get(&case.prompt.id)).map(|t| t.row).collect();
         let tests: Vec<PromptTests> = read_rows_at(self.path, &wanted.into_iter().collect::<Vec<_>>())?;

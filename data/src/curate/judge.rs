@@ -96,6 +96,7 @@ impl Group for Length {
     }
 
     fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Option<u32>>> {
+        // A text that the tokenizer cannot encode has no count: null in its column, which a policy sees.
         Ok(cases.par_iter().map(|case| Some(self.0.count(&case.trace.text()).ok()? as u32)).collect())
     }
 }

@@ -22,9 +22,9 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::{PART_ROWS, Part, Prompts};
 use crate::artifact::fingerprint;
-use crate::parquet_file::{parquet_files, read_columns, read_records, read_rows_at, write_records};
+use crate::parquet_file::{parquet_files_if_there, read_columns, read_records, read_rows_at, write_records};
 use crate::record::{Prompt, Trace, short_hash};
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// How names of files begin that hold less than a part.
 const UNFINISHED: &str = "unfinished-";
@@ -77,8 +77,13 @@ impl Folders {
         Self(std::iter::once(out.to_owned()).chain(earlier.iter().cloned()).collect())
     }
 
-    fn find(&self, name: &str) -> Option<PathBuf> {
-        self.0.iter().map(|folder| folder.join(name)).find(|path| path.exists())
+    fn find(&self, name: &str) -> Result<Option<PathBuf>> {
+        for folder in &self.0 {
+            if let Some(path) = disk::if_there(folder.join(name))? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// What is kept under this name, or else what `find` finds.
@@ -87,7 +92,7 @@ impl Folders {
         name: &str,
         find: impl FnOnce() -> Result<Vec<T>>,
     ) -> Result<Vec<T>> {
-        if let Some(path) = self.find(name) {
+        if let Some(path) = self.find(name)? {
             return read_records(&path);
         }
         let found = find()?;
@@ -148,7 +153,7 @@ impl<'a, G: Group> Kept<'a, G> {
 
     /// Makes sure that all of a part is judged.
     pub(super) fn complete(&mut self, number: usize, reader: &mut Reader<'_>) -> Result<()> {
-        if self.folders.find(&self.name(number)).is_some() {
+        if self.folders.find(&self.name(number))?.is_some() {
             self.known += reader.part.rows;
             return Ok(());
         }
@@ -174,6 +179,7 @@ impl<'a, G: Group> Kept<'a, G> {
             chunk.iter().zip(found).for_each(|(row, found)| rows[*row] = Some(found));
         }
         let known = keys.into_iter().zip(rows).filter_map(|(key, found)| Some((key, found?)));
+        // Should one of them be missing, `rows` counts and says so.
         write_known(&self.folders.0[0].join(self.name(number)), known)
     }
 
@@ -181,7 +187,7 @@ impl<'a, G: Group> Kept<'a, G> {
     pub(super) fn finish(&self) -> Result<()> {
         let folder = self.folders.0[0].join(&self.place);
         let unfinished = format!("{UNFINISHED}{}", self.traces);
-        for path in if folder.is_dir() { parquet_files(&folder)? } else { Vec::new() } {
+        for path in parquet_files_if_there(&folder)? {
             if path.file_name().unwrap_or_default().to_string_lossy().starts_with(&unfinished) {
                 std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
             }
@@ -199,7 +205,7 @@ impl<'a, G: Group> Kept<'a, G> {
     /// What was found of a part that is complete.
     pub(super) fn rows(&self, number: usize, part: &Part) -> Result<Vec<G::Row>> {
         let name = self.name(number);
-        let path = self.folders.find(&name).unwrap_or_else(|| self.folders.0[0].join(&name));
+        let path = self.folders.find(&name)?.unwrap_or_else(|| self.folders.0[0].join(&name));
         let rows: Vec<Known<G::Row>> = read_records(&path)?;
         if rows.len() != part.rows {
             let problem = format!("there are {} rows for {} traces", rows.len(), part.rows);
@@ -225,8 +231,8 @@ struct Elsewhere {
 impl Elsewhere {
     fn find(folders: &Folders, place: &str, traces: &str) -> Result<Self> {
         let mut found = Self::default();
-        for folder in folders.0.iter().map(|folder| folder.join(place)).filter(|folder| folder.is_dir()) {
-            for path in parquet_files(&folder)? {
+        for folder in folders.0.iter().map(|folder| folder.join(place)) {
+            for path in parquet_files_if_there(&folder)? {
                 if path.file_name().unwrap_or_default().to_string_lossy().starts_with(traces) {
                     continue;
                 }
@@ -285,7 +291,7 @@ impl<'a> Reader<'a> {
             Some(read) => Ok(read),
             none => {
                 let traces: Vec<Trace> = read_rows_at(&self.part.path, &self.part.all())?;
-                let prompts = traces.iter().map(|trace| self.prompts.of(&trace.prompt_id)).collect::<Result<_>>()?;
+                let prompts = traces.iter().map(|trace| self.prompts.of(trace)).collect::<Result<_>>()?;
                 let hashes = traces.iter().map(trace_hash).collect();
                 Ok(none.insert(Read { traces, prompts, hashes }))
             }

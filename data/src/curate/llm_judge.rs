@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::reply::{JudgeVerdict, Opinion};
 use super::clauses::policy_terms;
 use super::select::table;
-use super::{Part, by_part, parts};
+use super::{Part, Prompts, by_part, parts};
 use crate::parquet_file::{fields_of, parquet_files, read_records, read_rows_at, row_count, write_records};
 use crate::record::{Prompt, Sampling, Trace, Verdict, short_hash};
 use crate::{Error, Result};
@@ -135,7 +135,7 @@ struct VerdictFile {
 /// The judging of a folder's traces, some at a time.
 pub struct Judging<'a> {
     config: &'a JudgeConfig,
-    prompts: HashMap<&'a str, &'a Prompt>,
+    prompts: Prompts<'a>,
     parts: Vec<Part>,
     files: Vec<VerdictFile>,
     /// The traces that the condition selects, in order.
@@ -164,8 +164,7 @@ impl<'a> Judging<'a> {
             first = end;
         }
         let rows = rows_to_judge(out, &config.condition).await?;
-        let prompts = prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
-        Ok(Self { config, prompts, parts: parts(traces)?, files, rows })
+        Ok(Self { config, prompts: Prompts::new(prompts), parts: parts(traces)?, files, rows })
     }
 
     /// How many traces the condition selects.
@@ -200,7 +199,7 @@ impl<'a> Judging<'a> {
         for (part, wanted) in by_part(&self.parts, rows.as_slice()) {
             let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
             for (trace, row) in traces.iter().zip(rows.by_ref()) {
-                let Some(request) = self.request(trace) else { continue };
+                let Some(request) = self.request(trace)? else { continue };
                 let number = *known.entry(request.id.clone()).or_insert_with(|| {
                     batch.requests.push(request);
                     batch.requests.len() - 1
@@ -212,12 +211,15 @@ impl<'a> Judging<'a> {
     }
 
     /// A trace without a final answer is not judged, nor one without a gold answer by a prompt that names it.
-    fn request(&self, trace: &Trace) -> Option<Prompt> {
-        let prompt = self.prompts.get(trace.prompt_id.as_str())?;
-        let answer = final_answer(trace)?;
-        let gold = prompt.answer.as_deref();
-        let gold = if self.config.prompt.contains("{gold}") { gold? } else { gold.unwrap_or_default() };
-        Some(self.config.request(&asked(prompt), gold, answer))
+    fn request(&self, trace: &Trace) -> Result<Option<Prompt>> {
+        let prompt = self.prompts.of(trace)?;
+        let Some(answer) = final_answer(trace) else { return Ok(None) };
+        let gold = match prompt.answer.as_deref() {
+            Some(gold) => gold,
+            None if self.config.prompt.contains("{gold}") => return Ok(None),
+            None => "",
+        };
+        Ok(Some(self.config.request(&asked(prompt), gold, answer)))
     }
 
     /// Writes the opinions on a batch's requests into the verdicts on its traces. Returns what each trace got.

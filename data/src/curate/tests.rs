@@ -94,6 +94,32 @@ impl Folder {
     }
 }
 
+/// What is counted as selected is written, or the trace is named that cannot be.
+#[tokio::test]
+async fn a_trace_whose_prompt_is_missing_is_an_error_and_not_left_out() {
+    let (prompts, traces) = run();
+    let folder = Folder::new(prompts, &traces);
+    folder.curate(&config("well_formed"), "out", Vec::new()).await.unwrap();
+    let (sum, out) = (&folder.prompts[..1], folder.dir.path().join("out"));
+    let message =
+        choose(sum, &folder.dir.path().join("traces"), &config("well_formed"), &out).await.unwrap_err().to_string();
+    let essay = &folder.prompts[1].id;
+    assert!(message.contains(&format!("trace {essay}-0")) && message.contains(essay), "{message}");
+}
+
+/// DataFusion passes over a file of no bytes.
+#[tokio::test]
+async fn a_part_of_the_verdicts_that_is_empty_is_not_fewer_traces() {
+    let (prompts, traces) = run();
+    let folder = Folder::new(prompts, &traces);
+    folder.curate(&config("well_formed"), "out", Vec::new()).await.unwrap();
+    let out = folder.dir.path().join("out");
+    std::fs::write(out.join("verdicts/part-00001.parquet"), "").unwrap();
+    let traces = folder.dir.path().join("traces");
+    let message = choose(&folder.prompts, &traces, &config("well_formed"), &out).await.unwrap_err().to_string();
+    assert!(message.contains("2 verdicts on 8 traces") && message.contains("verdicts"), "{message}");
+}
+
 async fn curate_run(policy: &str) -> (Result<Curation>, Vec<Verdict>, Vec<CuratedTrace>) {
     let (prompts, traces) = run();
     let folder = Folder::new(prompts, &traces);

@@ -107,7 +107,7 @@ fn samples(prompts: &Prompts<'_>, parts: &[Part], rules: &Rules<'_>, alike: &Ali
         for ((form, answered), program) in formed.iter().zip(answered).zip(programs(number, part, rules)?) {
             let right = answered.correct == Some(true);
             all.push(Sample {
-                prompt: alike.prompts[prompts.place(&form.prompt_id)?].first,
+                prompt: alike.prompts[prompts.place(&form.prompt_id, &form.trace_id)?].first,
                 answer: answered.extracted.map(|text| if right { RIGHT } else { xxh3_64(text.as_bytes()) }),
                 correct: program.as_deref().and_then(passes).or(answered.correct),
             });
@@ -139,7 +139,7 @@ fn part_verdicts(prompts: &Prompts<'_>, number: usize, part: &Part, rules: &Rule
     let rows = formed.into_iter().zip(answered).zip(hits.into_iter().zip(programs(number, part, rules)?));
     rows.zip(lengths(number, part, rules)?)
         .map(|(((formed, answered), (hit, program)), student_tokens)| {
-            let prompt = prompts.of(&formed.prompt_id)?;
+            let prompt = &prompts.all[prompts.place(&formed.prompt_id, &formed.trace_id)?];
             Ok(Verdict { student_tokens, ..verdict(prompt, formed, answered, hit, program) })
         })
         .collect()

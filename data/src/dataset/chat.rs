@@ -54,6 +54,10 @@ pub(super) fn chat<'a>(row: &'a Row, column: &str) -> Result<Chat<'a>, Flaw> {
     let question = said(user).ok_or_else(|| flaw("has an empty question"))?;
     let reply = content(assistant).ok_or_else(|| flaw("has a reply without text"))?;
     let mut context = Vec::new();
+    // One that says nothing asks for nothing; one whose text is not text asks for something that is not understood.
+    if system.iter().any(|turn| content(turn).is_none()) {
+        return Err(flaw("has a turn by the system without text"));
+    }
     let system: Vec<&str> = system.iter().filter_map(said).collect();
     if !system.is_empty() {
         context.push(Message { role: "system".into(), content: system.join("\n\n") });

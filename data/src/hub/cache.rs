@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Address, Kind, is_plain};
 use crate::artifact::{write_bytes, write_json};
 use crate::files::EXTENSIONS;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// The version of `trees/COMMIT.json`.
 const LISTING_FORMAT: u32 = 1;
@@ -40,6 +40,12 @@ pub struct Listing {
     format_version: u32,
     /// By their paths.
     pub files: BTreeMap<String, Listed>,
+}
+
+/// Of a list, the version of its format: others may have other fields.
+#[derive(Deserialize)]
+struct ListingVersion {
+    format_version: u32,
 }
 
 /// One file of a commit.
@@ -142,21 +148,22 @@ impl Cache {
     /// it kept lists, those that are there are taken for all.
     pub fn find(&self, address: &Address) -> Result<Found> {
         let repository = self.repository(address);
-        let commit = repository.commit(address.revision()).ok_or_else(|| self.absent(address))?;
-        if let Some(listing) = repository.listing(&commit) {
+        let commit = repository.commit(address.revision())?.ok_or_else(|| self.absent(address))?;
+        if let Some(listing) = repository.listing(&commit)? {
             return repository.found(address, &commit, &listing);
         }
         let snapshot = repository.snapshot(&commit);
-        let mut names = Vec::new();
-        walk(&snapshot, "", &mut names);
-        let names = match address.select(names.iter().map(String::as_str)) {
+        let mut all = BTreeMap::new();
+        walk(&snapshot, "", &mut all)?;
+        let names = match address.select(all.keys().map(String::as_str)) {
             Ok(Some(names)) => names,
-            // Of models huggingface_hub downloads each file when it is needed.
+            // Of models huggingface_hub downloads each file when it is needed: what is no model yet is not all there.
             Err(_) if address.kind == Kind::Model => return Err(self.absent(address)),
             Ok(None) => return Err(self.absent(address)),
             Err(error) => return Err(error),
         };
-        Ok(Found { commit, snapshot, names, missing: Vec::new() })
+        let missing = names.iter().filter(|name| all.get(*name) == Some(&false)).cloned().collect();
+        Ok(Found { commit, snapshot, names, missing })
     }
 
     /// An address that is not in the cache.
@@ -191,17 +198,19 @@ fn set(name: &str) -> Option<PathBuf> {
     }
 }
 
-/// All files below a folder; none, if it is not there.
-fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            walk(&path, &format!("{name}/"), names);
-        } else if path.is_file() {
-            names.push(name);
+/// All files below a folder, and of each whether its content is there; none, if there is no such folder.
+fn walk(folder: &Path, prefix: &str, files: &mut BTreeMap<String, bool>) -> Result<()> {
+    for path in disk::entries_if_there(folder)? {
+        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        match disk::metadata(&path)? {
+            Some(found) if found.is_dir() => walk(&path, &format!("{name}/"), files)?,
+            // A link whose blob is gone names a file that was there once.
+            found => {
+                files.insert(name, found.is_some());
+            }
         }
     }
+    Ok(())
 }
 
 /// One repository's part of the cache.
@@ -213,10 +222,17 @@ pub struct Repository {
 
 impl Repository {
     /// The commit that the cache knows by this revision.
-    pub fn commit(&self, revision: &str) -> Option<String> {
-        let known = std::fs::read_to_string(self.reference(revision)).ok();
-        let known = known.map_or_else(|| revision.to_owned(), |commit| commit.trim().to_owned());
-        is_commit(&known).then_some(known)
+    pub fn commit(&self, revision: &str) -> Result<Option<String>> {
+        let path = self.reference(revision);
+        let Some(text) = disk::read_if_there(&path)? else {
+            return Ok(is_commit(revision).then(|| revision.to_owned()));
+        };
+        let commit = text.trim();
+        if is_commit(commit) {
+            return Ok(Some(commit.to_owned()));
+        }
+        let problem = format!("it should hold a commit and holds {commit:?}");
+        Err(Error::malformed(&path, problem, "remove it, and the Hub is asked again"))
     }
 
     /// The file that says which commit a revision is.
@@ -235,8 +251,9 @@ impl Repository {
     }
 
     /// Whether the content of a file is there, under whatever names.
-    pub fn has(&self, file: &Listed) -> bool {
-        self.blob(file.blob()).metadata().is_ok_and(|blob| blob.is_file() && blob.len() == file.bytes())
+    pub fn has(&self, file: &Listed) -> Result<bool> {
+        let blob = disk::metadata(&self.blob(file.blob()))?;
+        Ok(blob.is_some_and(|blob| blob.is_file() && blob.len() == file.bytes()))
     }
 
     /// The file that is locked while that content is downloaded.
@@ -248,19 +265,28 @@ impl Repository {
         self.dir.join("trees").join(format!("{commit}.json"))
     }
 
-    /// The files that a commit has, if the cache knows; a list that cannot be read is as good as none.
-    pub fn listing(&self, commit: &str) -> Option<Listing> {
-        let text = std::fs::read_to_string(self.listing_path(commit)).ok()?;
-        let listing: Listing = serde_json::from_str(&text).ok()?;
-        if listing.format_version == LISTING_FORMAT { Listing::new(listing.files).ok() } else { None }
+    /// The files that a commit has, if the cache knows. A list that cannot be read is an error: without one, the files
+    /// that are there would be taken for all.
+    pub fn listing(&self, commit: &str) -> Result<Option<Listing>> {
+        let path = self.listing_path(commit);
+        let Some(text) = disk::read_if_there(&path)? else { return Ok(None) };
+        let refused = |problem: String| Error::malformed(&path, problem, "remove it, and the Hub is asked again");
+        let version: ListingVersion =
+            serde_json::from_str(&text).map_err(|e| refused(format!("not a list of files: {e}")))?;
+        if version.format_version != LISTING_FORMAT {
+            let version = version.format_version;
+            return Err(refused(format!("it is of format {version}, and format {LISTING_FORMAT} is read here")));
+        }
+        let listing: Listing = serde_json::from_str(&text).map_err(|e| refused(format!("not a list of files: {e}")))?;
+        Listing::new(listing.files).map(Some).map_err(refused)
     }
 
     /// Keeps which commit a revision is, and the commit's files.
     pub fn record(&self, revision: &str, commit: &str, listing: &Listing) -> Result<()> {
-        if self.listing(commit).as_ref() != Some(listing) {
+        if self.listing(commit)?.as_ref() != Some(listing) {
             write_json(&self.listing_path(commit), listing)?;
         }
-        if self.commit(revision).as_deref() != Some(commit) {
+        if self.commit(revision)?.as_deref() != Some(commit) {
             write_bytes(&self.reference(revision), commit.as_bytes())?;
         }
         Ok(())
@@ -271,11 +297,14 @@ impl Repository {
         let names = address.select(listing.files.keys().map(String::as_str))?;
         let names = names.ok_or_else(|| address.nothing_at(commit))?;
         let snapshot = self.snapshot(commit);
-        let whole = |name: &String| {
+        let mut missing = Vec::new();
+        for name in &names {
             let size = listing.files.get(name).map(Listed::bytes);
-            snapshot.join(name).metadata().is_ok_and(|file| file.is_file() && Some(file.len()) == size)
-        };
-        let missing = names.iter().filter(|name| !whole(name)).cloned().collect();
+            let there = disk::metadata(&snapshot.join(name))?;
+            if !there.is_some_and(|file| file.is_file() && Some(file.len()) == size) {
+                missing.push(name.clone());
+            }
+        }
         Ok(Found { commit: commit.to_owned(), snapshot, names, missing })
     }
 
@@ -286,7 +315,7 @@ impl Repository {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         // Out of the folders of the name, of the commit and of all commits.
         let target = format!("{}blobs/{hash}", "../".repeat(name.split('/').count() + 1));
-        if std::fs::read_link(&link).is_ok_and(|old| old == Path::new(&target)) {
+        if disk::link_target(&link)?.as_deref() == Some(Path::new(&target)) {
             return Ok(());
         }
         match std::fs::remove_file(&link) {

@@ -117,15 +117,64 @@ fn a_list_of_files_tells_a_stopped_download_from_a_whole_one() {
     std::fs::write(repository.snapshot(C1).join("b.parquet"), "half of it").unwrap();
     assert_eq!(cache.find(&address).unwrap().missing, ["b.parquet"], "of another size");
     assert!(refusal(&cache, "hf://datasets/o/n/c.parquet").contains(&format!("at commit {C1}")));
-    // What cannot be read is as good as none, and so is a name that leads out.
+    // What cannot be read is an error: without the list, half a download would pass for a whole one.
     let path = cache.root.join(format!("{root}/trees/{C1}.json"));
     let text = std::fs::read_to_string(&path).unwrap();
-    for broken in [text[..text.len() / 2].to_owned(), text.replace("\"format_version\": 1", "\"format_version\": 9")] {
+    for (broken, word) in [
+        (text[..text.len() / 2].to_owned(), "not a list of files"),
+        (text.replace("\"format_version\": 1", "\"format_version\": 9"), "of format 9"),
+        (text.replace("b.parquet", "../b.parquet"), "no path within a folder"),
+    ] {
         std::fs::write(&path, broken).unwrap();
-        assert_eq!(repository.listing(C1), None);
+        for message in [refusal(&cache, "hf://datasets/o/n/*.parquet"), repository.listing(C1).unwrap_err().to_string()]
+        {
+            assert!(message.contains(word) && message.contains(&path.display().to_string()), "{message}");
+            assert!(message.contains("remove it"), "{message}");
+        }
     }
-    std::fs::write(&path, text.replace("b.parquet", "../b.parquet")).unwrap();
-    assert_eq!(repository.listing(C1), None);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(repository.listing(C1).unwrap(), None);
+}
+
+/// As huggingface_hub leaves it: a link to a blob, which may be gone or unreadable.
+#[test]
+fn an_entry_that_cannot_be_read_is_neither_there_nor_absent() {
+    let root = "datasets--o--n";
+    let (_dir, cache) = cache(&[&format!("{root}/refs/main"), &format!("{root}/snapshots/{C1}/a.parquet")]);
+    let address = parsed("hf://datasets/o/n/*.parquet");
+    let repository = cache.repository(&address);
+    let link = repository.snapshot(C1).join("b.parquet");
+    std::os::unix::fs::symlink("../../blobs/gone", &link).unwrap();
+    let found = cache.find(&address).unwrap();
+    assert_eq!((found.names.len(), found.missing), (2, vec!["b.parquet".to_owned()]), "its blob is gone");
+    assert!(refusal(&cache, "hf://datasets/o/n/*.parquet").contains("not in the Hugging Face cache"));
+
+    let names = |message: String, path: &Path| assert!(message.contains(&path.display().to_string()), "{message}");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("b.parquet", &link).unwrap();
+    names(refusal(&cache, "hf://datasets/o/n/*.parquet"), &link);
+    let files = listing(&["a.parquet", "b.parquet"]);
+    names(repository.found(&address, C1, &files).unwrap_err().to_string(), &link);
+    let blob = repository.blob(files.files["a.parquet"].blob());
+    std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(blob.file_name().unwrap(), &blob).unwrap();
+    names(repository.has(&files.files["a.parquet"]).unwrap_err().to_string(), &blob);
+
+    // Which commit a branch is: a file that holds none, one that is no text, a folder.
+    let reference = repository.reference("main");
+    for broken in ["", "not a commit"] {
+        std::fs::write(&reference, broken).unwrap();
+        names(refusal(&cache, "hf://datasets/o/n/*.parquet"), &reference);
+    }
+    std::fs::write(&reference, b"\xff\xfe").unwrap();
+    names(repository.commit("main").unwrap_err().to_string(), &reference);
+    std::fs::remove_file(&reference).unwrap();
+    assert_eq!(repository.commit("main").unwrap(), None);
+    std::fs::create_dir(&reference).unwrap();
+    names(refusal(&cache, "hf://datasets/o/n/*.parquet"), &reference);
+    // A file where the snapshots should be.
+    let (_dir, cache) = self::cache(&[&format!("{root}/refs/main"), &format!("{root}/snapshots")]);
+    names(refusal(&cache, "hf://datasets/o/n/*.parquet"), &cache.root.join(root).join("snapshots"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
 
 use super::{BATCH_ROWS, Fetch};
 use crate::hub::Address;
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -55,6 +55,7 @@ pub(super) async fn open(
         Some(address) => on_the_hub(address?, fetch).await?,
         None => files(path)?,
     };
+    refuse_empty(&files)?;
     let (config, options) = (context.copied_config(), context.copied_table_options());
     let listing = match one_kind(path, &files)? {
         Kind::JsonLines => return json_lines(&files),
@@ -112,37 +113,50 @@ fn kind_of(path: &Path) -> Option<Kind> {
 
 /// The files that a path stands for, sorted: itself, a folder's, or those that a glob matches.
 fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    let found = match std::fs::metadata(path) {
-        Ok(about) if about.is_dir() => list(path, "*")?,
-        Ok(_) => return Ok(vec![path.to_owned()]),
-        Err(e) => {
+    let about = disk::metadata(path)?;
+    let (found, nothing) = match &about {
+        Some(about) if about.is_dir() => (list(path, "*")?, "no Parquet files, JSON Lines or CSV in this folder"),
+        Some(_) => (vec![path.to_owned()], ""),
+        None => {
             let pattern = path.file_name().unwrap_or_default().to_string_lossy();
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !pattern.contains(['*', '?']) {
-                return Err(Error::io("open", path, e));
+                return Err(Error::io("open", path, std::io::ErrorKind::NotFound.into()));
             }
-            list(folder, &pattern)?
+            (list(folder, &pattern)?, "no file matches")
         }
     };
     if found.is_empty() {
-        let what = if path.is_dir() { "no Parquet files, JSON Lines or CSV in this folder" } else { "no file matches" };
-        return Err(Error::malformed(path, what, READABLE));
+        return Err(Error::malformed(path, nothing, READABLE));
     }
     Ok(found)
+}
+
+/// DataFusion passes over an empty file without a word, and no Parquet file is empty.
+fn refuse_empty(files: &[PathBuf]) -> Result<()> {
+    for file in files.iter().filter(|file| kind_of(file) == Some(Kind::Parquet)) {
+        if disk::metadata(file)?.is_some_and(|about| about.len() == 0) {
+            let problem = "it is empty, which no Parquet file is";
+            return Err(Error::malformed(file, problem, "was it cut short while being copied?"));
+        }
+    }
+    Ok(())
 }
 
 /// The readable files of a folder whose names match; what begins with a dot is hidden.
 fn list(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     let pattern: Vec<char> = pattern.chars().collect();
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
-        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+    for path in disk::entries(folder)? {
         let name: Vec<char> = path.file_name().unwrap_or_default().to_string_lossy().chars().collect();
-        if name.first() != Some(&'.') && kind_of(&path).is_some() && path.is_file() && matches(&pattern, &name) {
+        if name.first() == Some(&'.') || kind_of(&path).is_none() || !matches(&pattern, &name) {
+            continue;
+        }
+        // A link that leads nowhere is an error too: these are data that were meant.
+        if std::fs::metadata(&path).map_err(|e| Error::io("open", &path, e))?.is_file() {
             found.push(path);
         }
     }
-    found.sort();
     Ok(found)
 }
 

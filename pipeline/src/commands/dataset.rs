@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use data::dataset::export::{Schema, export};
+use data::disk;
 
 use crate::console::say;
 use crate::error::{Failure, Result};
@@ -35,15 +36,14 @@ enum Format {
 }
 
 pub(crate) fn dataset(args: &DatasetArgs) -> Result<()> {
-    let curated = Store::open(&args.run, "").latest("curate").map(|dir| dir.join("curated"));
-    let curated = curated.filter(|dir| dir.is_dir()).ok_or_else(|| {
+    let curated = Store::open(&args.run, "").latest_part("curate", "curated")?.ok_or_else(|| {
         Failure::usage(format!(
             "{} holds no curated traces; name the folder of a run that came as far as curate, as in runs/quickstart",
             args.run.display()
         ))
     })?;
     let output = &args.output;
-    if output.exists() {
+    if disk::exists(output)? {
         return Err(Failure::usage(format!("{} is there already; name another file", output.display())));
     }
     let schema = match args.format {

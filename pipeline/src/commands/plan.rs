@@ -20,7 +20,7 @@ use crate::store::{Stage, Store};
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
     let (recipe, _) = args.recipe()?;
-    let mut options = args.options();
+    let mut options = args.options()?;
     let inputs = fetch::look(&recipe, &mut options)?;
     let absent: Vec<&str> = inputs.iter().filter(|input| !input.is_here).map(|input| input.input.as_str()).collect();
     let plan = Plan::new(&recipe, &options, &absent)?;

@@ -12,7 +12,7 @@ use crate::store::Store;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let (recipe, recipe_text) = args.recipe()?;
-    let mut options = args.options();
+    let mut options = args.options()?;
     // Before anything is spent: the device, the inputs and the folder must be usable.
     for device in options.devices() {
         device.open()?;

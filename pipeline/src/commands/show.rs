@@ -36,7 +36,11 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn show(args: &ShowArgs) -> Result<()> {
-    let root = args.run.clone().or_else(|| last_used(Path::new("runs"))).ok_or_else(|| {
+    let root = match &args.run {
+        Some(dir) => Some(dir.clone()),
+        None => last_used(Path::new("runs"))?,
+    };
+    let root = root.ok_or_else(|| {
         Failure::usage("there is no run in the folder `runs`; run a recipe first, or name a run folder with --run DIR")
     })?;
     let found = runtime()?.block_on(inspect(&places(&root)?, &args.id))?;
@@ -53,19 +57,19 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
 /// Where the run has what.
 fn places(root: &Path) -> Result<Places> {
     let store = Store::open(root, "");
-    let inside = |stage: &str, place: &str| store.latest(stage).map(|dir| dir.join(place)).filter(|path| path.is_dir());
-    let traces = inside("collect", "traces").ok_or_else(|| {
+    let traces = store.latest_part("collect", "traces")?.ok_or_else(|| {
         let root = root.display();
         Failure::usage(format!("{root} holds no traces; run a recipe first, or name a run folder with --run DIR"))
     })?;
-    let verdicts = match inside("curate", "verdicts") {
+    let verdicts = match store.latest_part("curate", "verdicts")? {
         Some(folder) => {
-            let record = store.latest("curate").map(|dir| read_record(&dir)).transpose()?.flatten();
+            let record = store.latest("curate")?.map(|dir| read_record(&dir)).transpose()?.flatten();
             let policy = record.and_then(|record| Some(record.spec.get("policy")?.as_str()?.to_owned()));
             // A policy that is not on record drops nothing.
             Some((folder, policy.unwrap_or_else(|| "true".to_owned())))
         }
         None => None,
     };
-    Ok(Places { traces, prompts: inside("prompts", "prompts"), verdicts, curated: inside("curate", "curated") })
+    let prompts = store.latest_part("prompts", "prompts")?;
+    Ok(Places { traces, prompts, verdicts, curated: store.latest_part("curate", "curated")? })
 }

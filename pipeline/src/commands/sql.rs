@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
+use data::disk;
 use data::sql::{Format, QueryResult, Session, Shown, Table, Written};
 use data::tokenizer::Tokenizer;
 
@@ -99,7 +100,7 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
     }
     let run = match &args.run {
         Some(dir) => Some(dir.clone()),
-        None if args.tables.is_empty() => last_used(Path::new("runs")),
+        None if args.tables.is_empty() => last_used(Path::new("runs"))?,
         None => None,
     };
     let mut tables = run.as_deref().map(of_run).transpose()?.unwrap_or_default();
@@ -125,8 +126,11 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
     // Tables are named on the command line: whatever else is wrong with them is wrong there.
     let session =
         runtime.block_on(data::sql::session(&tables, tokenizer, Some(fetch::for_queries()))).map_err(|e| match e {
-            data::Error::Unreachable { .. } => Failure::from(e),
-            other => Failure::usage(other.to_string()),
+            data::Error::Unreachable { .. } | data::Error::Stopped => Failure::from(e),
+            data::Error::Io { ref source, .. } => Failure::of_place(source, e.to_string()),
+            data::Error::Malformed { .. } | data::Error::Invalid { .. } | data::Error::Engine { .. } => {
+                Failure::usage(e.to_string())
+            }
         })?;
     let interactive = args.query.is_none() && std::io::stdin().is_terminal();
     let asker = Asker::new(runtime, session, interactive);
@@ -143,11 +147,11 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
 /// The tables of a run folder.
 fn of_run(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let store = Store::open(root, "");
-    let found = |(table, stage, place): &(&str, &str, &str)| {
-        let path = store.latest(stage)?.join(place);
-        path.exists().then(|| ((*table).to_owned(), path))
-    };
-    let tables: Vec<(String, PathBuf)> = TABLES.iter().filter_map(found).collect();
+    let mut tables = Vec::new();
+    for (table, stage, place) in TABLES {
+        // A stage that has not run, or makes no such table for this recipe, has none.
+        tables.extend(store.latest_part(stage, place)?.map(|path| (table.to_owned(), path)));
+    }
     if tables.is_empty() {
         return Err(Failure::usage(format!(
             "{} holds no results; run a recipe first, or name a run folder with --run DIR",
@@ -159,19 +163,24 @@ fn of_run(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 fn read_tokenizer(path: &Path) -> Result<Tokenizer> {
     let on_the_hub = fetch::origin(path).is_some() && path.extension().is_none_or(|extension| extension != "json");
-    let file = if path.is_dir() || on_the_hub { path.join("tokenizer.json") } else { path.to_owned() };
+    let file = if disk::is_dir(path)? || on_the_hub { path.join("tokenizer.json") } else { path.to_owned() };
     let file = fetch::place(&file)?;
     Ok(Tokenizer::from_file(&file)?)
 }
 
 /// The run folder whose lock is newest.
-pub(crate) fn last_used(runs: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
-    let used = entries.filter_map(|entry| {
-        let lock = entry.path().join(".lock").metadata().and_then(|m| m.modified()).ok()?;
-        Some((lock, entry.path()))
-    });
-    used.max().map(|(_, path)| path)
+pub(crate) fn last_used(runs: &Path) -> Result<Option<PathBuf>> {
+    let mut used = Vec::new();
+    for path in disk::entries_if_there(runs)? {
+        // Other files and folders may lie beside the runs.
+        let lock = path.join(".lock");
+        if disk::is_dir(&path)?
+            && let Some(found) = disk::metadata(&lock)?
+        {
+            used.push((found.modified().map_err(|e| data::Error::io("read", &lock, e))?, path));
+        }
+    }
+    Ok(used.into_iter().max().map(|(_, path)| path))
 }
 
 /// A question on its way.

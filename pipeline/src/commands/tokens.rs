@@ -45,7 +45,7 @@ pub(crate) struct TokensArgs {
 
 pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
     let (recipe, _) = Recipe::load(&args.run.recipe)?;
-    let mut options = args.run.options();
+    let mut options = args.run.options()?;
     fetch::inputs(&recipe, &mut options)?;
     let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::open(&options.runs, &recipe.name);

@@ -102,18 +102,18 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
     };
     let problems = data::problems::generate(spec)?;
     let solutions: HashMap<&str, &Problem> = problems.iter().map(|p| (p.prompt.id.as_str(), p)).collect();
-    let traces: Vec<Trace> = prompts
-        .iter()
-        .filter_map(|prompt| solutions.get(prompt.id.as_str()))
-        .map(|problem| {
-            let id = short_hash(format!("worked\u{1f}{}", problem.prompt.id).as_bytes());
-            Trace::new(id, &problem.prompt.id, "worked", 0).with_text(
-                Some(problem.thinking.clone()),
-                problem.answer.clone(),
-                FinishReason::Stop,
-            )
-        })
-        .collect();
+    let trace = |prompt: &Prompt| {
+        let problem = solutions.get(prompt.id.as_str()).copied().ok_or_else(|| {
+            Failure::failed(format!("the generator gives no solution to its problem {}; this is a bug", prompt.id))
+        })?;
+        let id = short_hash(format!("worked\u{1f}{}", problem.prompt.id).as_bytes());
+        Ok(Trace::new(id, &problem.prompt.id, "worked", 0).with_text(
+            Some(problem.thinking.clone()),
+            problem.answer.clone(),
+            FinishReason::Stop,
+        ))
+    };
+    let traces = prompts.iter().map(trace).collect::<Result<Vec<_>>>()?;
     write_records(&folder.join("traces-00000.parquet"), &traces)?;
     Ok(json!({"traces": traces.len(), "source": "written by the problem generator"}))
 }

@@ -29,7 +29,7 @@ pub(crate) fn stage(
     let describe = |s: &Value| format!("{} of {} traces selected", number(s, "selected"), number(s, "total"));
     realize(run, &run.plan.curate, describe, |dir| {
         let prompts = prompts(&prompts_in.dir)?;
-        let tests = tests(&prompts_in.dir);
+        let tests = tests(&prompts_in.dir)?;
         let mut items = Vec::new();
         for benchmark in run.recipe.benchmarks() {
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);

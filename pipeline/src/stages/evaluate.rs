@@ -1,9 +1,11 @@
 //! Stage 6: teacher, student before and after, and control, on problems none of them has seen; and the held-out loss.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use data::artifact::{Artifact, read_json, write_json};
 use data::chat::ChatFormat;
+use data::disk;
 use data::parquet_file::{read_folder, read_records, write_records};
 use data::record::{Prompt, Sample, Trace};
 use data::verify::verify;
@@ -138,7 +140,7 @@ fn held_out(
         return Ok(None);
     }
     let path = dir.join("held_out.json");
-    if path.is_file() {
+    if disk::exists(&path)? {
         return Ok(Some(read_json(&path)?));
     }
     let rows = rows(&packed.dir, "held_out")?;
@@ -180,7 +182,7 @@ fn accuracy(
     let mut reports = Vec::new();
     for (name, _) in names.into_iter().filter(|(_, wanted)| *wanted) {
         let path = dir.join(format!("samples/{name}.parquet"));
-        if !path.is_file() {
+        if !disk::exists(&path)? {
             let samples = if name == "teacher" {
                 of_teacher(run, settings, problems, dir)?
             } else {
@@ -242,12 +244,23 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
     }
     write_json(&dir.join(ASKED_FILE), &asked)?;
     let traces: Vec<Trace> = read_folder(&folder)?;
-    let by_id: std::collections::HashMap<&str, &Prompt> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
-    let samples = traces.iter().filter_map(|trace| {
-        let prompt = by_id.get(trace.prompt_id.as_str())?;
-        let gold = prompt.answer.clone().unwrap_or_default();
+    samples_of(&traces, problems)
+}
+
+/// The traces as samples of the problems, all of them: one left out would change what the others are a share of.
+fn samples_of(traces: &[Trace], problems: &[Prompt]) -> Result<Vec<Sample>> {
+    let by_id: HashMap<&str, &Prompt> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
+    let samples = traces.iter().map(|trace| {
+        let lacks = |what: &str| {
+            Failure::failed(format!(
+                "the teacher's trace {} answers problem {}, {what}; remove the stage's folder to measure again",
+                trace.id, trace.prompt_id
+            ))
+        };
+        let prompt = by_id.get(trace.prompt_id.as_str()).ok_or_else(|| lacks("which is not among the problems"))?;
+        let gold = prompt.answer.clone().ok_or_else(|| lacks("which has no gold answer"))?;
         let verdict = verify(&gold, &trace.answer);
-        Some(Sample {
+        Ok(Sample {
             model: "teacher".into(),
             prompt_id: prompt.id.clone(),
             kind: prompt.kind.clone(),
@@ -261,10 +274,50 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
             tokens: trace.completion_tokens.unwrap_or_default(),
         })
     });
-    Ok(samples.collect())
+    samples.collect()
 }
 
 /// What was measured.
 pub(crate) fn measured(dir: &Path) -> Result<Measured> {
     Ok(read_json(&dir.join("eval.json"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use data::record::FinishReason;
+
+    use super::*;
+
+    fn trace(prompt: &Prompt, answer: &str) -> Trace {
+        Trace {
+            id: format!("trace-of-{}", prompt.question),
+            prompt_id: prompt.id.clone(),
+            sample: 0,
+            thinking: None,
+            answer: answer.into(),
+            finish_reason: FinishReason::Stop,
+            prompt_tokens: None,
+            completion_tokens: Some(3),
+            teacher: "t".into(),
+            temperature: None,
+            top_p: None,
+            max_tokens: None,
+            seed: None,
+        }
+    }
+
+    #[test]
+    fn a_sample_of_the_teachers_never_leaves_the_denominator() {
+        let prompt = |question: &str, gold: Option<&str>| Prompt::new("d", "k", question, gold.map(Into::into), "s");
+        let (sum, open) = (prompt("two", Some("2")), prompt("open", None));
+        let samples = samples_of(&[trace(&sum, "2"), trace(&sum, "3")], std::slice::from_ref(&sum)).unwrap();
+        assert_eq!(samples.iter().map(|sample| sample.correct).collect::<Vec<_>>(), [true, false]);
+        for (traces, problems, words) in [
+            ([trace(&sum, "2"), trace(&prompt("gone", None), "2")], vec![sum.clone()], "not among the problems"),
+            ([trace(&sum, "2"), trace(&open, "2")], vec![sum, open], "no gold answer"),
+        ] {
+            let message = samples_of(&traces, &problems).unwrap_err().to_string();
+            assert!(message.contains(words) && message.contains(&traces[1].id), "{message}");
+        }
+    }
 }

@@ -77,9 +77,17 @@ fn trained_prompts(curated_in: &Artifact<Curated>, packed: &Artifact<Packed>) ->
             (segment.trace_id, segment.ids[..masked].to_vec())
         })
         .collect();
+    // The other traces are those that were held out, left out as too long, or come after the first of them.
     let with_prompt = |mut trace: CuratedTrace| {
         trace.messages.pop();
         Some((trace.messages, trained.get(trace.trace_id.as_str())?.clone()))
     };
-    Ok(curated(&curated_in.dir)?.into_iter().filter_map(with_prompt).collect())
+    let found: Vec<Conversation> = curated(&curated_in.dir)?.into_iter().filter_map(with_prompt).collect();
+    if found.len() != trained.len() {
+        let (found, all, dir) = (found.len(), trained.len(), curated_in.dir.display());
+        return Err(error::Failure::failed(format!(
+            "{found} of {all} traces that were trained on are in {dir}; remove the pack stage's folder to pack again"
+        )));
+    }
+    Ok(found)
 }

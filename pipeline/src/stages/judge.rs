@@ -137,11 +137,15 @@ impl Asker<'_> {
             summary.prompt_tokens += u64::from(reply.prompt_tokens.unwrap_or(0));
             summary.completion_tokens += u64::from(reply.completion_tokens.unwrap_or(0));
         }
-        let opinion = |(prompt, reply): (&Prompt, &Option<_>)| match reply {
-            Some(reply) => Opinion::of_reply(reply),
-            None => Opinion::of_refusal(refused.get(&prompt.id).map_or("", String::as_str)),
+        let opinion = |(prompt, reply): (&Prompt, &Option<_>)| match (reply, refused.get(&prompt.id)) {
+            (Some(reply), _) => Ok(Opinion::of_reply(reply)),
+            (None, Some(refusal)) => Ok(Opinion::of_refusal(refusal)),
+            (None, None) => {
+                let problem = format!("request {} has neither a reply nor a refusal; run again to ask it", prompt.id);
+                Err(Failure::failed(problem).about(&self.who()))
+            }
         };
-        Ok(prompts.iter().zip(&replies).map(opinion).collect())
+        prompts.iter().zip(&replies).map(opinion).collect()
     }
 
     /// Returns what the endpoint refused.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use data::artifact::Artifact;
 use data::dataset::{Rejected, Seen};
+use data::disk;
 use data::parquet_file::{read_records, write_records};
 use data::prompts::Tests;
 use data::record::{Prompt, prompt_id};
@@ -92,8 +93,8 @@ fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut 
 }
 
 /// The file of what programs must pass, if any prompt has tests.
-pub(crate) fn tests(dir: &Path) -> Option<PathBuf> {
-    Some(dir.join(TESTS)).filter(|path| path.exists())
+pub(crate) fn tests(dir: &Path) -> Result<Option<PathBuf>> {
+    Ok(disk::if_there(dir.join(TESTS))?)
 }
 
 /// The problems to learn from.

@@ -6,10 +6,10 @@ use std::path::Path;
 use data::artifact::{Artifact, read_record, write_bytes};
 use data::curate::Curation;
 use data::parquet_file::{read_folder, read_records};
-use data::record::{Metric, Prompt, Sample, Trace, Verdict};
+use data::record::{Prompt, Sample, Trace, Verdict};
 use serde_json::{Value, json};
 use student::export::ExportSummary;
-use student::train::TrainSummary;
+use student::train::{TrainSummary, metrics};
 
 use super::collect::{Traces, traces};
 use super::curate::Curated;
@@ -191,11 +191,8 @@ fn training(dir: &Path, summaries: &Value) -> Result<Vec<TrainingCurve>> {
             continue;
         }
         let summary: TrainSummary = decode(&summaries[name])?;
-        let path = dir.join(name).join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(|e| data::Error::io("read", &path, e))?;
-        let points = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Metric>(line).ok())
+        let points = metrics(&dir.join(name))?
+            .into_iter()
             .map(|m| TrainingPoint {
                 step: m.step,
                 loss: m.loss,
@@ -236,7 +233,7 @@ fn lengths(all: &[Trace], selected: &std::collections::HashSet<String>) -> (Vec<
 fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) -> Result<Vec<SampleTrace>> {
     let mut shown = Vec::new();
     let path = evaluation.join("samples/after.parquet");
-    if path.is_file() {
+    if data::disk::exists(&path)? {
         let samples: Vec<Sample> = read_records(&path)?;
         let (right, wrong): (Vec<_>, Vec<_>) = samples.into_iter().partition(|s| s.correct);
         for sample in right.into_iter().take(SAMPLES / 4).chain(wrong.into_iter().take(SAMPLES / 4)) {
@@ -255,12 +252,18 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
     let prompts = prompts::prompts(&run.store.dir(&run.plan.prompts))?;
     let prompts: BTreeMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
     let room = SAMPLES - shown.len();
-    let judged: Vec<(&Trace, &Verdict)> = all.iter().zip(verdicts).filter(|(t, v)| t.id == v.trace_id).collect();
+    let judged: Vec<(&Trace, &Verdict)> = all.iter().zip(verdicts).collect();
+    if all.len() != verdicts.len() || judged.iter().any(|(trace, verdict)| trace.id != verdict.trace_id) {
+        let problem = format!("{} verdicts are not those on the {} traces", verdicts.len(), all.len());
+        return Err(Failure::failed(format!("{problem}; remove the curate stage's folder to judge them again")));
+    }
     let (right, wrong): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, v)| v.correct != Some(false));
     let few_wrong = wrong.into_iter().take(room / 2);
     let count = room - few_wrong.len();
     for (trace, verdict) in right.into_iter().take(count).chain(few_wrong) {
-        let Some(prompt) = prompts.get(trace.prompt_id.as_str()) else { continue };
+        let prompt = prompts.get(trace.prompt_id.as_str()).ok_or_else(|| {
+            Failure::failed(format!("trace {} answers prompt {}, which is not there", trace.id, trace.prompt_id))
+        })?;
         let word = match verdict {
             Verdict { well_formed: false, .. } => "malformed",
             Verdict { finished: false, .. } => "cut off",

@@ -82,7 +82,7 @@ impl ChatModel {
 pub fn stop_ids(dir: &Path, format: &ChatFormat) -> Result<Vec<u32>> {
     let mut stops = vec![format.end_of_turn_id, format.eos_id];
     let path = dir.join("generation_config.json");
-    if path.is_file() {
+    if data::disk::exists(&path)? {
         let config: Value = read_json(&path)?;
         let listed = match &config["eos_token_id"] {
             Value::Null => Vec::new(),

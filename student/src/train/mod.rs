@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use self::batch::{Order, supervised};
 use self::check::check;
 use self::log::Log;
+pub use self::log::metrics;
 pub use self::step::mean_loss;
 use self::step::{one_step, replica_on};
 use crate::checkpoint::{self, Best, Progress};
@@ -279,10 +280,12 @@ impl<'a> Training<'a> {
     /// What to tell a user whose disk is full.
     fn not_saved(&self, error: &Error) -> Error {
         let dir = self.options.dir;
-        let kept = checkpoint::latest(dir).ok().flatten().and_then(|path| Some(path.file_name()?.to_owned()));
-        let kept = match kept {
-            Some(name) => format!("the checkpoint {} before it is good", name.display()),
-            None => "there is no checkpoint before it".to_owned(),
+        let kept = match checkpoint::latest(dir) {
+            Ok(Some(path)) => {
+                format!("the checkpoint {} before it is good", path.file_name().unwrap_or_default().display())
+            }
+            Ok(None) => "there is no checkpoint before it".to_owned(),
+            Err(unreadable) => format!("whether there is a checkpoint before it cannot be said: {unreadable}"),
         };
         Error::NotSaved { dir: dir.to_owned(), step: self.progress.step, problem: error.to_string(), kept }
     }

@@ -41,10 +41,10 @@ impl EventFile {
         let name = format!("events.out.tfevents.{:010}.r1-distill", now as u64);
         let path = dir.join(&name);
         data::artifact::write_bytes(&path, &bytes)?;
-        for entry in fs::read_dir(dir).map_err(|e| data::Error::io("list", dir, e))?.flatten() {
-            let found = entry.file_name().to_string_lossy().into_owned();
+        for entry in data::disk::entries(dir)? {
+            let found = entry.file_name().unwrap_or_default().to_string_lossy();
             if found.starts_with("events.out.tfevents.") && found != name {
-                fs::remove_file(entry.path()).map_err(|e| data::Error::io("remove", &entry.path(), e))?;
+                fs::remove_file(&entry).map_err(|e| data::Error::io("remove", &entry, e))?;
             }
         }
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| data::Error::io("open", &path, e))?;

@@ -182,6 +182,82 @@ fn a_stopped_training_goes_on_to_the_same_bits() {
     assert!(bits(&golden::model("qwen2")) != bits(&expected), "training moved the weights");
 }
 
+/// Permission bits do not stop root; these do.
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_an_error_and_not_a_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let training = dir.path().join("student");
+    std::fs::write(&training, "a file where the folder should be").unwrap();
+    let message = run(&training, 0).map(drop).unwrap_err().to_string();
+    assert!(message.contains(&training.display().to_string()), "{message}");
+    std::fs::remove_file(&training).unwrap();
+    std::os::unix::fs::symlink("student", &training).unwrap();
+    let message = run(&training, 0).map(drop).unwrap_err().to_string();
+    assert!(message.contains(&training.display().to_string()), "{message}");
+    std::fs::remove_file(&training).unwrap();
+
+    std::fs::create_dir(&training).unwrap();
+    run(&training, 3).unwrap_err();
+    let before = losses(&training);
+    let state = training.join("step-000003/state.json");
+    let kept = std::fs::read(&state).unwrap();
+    std::fs::remove_file(&state).unwrap();
+    std::os::unix::fs::symlink("state.json", &state).unwrap();
+    let message = run(&training, 0).map(drop).unwrap_err().to_string();
+    assert!(message.contains(&state.display().to_string()), "{message}");
+    let message = load_trained(golden::model("qwen2"), &training, None).map(drop).unwrap_err().to_string();
+    assert!(message.contains(&state.display().to_string()), "{message}");
+    assert_eq!(losses(&training), before, "nothing was begun anew");
+    std::fs::remove_file(&state).unwrap();
+    std::fs::write(&state, kept).unwrap();
+    assert_eq!(run(&training, 0).unwrap().1.steps, 6);
+}
+
+#[test]
+fn metrics_that_cannot_be_read_are_named_with_their_line() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), 3).unwrap_err();
+    let path = dir.path().join("metrics.jsonl");
+    let text = std::fs::read(&path).unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let file = path.display().to_string();
+    let refused = |what: &str, words: &[&str]| {
+        let message = run(dir.path(), 0).map(drop).unwrap_err().to_string();
+        for word in words.iter().chain([&file.as_str()]) {
+            assert!(message.contains(word), "{what}: {message}");
+        }
+    };
+    let half = &lines[1][..lines[1].len() / 2];
+    for (what, damaged, words) in [
+        ("cut in the middle", [lines[0], half, b"\n", lines[2]].concat(), "line 2"),
+        ("joined", [lines[0], half, lines[2]].concat(), "line 2"),
+        ("no text", [lines[0], b"\"caf\xe9\"\n", lines[2]].concat(), "line 2"),
+        ("whole, and no metrics", [&text[..], b"{}\n"].concat(), "line 4"),
+        ("a line is gone", [lines[0], lines[2]].concat(), "2 of the 3 steps"),
+        ("a line of the checkpoint's is cut", [lines[0], lines[1], &lines[2][..9]].concat(), "2 of the 3 steps"),
+        ("all are gone", Vec::new(), "0 of the 3 steps"),
+    ] {
+        std::fs::write(&path, damaged).unwrap();
+        refused(what, &[words]);
+    }
+    std::fs::remove_file(&path).unwrap();
+    refused("the file is gone", &["0 of the 3 steps"]);
+    std::fs::create_dir(&path).unwrap();
+    refused("a folder", &[]);
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("metrics.jsonl", &path).unwrap();
+    refused("a loop", &[]);
+    std::fs::remove_file(&path).unwrap();
+    // What a kill leaves: later steps, the last of them cut short.
+    std::fs::write(&path, [&text[..], &lines[2][..20]].concat()).unwrap();
+    assert!(
+        super::metrics(dir.path()).unwrap_err().to_string().contains("line 4"),
+        "a finished training has no such line"
+    );
+    assert_eq!(run(dir.path(), 0).unwrap().1.steps, 6);
+    assert_eq!(super::metrics(dir.path()).unwrap().iter().map(|m| m.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+}
+
 #[test]
 fn every_epoch_takes_every_row_once_in_an_order_of_its_own() {
     let rows = rows();

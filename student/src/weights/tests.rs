@@ -80,6 +80,45 @@ fn what_is_written_reads_back_as_the_weights_rounded_to_bf16() {
     assert!(values(&golden::model("qwen2")) != values(&golden::model("qwen2").rounded_to_bf16()), "rounding shows");
 }
 
+/// A server of another user reads them: as any new file, not as a private one.
+#[test]
+fn weights_have_the_mode_that_the_umask_gives() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("plain"), "").unwrap();
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+    let files = write_model(dir.path(), &golden::model("qwen2"), 20_000).unwrap();
+    for file in &files {
+        assert_eq!(mode(file), mode("plain"), "{file}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), files.len() + 1, "and nothing else is left");
+}
+
+/// An index that cannot be read is not a model in one file, nor a shard one that is missing.
+#[test]
+fn what_is_there_and_cannot_be_read_is_named() {
+    let (dir, files) = sharded("qwen2");
+    for name in [INDEX, &files[0], "config.json"] {
+        let path = dir.path().join(name);
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(name, &path).unwrap();
+        let message = refusal(dir.path());
+        assert!(message.contains(name) && message.contains("cannot look at"), "{message}");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, kept).unwrap();
+    }
+    for name in ["chat_template.jinja", "generation_config.json"] {
+        std::os::unix::fs::symlink(name, dir.path().join(name)).unwrap();
+    }
+    let message = crate::base::tokenizer_files(dir.path()).unwrap_err().to_string();
+    assert!(message.contains("chat_template.jinja"), "{message}");
+    let format =
+        data::chat::ChatFormat::r1(data::tokenizer::Tokenizer::train(&["a b".to_owned()], 300).unwrap()).unwrap();
+    let message = crate::serve::stop_ids(dir.path(), &format).unwrap_err().to_string();
+    assert!(message.contains("generation_config.json"), "{message}");
+}
+
 #[test]
 fn half_precision_is_read_as_it_is_written() {
     let dir = copy("llama");

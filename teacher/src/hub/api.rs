@@ -109,7 +109,7 @@ impl<'a> Api<'a> {
             url.set_query(Some(&query));
             let (entries, headers) = self.json::<Vec<TreeEntry>>(address, url).await?;
             files.extend(entries.into_iter().filter(|entry| entry.kind == "file").map(listed));
-            match next_query(&headers) {
+            match next_query(&headers).map_err(|problem| self.odd(problem))? {
                 Some(next) => query = next,
                 None => return Listing::new(files).map_err(|problem| self.odd(&problem)),
             }
@@ -211,6 +211,7 @@ impl<'a> Api<'a> {
         let status = response.status().as_u16();
         let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         let (code, said, wait) = (header("x-error-code"), header("x-error-message"), retry_after(response.headers()));
+        // What it says is told beside the status; where that does not arrive either, the status is enough.
         let body = if said.is_some() { Vec::new() } else { self.read(response).await.unwrap_or_default() };
         let said = said.unwrap_or_else(|| crate::wire::error_message(&String::from_utf8_lossy(&body)));
         let page = format!("{}{}", if address.kind == Kind::Dataset { "datasets/" } else { "" }, address.id);
@@ -277,9 +278,15 @@ fn listed(entry: TreeEntry) -> (String, Listed) {
 }
 
 /// The query of the next page. Only that: where the list is, is known, and no header leads elsewhere.
-pub(super) fn next_query(headers: &HeaderMap) -> Option<String> {
-    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    let next = links.flat_map(|links| links.split(", <")).find(|link| link.contains("rel=\"next\""))?;
-    let target = next.trim_start_matches('<').split_once('>')?.0;
-    Some(target.split_once('?')?.1.to_owned())
+/// A link that cannot be read is an error: without the pages after it a list would pass for the whole one.
+pub(super) fn next_query(headers: &HeaderMap) -> std::result::Result<Option<String>, &'static str> {
+    for links in headers.get_all(LINK) {
+        let links = links.to_str().map_err(|_| "its Link header is no text")?;
+        if let Some(next) = links.split(", <").find(|link| link.contains("rel=\"next\"")) {
+            let target = next.trim_start_matches('<').split_once('>').and_then(|(target, _)| target.split_once('?'));
+            let (_, query) = target.ok_or("its Link header names no next page")?;
+            return Ok(Some(query.to_owned()));
+        }
+    }
+    Ok(None)
 }

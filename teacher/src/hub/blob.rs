@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data::artifact::publish_partial;
+use data::disk;
 use data::hub::{Address, Listed, Repository};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
@@ -32,10 +33,13 @@ pub(super) fn make_room(repository: &Repository, wanted: &Wanted) -> Result<()> 
     // Where the system does not say how much is free, writing will tell.
     let Ok(system) = rustix::fs::statvfs(&blobs) else { return Ok(()) };
     let free = system.f_bavail.saturating_mul(system.f_frsize);
-    let there = |hash: &str| partial(repository, hash).metadata().map_or(0, |file| file.len());
-    let missing = wanted.missing.iter().filter(|(_, file)| !repository.has(file));
-    let left = missing.map(|(_, file)| file.bytes().saturating_sub(there(file.blob())));
-    let needed = left.fold(0, u64::saturating_add);
+    let mut needed = 0_u64;
+    for (_, file) in &wanted.missing {
+        if !repository.has(file)? {
+            let there = disk::metadata(&partial(repository, file.blob()))?.map_or(0, |found| found.len());
+            needed = needed.saturating_add(file.bytes().saturating_sub(there));
+        }
+    }
     if needed <= free {
         return Ok(());
     }
@@ -60,7 +64,7 @@ pub(super) async fn store(
 ) -> Result<()> {
     let (hash, place) = (file.blob(), repository.blob(file.blob()));
     let _lock = lock(&repository.lock(hash), moved).await?;
-    if !repository.has(file) {
+    if !repository.has(file)? {
         let partial = Mutex::new(Partial::open(&partial(repository, hash), file, moved)?);
         Box::pin(fetch(api, address, name, &partial, waits, moved)).await?;
         let partial = partial.into_inner();
@@ -167,7 +171,8 @@ async fn receive(
     Ok(Ok(()))
 }
 
-/// Where the part begins that a response holds.
+/// Where the part begins that a response holds. A header that says so in no known way is as good as none: the part is not
+/// taken, and the file is begun anew.
 fn range_start(response: &Response) -> Option<u64> {
     let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
     range.split_once('-')?.0.parse().ok()

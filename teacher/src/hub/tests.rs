@@ -1,3 +1,6 @@
+/// Entries of the cache that cannot be read.
+mod reading;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -437,11 +440,15 @@ async fn a_list_without_end_is_given_up() {
 fn the_next_page_is_a_query_and_nothing_else() {
     let next =
         |value: &'static str| api::next_query(&[(reqwest::header::LINK, value.parse().unwrap())].into_iter().collect());
-    assert_eq!(next("<https://evil/x?cursor=a%3D&limit=5>; rel=\"next\"").as_deref(), Some("cursor=a%3D&limit=5"));
-    assert_eq!(next("<https://h/?a=1>; rel=\"prev\", <https://h/?a=3>; rel=\"next\"").as_deref(), Some("a=3"));
-    for none in ["", "rel=\"next\"", "<https://h/?a=1; rel=\"next\"", "<https://h/>; rel=\"next\"", "<https://h/?a=1>"]
-    {
-        assert_eq!(next(none), None, "{none}");
+    let found = |query: &str| Ok(Some(query.to_owned()));
+    assert_eq!(next("<https://evil/x?cursor=a%3D&limit=5>; rel=\"next\""), found("cursor=a%3D&limit=5"));
+    assert_eq!(next("<https://h/?a=1>; rel=\"prev\", <https://h/?a=3>; rel=\"next\""), found("a=3"));
+    for none in ["", "<https://h/?a=1>"] {
+        assert_eq!(next(none), Ok(None), "{none}");
+    }
+    // A next page that cannot be asked for is not the end of the list.
+    for broken in ["rel=\"next\"", "<https://h/?a=1; rel=\"next\"", "<https://h/>; rel=\"next\"", "caf\u{e9}"] {
+        assert!(next(broken).is_err(), "{broken}");
     }
 }
 

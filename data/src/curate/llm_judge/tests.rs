@@ -73,6 +73,16 @@ async fn the_condition_chooses_and_only_final_answers_are_shown() {
     assert_eq!(batch.asked.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2, 3, 5, 7]);
 }
 
+/// It was counted among those that are judged.
+#[tokio::test]
+async fn a_trace_whose_prompt_is_missing_is_not_passed_over() {
+    let (folder, config) = curated("correct IS NOT TRUE").await;
+    let (traces, out) = (folder.dir.path().join("traces"), folder.dir.path().join("out"));
+    let judging = Judging::new(&config, &folder.prompts[1..], &traces, &out).await.unwrap();
+    let message = judging.batches().next().unwrap().unwrap_err().to_string();
+    assert!(message.contains(&format!("trace {}-0", folder.prompts[0].id)), "{message}");
+}
+
 #[tokio::test]
 async fn opinions_become_columns_that_a_policy_may_name() {
     let (folder, judge) = curated("correct IS NOT TRUE").await;

@@ -41,6 +41,24 @@ fn small_run() -> Folder {
     Folder::new(prompts, &traces)
 }
 
+/// Judging anew what is there would only cost time, but nobody would know why.
+#[tokio::test]
+async fn what_is_kept_and_cannot_be_read_is_named() {
+    let folder = small_run();
+    folder.curate_as("k", &config("true"), "out", Vec::new()).await.unwrap();
+    let (path, _) = files(&folder).pop_first().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(path.file_name().unwrap(), &path).unwrap();
+    let message = folder.curate_as("k", &config("true"), "out", Vec::new()).await.unwrap_err().to_string();
+    assert!(message.contains(&path.display().to_string()), "{message}");
+    // A file where the folder of another run should be.
+    let place = path.parent().unwrap();
+    std::fs::remove_dir_all(place).unwrap();
+    std::fs::write(place, "").unwrap();
+    let message = folder.curate_as("other", &config("true"), "again", Vec::new()).await.unwrap_err().to_string();
+    assert!(message.contains(&place.display().to_string()), "{message}");
+}
+
 #[tokio::test]
 async fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
     let folder = small_run();

@@ -141,6 +141,23 @@ async fn what_cannot_be_read_is_named() {
         let message = open(name).await;
         assert!(message.contains(word), "{name}: {message}");
     }
+    for (name, target) in [("parts/z.parquet", "z.parquet"), ("parts/z.parquet", "gone")] {
+        fs::remove_file(dir.path().join("parts/z.csv")).ok();
+        std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        for whole in ["parts", "parts/*.parquet"] {
+            let message = open(whole).await;
+            assert!(message.contains(name), "{whole}, {target}: {message}");
+        }
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    // DataFusion passes over such a file.
+    fs::write(dir.path().join("parts/z.parquet"), "").unwrap();
+    for name in ["parts", "parts/z.parquet"] {
+        let message = open(name).await;
+        assert!(message.contains("parts/z.parquet") && message.contains("it is empty"), "{name}: {message}");
+    }
+    let message = open("text.txt/a.parquet").await;
+    assert!(message.contains("text.txt/a.parquet") && !message.contains("no file matches"), "{message}");
     let session = session(&[], None, None).await.unwrap();
     let error = async |from: &str| session.query(&format!("SELECT * FROM '{from}'"), 1).await.unwrap_err().to_string();
     assert!(error("absent.parquet").await.contains("cannot open absent.parquet"));

@@ -95,6 +95,8 @@ pub(super) fn page(found: &Inspected, look: &Look) -> String {
             section(&mut out, look, &message.role, "", &message.content, Some(OTHER_LINES));
         }
         section(&mut out, look, "prompt", &place.join(", "), &prompt.question, None);
+    } else {
+        heading(&mut out, look, "prompt", "it is not among the prompts of the run's latest recipe");
     }
     let trace = &found.trace;
     match &trace.thinking {

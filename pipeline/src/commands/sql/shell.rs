@@ -158,15 +158,19 @@ impl<'a> Shell<'a> {
         let mut editor: Editor<Assistant, _> = Editor::with_config(config.build()).map_err(failed)?;
         editor.set_helper(Some(Assistant::new(&self.asker.session)));
         let history = run.map(|run| run.join(".sql-history"));
-        // A missing or read-only history is no reason not to answer.
-        let _ = history.as_ref().map(|history| editor.load_history(history));
+        // One that cannot be read is said and no reason not to answer.
+        match history.as_ref().map(|history| editor.load_history(history)) {
+            Some(Err(ReadlineError::Io(e))) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Some(Err(e)) => say(&format!("the history of this run cannot be read: {e}")),
+            Some(Ok(())) | None => {}
+        }
         self.greet(run);
         loop {
             match editor.readline("sql> ") {
                 Ok(text) if text.trim().is_empty() => {}
                 Ok(text) => {
                     let _ = editor.add_history_entry(text.trim());
-                    // At once: a second Ctrl-C, or a closed window, ends the shell without a farewell.
+                    // A folder that cannot be written to is no reason not to answer. At once: a second Ctrl-C, or a closed window, ends the shell without a farewell.
                     let _ = history.as_ref().map(|history| editor.append_history(history));
                     if self.take_all(&text) == Next::Leave {
                         break;
