@@ -16,8 +16,8 @@ use super::curate::Curated;
 use super::evaluate::{Evaluation, Measured, measured};
 use super::export::Exported;
 use super::train::Checkpoint;
-use super::{pack, prompts, realize};
-use crate::error::{Failure, Result};
+use super::{decode, pack, prompts, realize};
+use crate::error::Result;
 use crate::report::{
     AccuracyRow, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport, SampleTrace,
     StageRow, TrainingCurve, TrainingPoint, html, markdown,
@@ -77,12 +77,6 @@ pub(crate) fn stage(
         Ok(json!({}))
     })?;
     Ok(())
-}
-
-fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    serde_json::from_value(value.clone()).map_err(|e| {
-        Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again"))
-    })
 }
 
 /// Today, from the system's clock, as YYYY-MM-DD (UTC). Days to civil date after Hinnant, "chrono-compatible low-level

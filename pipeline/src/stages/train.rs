@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use student::train::{TrainConfig, TrainOptions, TrainSummary, train};
 
 use super::evaluate::check_evaluation;
-use super::pack::{Packed, base_dir, rows};
+use super::pack::{Packed, base_dir, rows, set_in_words};
 use super::prompts::{Prompts, problems};
 use super::{number, realize, summary};
 use crate::console::{Progress, duration};
@@ -74,7 +74,11 @@ fn one(
     let base = &run.recipe.student.base;
     let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
     // Once more before what costs: rows and base may both have been changed since they were packed.
-    fidelity::check(&rows, &ChatFormat::from_dir(&folder)?, base.config(&folder)?.vocab_size)?;
+    let format = ChatFormat::from_dir(&folder)?;
+    let capacity = base.config(&folder)?.capacity();
+    for (set, rows) in [(set, &rows), ("held_out", &held_out)].into_iter().filter(|(_, rows)| !rows.is_empty()) {
+        fidelity::check(rows, &format, capacity).map_err(|e| Failure::from(e).about(set_in_words(set)))?;
+    }
     let model = base.model(&folder, &run.options.device.open()?)?;
     let further_devices = run.options.further_devices.iter();
     let further_devices = further_devices.map(|device| device.open()).collect::<student::Result<Vec<_>>>()?;
