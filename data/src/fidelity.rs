@@ -86,11 +86,9 @@ pub fn numbers<'a>(rows: impl IntoIterator<Item = &'a PackedRow>, base: Capacity
     }
     let mask = match seen.one_sided {
         // Without a supervised token there is nothing to divide a loss by.
-        None if seen.supervised == 0 => refuse(
-            "pack",
-            "there is no conversation".to_owned(),
-            "select some traces in curate.policy",
-        ),
+        None if seen.supervised == 0 => {
+            refuse("pack", "there is no conversation".to_owned(), "select some traces in curate.policy")
+        }
         None => Ok(format!("{} of {} tokens counted", seen.supervised, seen.tokens)),
         Some((trace, counted, all)) => refuse(
             "pack",

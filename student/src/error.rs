@@ -89,7 +89,9 @@ fn blame(traces: &str, weights: Option<&str>) -> String {
     match weights {
         None => format!("its traces: {traces}; look at these traces or lower train.optimizer.learning_rate"),
         Some(problem) => {
-            format!("the weights were broken before, so no trace is to blame: {problem}; lower train.optimizer.learning_rate")
+            format!(
+                "the weights were broken before, so no trace is to blame: {problem}; lower train.optimizer.learning_rate"
+            )
         }
     }
 }

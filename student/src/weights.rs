@@ -17,8 +17,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, View};
 use serde_json::{Value, json};
 
-pub use self::finite::check_finite;
-pub(crate) use self::finite::not_finite;
+pub(crate) use self::finite::{check_finite, not_finite};
 use crate::config::ModelConfig;
 use crate::model::Model;
 use crate::{Error, Result};

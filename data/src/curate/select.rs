@@ -78,7 +78,9 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     }
     let selection = tally.finish(&written, &others);
     match &config.balance {
-        Some(balance) if !selection.rows.is_empty() => selection.balance(balance, frame, terms, config.traces_per_prompt).await,
+        Some(balance) if !selection.rows.is_empty() => {
+            selection.balance(balance, frame, terms, config.traces_per_prompt).await
+        }
         _ => Ok(selection),
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod number;
 mod samples;
 mod scale;
 mod text;
+mod training;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod teacher_access;
 pub(crate) use teacher_access::no_judge;
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use data::artifact::Artifact;
 use serde_json::Value;
@@ -38,6 +39,9 @@ fn realize<T>(
         say(&label);
         build(dir)
     })?;
+    if cached {
+        run.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.name);
+    }
     let seconds = data::artifact::read_record(&artifact.dir)?.map_or(0.0, |record| record.seconds);
     let how = if cached { "cached".to_owned() } else { duration(seconds) };
     say(&format!("{label} {} ({how})", describe(&artifact.summary)));

@@ -135,3 +135,33 @@ pub(crate) fn known_tokenizer(recipe: &Recipe, options: &RunOptions) -> Result<O
 pub(crate) fn rows(dir: &Path, name: &str) -> Result<Vec<PackedRow>> {
     Ok(read_records(&dir.join(format!("packed/{name}.parquet")))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_any_set_is_said() {
+        let report = |too_long: usize| PackReport {
+            examples: 10 - too_long,
+            too_long,
+            dropped: too_long,
+            split_pieces: 0,
+            rows: 4,
+            tokens: 900,
+            supervised_tokens: 500,
+            utilization: 0.5,
+        };
+        let words = |held_out: usize, control: usize| {
+            let (train, held_out, control) = (report(0), report(held_out), report(control));
+            in_words(&json!({"train": train, "held_out": held_out, "control": control}))
+        };
+        assert_eq!(words(0, 0), "4 rows, 900 tokens, 50.0 % full, none too long");
+        assert_eq!(
+            words(2, 1),
+            "4 rows, 900 tokens, 50.0 % full, none too long; of the held-out set: 2 too long and left out; of the control's \
+             set: 1 too long and left out"
+        );
+        assert_eq!(in_words(&json!({"train": report(3)})), "4 rows, 900 tokens, 50.0 % full, 3 too long and left out");
+    }
+}

@@ -33,7 +33,7 @@ impl Model {
 
 /// Refuses a model folder with a weight that is NaN or infinite. One tensor is held at a time, so that this can be asked
 /// before anything is spent on what the weights are for.
-pub fn check_finite(dir: &Path) -> Result<()> {
+pub(crate) fn check_finite(dir: &Path) -> Result<()> {
     let mut shards = Shards::open(dir)?;
     for file in &mut shards.files {
         let mut names = file.names();

@@ -208,7 +208,12 @@ fn rules(out: &mut String, found: &Inspected, look: &Look) {
     }
     for rule in found.rules.iter().filter(|rule| rule.holds && !rule.checked && rule.of_policy) {
         let note = "not looked into, so it drops nothing";
-        let _ = writeln!(out, "  {}  {}", look.paint(Style::Warning, &format!("– {}", rule.rule)), look.paint(Style::Dim, note));
+        let _ = writeln!(
+            out,
+            "  {}  {}",
+            look.paint(Style::Warning, &format!("– {}", rule.rule)),
+            look.paint(Style::Dim, note)
+        );
     }
     if found.rules.iter().all(|rule| rule.holds || !rule.of_policy) && found.selected == Some(false) {
         let note = "it passes the policy, and enough of its prompt or of its quota were selected before it";
