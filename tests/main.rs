@@ -38,6 +38,8 @@ mod reading;
 mod recipes;
 /// Replies that were paid for serve every recipe that wants them.
 mod replies;
+/// What is printed is true, and the same wherever it is printed.
+mod said;
 /// Tests that need what not every machine has.
 mod skipped;
 /// Running the program in a folder of its own.

@@ -190,3 +190,50 @@ fn a_raised_context_is_in_the_exported_folder() {
     let report = fs::read_to_string(folder.path("runs/r1-traces-smollm2/report/report.md")).unwrap();
     assert!(report.contains("1 too long and left out"), "{report}");
 }
+
+/// A base whose weights are broken is named with its file and tensor before any trace is imported, and so is a model that is
+/// to answer; what stands in the weights is no fault of the traces.
+#[test]
+fn a_weight_that_is_not_finite_is_found_before_anything_is_done() {
+    let folder = folder(&[], nothing, nothing);
+    let path = folder.path("base/model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let name = "model.layers.1.mlp.up_proj.weight";
+    assert_eq!(tensors[name]["dtype"], "BF16");
+    let at = 8 + header + tensors[name]["data_offsets"][0].as_u64().unwrap() as usize + 2 * 7;
+    for (number, word) in [([0xc0, 0x7f], "NaN"), ([0x80, 0xff], "-inf")] {
+        bytes[at..at + 2].copy_from_slice(&number);
+        fs::write(&path, &bytes).unwrap();
+        let refused = ran(&folder, &["run"]);
+        refused
+            .fails(2, &["base/model.safetensors", name, "1 of its", &format!("number 7, {word}"), "download it again"]);
+        assert!(!refused.stderr.contains("1/8") && !refused.stderr.contains("its traces"), "{}", refused.stderr);
+        folder.run(&["generate", "base", "What is 1?"]).fails(2, &["base/model.safetensors", name, word]);
+    }
+    // Curation needs no weights.
+    ran(&folder, &["run", "--to", "curate"]).succeeds();
+}
+
+#[test]
+fn what_does_not_fit_is_said_with_the_set_it_is_of() {
+    // Two traces, of which the long one fits nowhere: the seed decides which of them is held out.
+    let mut said = std::collections::BTreeSet::new();
+    for seed in 1..30 {
+        let seed = format!("held_out = 1\nseed = {seed}\n");
+        let folder = folder(&[("held_out = 0\nseed = 1\n", seed.as_str())], nothing, nothing);
+        let traces = fs::read_to_string(folder.path("traces.jsonl")).unwrap();
+        folder.write("traces.jsonl", &traces.lines().take(2).map(|line| format!("{line}\n")).collect::<String>());
+        let packed = ran(&folder, &["run", "--to", "pack"]);
+        packed.fails(2, &["set: pack.sequence_length: none of 1 traces fits into 256 tokens"]);
+        said.extend(["the held-out set", "the training set"].into_iter().filter(|set| packed.stderr.contains(set)));
+        if said.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(said.len(), 2, "{said:?}");
+
+    let folder = folder(&[("sequence_length = 256", "sequence_length = 8")], nothing, nothing);
+    ran(&folder, &["run", "--to", "pack"]).fails(2, &["the training set: pack.sequence_length", "none of 8 traces"]);
+}

@@ -34,7 +34,7 @@ use self::judge::{Answers, Benchmarks, Form, Length, Likeness};
 pub use self::kept::Reuse;
 use self::kept::{Folders, Group, Kept, Reader};
 pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
-pub use self::select::{RuleOutcome, rule_outcomes};
+pub use self::select::{Matching, RuleOutcome, matching, rule_outcomes};
 use self::verdicts::write_verdicts;
 use crate::contamination::{Item, Preset};
 use crate::duplicates::Near;
@@ -243,7 +243,8 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
     Ok(rules.reuse())
 }
 
-/// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there.
+/// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there. That nothing is selected is a result too
+/// (see [`Curation::nothing_selected`]): the verdicts stay readable, and so does the table without rows.
 pub async fn choose(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
     clear(&out.join("curated"))?;
     let parts = parts(traces)?;
@@ -381,6 +382,9 @@ fn write_curated(prompts: &Prompts<'_>, parts: &[Part], rows: &[u32], out: &Path
         let curated = traces.iter().map(|trace| Ok(curated_trace(prompts.of(trace)?, trace)));
         let curated: Vec<CuratedTrace> = curated.collect::<Result<_>>()?;
         write_records(&part_path(out, "curated", number), &curated)?;
+    }
+    if rows.is_empty() {
+        write_records::<CuratedTrace>(&part_path(out, "curated", 0), &[])?;
     }
     Ok(())
 }

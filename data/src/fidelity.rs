@@ -21,29 +21,26 @@ pub struct Finding {
     pub outcome: Result<String>,
 }
 
-/// Every check on these rows. `vocab_size` is the rows of the base's embedding table.
-pub fn findings(rows: &[PackedRow], format: &ChatFormat, vocab_size: usize) -> Vec<Finding> {
-    let mut seen = Seen::default();
+/// What a base can take in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Rows of its embedding table.
+    pub vocab_size: usize,
+    /// Tokens of its longest sequence.
+    pub context: usize,
+}
+
+/// Every check on these rows.
+pub fn findings(rows: &[PackedRow], format: &ChatFormat, base: Capacity) -> Vec<Finding> {
+    let mut seen = Turns::default();
     for segment in rows.iter().flat_map(PackedRow::segments) {
         seen.look_at(segment, format);
     }
     let mut found = vec![added_tokens(format)];
-    let of_all = format!("of {} conversations and pieces", seen.segments);
-    let refuse = |what: &str, problem: String, remedy: &str| Err(Error::invalid(what, problem, remedy));
+    found.extend(numbers(rows, base));
     let bos = format.bos.as_deref().unwrap_or_default();
     let turn = format.tokenizer.token(format.end_of_turn_id).unwrap_or_default();
     let mut add = |claim, outcome| found.push(Finding { claim, outcome });
-    add(
-        "the loss mask counts the assistant's part of each conversation, and only that",
-        match seen.one_sided {
-            None => Ok(format!("{} of {} tokens counted", seen.supervised, seen.tokens)),
-            Some((trace, counted, all)) => refuse(
-                "pack",
-                format!("the loss mask counts {counted} of {all} tokens of trace {trace}"),
-                "its conversation needs a user turn and an assistant turn; leave it out in curate.policy",
-            ),
-        },
-    );
     let endless = seen.ends.iter().find(|(_, ended)| **ended != End::Supervised);
     add(
         "every trace's last supervised token ends the turn",
@@ -71,20 +68,59 @@ pub fn findings(rows: &[PackedRow], format: &ChatFormat, vocab_size: usize) -> V
                 format!("trace {trace} begins with {bos:?} twice"),
                 "the template writes BOS, so the text must not bring its own: remove one of the two",
             ),
-            (None, Some(id)) => Ok(format!("{bos:?} ({id}) begins {} {of_all}", seen.begin_with_bos)),
+            (None, Some(id)) => Ok(format!(
+                "{bos:?} ({id}) begins {} of {} conversations and pieces",
+                seen.begin_with_bos, seen.segments
+            )),
             (None, None) => Ok("the tokenizer has no BOS".into()),
         },
     );
-    add(
-        "every token id has a row in the base's embedding table",
-        if (seen.largest as usize) < vocab_size {
-            Ok(format!("the largest is {} of {vocab_size}", seen.largest))
-        } else {
-            let problem = format!("token id {} does not exist in a vocabulary of {vocab_size}", seen.largest);
-            refuse("student.base", problem, "use the tokenizer that belongs to this base")
-        },
-    );
     found
+}
+
+/// The checks that need no tokenizer: what the loss counts, and whether the base can take the rows in.
+pub fn numbers<'a>(rows: impl IntoIterator<Item = &'a PackedRow>, base: Capacity) -> [Finding; 3] {
+    let mut seen = Numbers::default();
+    for segment in rows.into_iter().flat_map(PackedRow::segments) {
+        seen.look_at(segment);
+    }
+    let mask = match seen.one_sided {
+        // Without a supervised token there is nothing to divide a loss by.
+        None if seen.supervised == 0 => {
+            refuse("pack", "there is no conversation".to_owned(), "select some traces in curate.policy")
+        }
+        None => Ok(format!("{} of {} tokens counted", seen.supervised, seen.tokens)),
+        Some((trace, counted, all)) => refuse(
+            "pack",
+            format!("the loss mask counts {counted} of {all} tokens of trace {trace}"),
+            "its conversation needs a user turn and an assistant turn; leave it out in curate.policy",
+        ),
+    };
+    let Capacity { vocab_size, context } = base;
+    let vocabulary = if (seen.largest as usize) < vocab_size {
+        Ok(format!("the largest is {} of {vocab_size}", seen.largest))
+    } else {
+        let problem = format!("token id {} does not exist in a vocabulary of {vocab_size}", seen.largest);
+        refuse("student.base", problem, "use the tokenizer that belongs to this base")
+    };
+    let reach = if seen.longest <= context {
+        Ok(format!("the longest has {} tokens of {context}", seen.longest))
+    } else {
+        let problem = format!("a trace has {} tokens, the base holds {context}", seen.longest);
+        refuse("pack.sequence_length", problem, "lower it, or raise the base's context")
+    };
+    [
+        Finding {
+            claim: "the loss mask counts the assistant's part of each conversation, and only that",
+            outcome: mask,
+        },
+        Finding { claim: "every token id has a row in the base's embedding table", outcome: vocabulary },
+        Finding { claim: "no conversation is longer than the base's context", outcome: reach },
+    ]
+}
+
+fn refuse<T>(what: &str, problem: String, remedy: &str) -> Result<T> {
+    Err(Error::invalid(what, problem, remedy))
 }
 
 /// The check that needs no rows; without it, rows of such a tokenizer fail in odder ways.
@@ -104,8 +140,8 @@ pub fn added_tokens(format: &ChatFormat) -> Finding {
 }
 
 /// Refuses rows that do not pass every check.
-pub fn check(rows: &[PackedRow], format: &ChatFormat, vocab_size: usize) -> Result<()> {
-    findings(rows, format, vocab_size).into_iter().try_for_each(|finding| finding.outcome.map(|_| ()))
+pub fn check(rows: &[PackedRow], format: &ChatFormat, base: Capacity) -> Result<()> {
+    findings(rows, format, base).into_iter().try_for_each(|finding| finding.outcome.map(|_| ()))
 }
 
 /// How the pieces of a trace end, the best of them.
@@ -119,31 +155,45 @@ enum End {
     Supervised,
 }
 
-/// What the segments of all rows show.
+/// What the numbers of all rows show.
 #[derive(Default)]
-struct Seen<'a> {
-    segments: usize,
+struct Numbers<'a> {
     tokens: usize,
     supervised: usize,
     largest: u32,
-    begin_with_bos: usize,
+    longest: usize,
     /// A trace whose mask counts none of its tokens, or all.
     one_sided: Option<(&'a str, usize, usize)>,
+}
+
+impl<'a> Numbers<'a> {
+    fn look_at(&mut self, segment: Segment<'a>) {
+        let counted = segment.mask.iter().filter(|counted| **counted).count();
+        self.tokens += segment.ids.len();
+        self.supervised += counted;
+        self.largest = self.largest.max(segment.ids.iter().copied().max().unwrap_or_default());
+        // By position, which is what the base reaches; it is the number of tokens where rows are as they should be.
+        let reached = segment.positions.iter().max().map_or(0, |position| *position as usize + 1);
+        self.longest = self.longest.max(reached).max(segment.ids.len());
+        if counted == 0 || counted == segment.ids.len() {
+            self.one_sided.get_or_insert((segment.trace_id, counted, segment.ids.len()));
+        }
+    }
+}
+
+/// What the turns of all rows show.
+#[derive(Default)]
+struct Turns<'a> {
+    segments: usize,
+    begin_with_bos: usize,
     double_bos: Option<&'a str>,
     /// Only the last piece of a split trace has the end of its turn.
     ends: BTreeMap<&'a str, End>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Turns<'a> {
     fn look_at(&mut self, segment: Segment<'a>, format: &ChatFormat) {
-        let counted = segment.mask.iter().filter(|counted| **counted).count();
         self.segments += 1;
-        self.tokens += segment.ids.len();
-        self.supervised += counted;
-        self.largest = self.largest.max(segment.ids.iter().copied().max().unwrap_or_default());
-        if counted == 0 || counted == segment.ids.len() {
-            self.one_sided.get_or_insert((segment.trace_id, counted, segment.ids.len()));
-        }
         if let Some(bos) = format.bos_id() {
             self.begin_with_bos += usize::from(segment.ids.starts_with(&[bos]));
             if segment.ids.starts_with(&[bos, bos]) {
@@ -167,6 +217,8 @@ mod tests {
     use crate::record::{CuratedTrace, Message};
     use crate::template::Template;
     use crate::tokenizer::Tokenizer;
+
+    const BASE: Capacity = Capacity { vocab_size: 300, context: 128 };
 
     fn format() -> ChatFormat {
         let corpus: Vec<String> = (0..50).map(|n| format!("What is {n}? so it goes.")).collect();
@@ -194,7 +246,7 @@ mod tests {
         let mut format = format();
         let mut rows = rows(&format);
         change(&mut rows, &mut format);
-        check(&rows, &format, 300).unwrap_err().to_string()
+        check(&rows, &format, BASE).unwrap_err().to_string()
     }
 
     /// The row with the end of the turn.
@@ -205,8 +257,8 @@ mod tests {
     #[test]
     fn rows_of_split_conversations_pass_and_say_what_was_looked_at() {
         let format = format();
-        let found = findings(&rows(&format), &format, 300);
-        assert_eq!(found.len(), 5);
+        let found = findings(&rows(&format), &format, BASE);
+        assert_eq!(found.len(), 6);
         for finding in found {
             assert!(!finding.outcome.unwrap().is_empty());
         }
@@ -249,7 +301,7 @@ mod tests {
         json["model"]["vocab"].as_object_mut().unwrap().remove("<｜User｜>").unwrap();
         std::fs::write(&path, json.to_string()).unwrap();
         let format = ChatFormat { tokenizer: Tokenizer::from_file(&path).unwrap(), ..good.clone() };
-        let message = check(&rows(&good), &format, 300).unwrap_err().to_string();
+        let message = check(&rows(&good), &format, BASE).unwrap_err().to_string();
         assert!(message.contains("\"<｜User｜>\" the id 2, but") && message.contains("model.vocab"), "{message}");
     }
 
@@ -257,7 +309,7 @@ mod tests {
     fn two_bos_tokens_are_refused() {
         let mut twice = format();
         twice.template = Template::new(format!("{{{{ bos_token }}}}{}", twice.template.source())).unwrap();
-        let message = check(&rows(&twice), &twice, 300).unwrap_err().to_string();
+        let message = check(&rows(&twice), &twice, BASE).unwrap_err().to_string();
         assert!(message.contains("twice") && message.contains("remove one"), "{message}");
     }
 
@@ -265,5 +317,27 @@ mod tests {
     fn ids_beyond_the_embedding_table_are_refused() {
         let message = refusal(|rows, _| rows[0].token_ids[9] = 300);
         assert!(message.contains("token id 300") && message.contains("vocabulary of 300"), "{message}");
+    }
+
+    #[test]
+    fn conversations_beyond_the_context_are_refused() {
+        let format = format();
+        let found = |context| numbers(&rows(&format), Capacity { context, ..BASE });
+        let [.., longest] = found(128);
+        let longest: usize = longest.outcome.unwrap().split(' ').nth(3).unwrap().parse().unwrap();
+        assert!((100..=128).contains(&longest), "{longest}");
+        assert!(found(longest)[2].outcome.is_ok());
+        let [mask, vocabulary, context] = found(longest - 1);
+        assert!(mask.outcome.is_ok() && vocabulary.outcome.is_ok());
+        let message = context.outcome.unwrap_err().to_string();
+        assert!(message.starts_with("pack.sequence_length: a trace has"), "{message}");
+        let message = refusal(|rows, _| rows[0].position_ids[9] = 128);
+        assert!(message.contains("a trace has 129 tokens, the base holds 128"), "{message}");
+    }
+
+    #[test]
+    fn no_conversation_at_all_is_refused() {
+        let message = refusal(|rows, _| rows.clear());
+        assert!(message.contains("there is no conversation"), "{message}");
     }
 }

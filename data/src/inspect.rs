@@ -21,10 +21,21 @@ pub struct Places {
     pub traces: PathBuf,
     /// Folder of prompts.
     pub prompts: Option<PathBuf>,
-    /// Folder of verdicts, and the policy that selected.
-    pub verdicts: Option<(PathBuf, String)>,
+    /// What curation found.
+    pub judged: Option<Judged>,
     /// Folder of the selected traces.
     pub curated: Option<PathBuf>,
+}
+
+/// What curation left.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The stage's folder; `verdicts/` is in it.
+    pub folder: PathBuf,
+    /// The policy that selected.
+    pub policy: String,
+    /// Whether traces were compared with benchmarks.
+    pub benchmarks: bool,
 }
 
 /// One trace and its surroundings.
@@ -54,11 +65,12 @@ pub async fn inspect(places: &Places, prefix: &str) -> Result<Inspected> {
     };
     let mut verdict = None;
     let (mut rules, mut similar) = (Vec::new(), Vec::new());
-    if let Some((folder, policy)) = &places.verdicts {
-        verdict = first_row::<Verdict>(folder, "trace_id", &trace.id)?;
+    if let Some(Judged { folder, policy, benchmarks }) = &places.judged {
+        let folder = folder.join("verdicts");
+        verdict = first_row::<Verdict>(&folder, "trace_id", &trace.id)?;
         if let Some(verdict) = &verdict {
-            rules = Box::pin(rule_outcomes(policy, verdict)).await?;
-            similar = others_of(folder, verdict)?;
+            rules = Box::pin(rule_outcomes(policy, verdict, *benchmarks)).await?;
+            similar = others_of(&folder, verdict)?;
         }
     }
     let selected = match &places.curated {
@@ -66,6 +78,20 @@ pub async fn inspect(places: &Places, prefix: &str) -> Result<Inspected> {
         None => None,
     };
     Ok(Inspected { trace, prompt, verdict, rules, selected, similar })
+}
+
+/// The id of the first of all traces; `None` if there are none.
+pub fn first_id(places: &Places) -> Result<Option<String>> {
+    for path in parquet_files(&places.traces)? {
+        let mut first = None;
+        for_each_text(&path, "id", |_, id| {
+            first.get_or_insert_with(|| id.to_owned());
+        })?;
+        if first.is_some() {
+            return Ok(first);
+        }
+    }
+    Ok(None)
 }
 
 /// The file and row of the only trace whose id begins with `prefix`. A whole id is never ambiguous.

@@ -50,8 +50,6 @@ pub struct PackReport {
     pub supervised_tokens: u64,
     /// Tokens packed ÷ (rows × `sequence_length`).
     pub utilization: f64,
-    /// Tokens of each packed conversation or piece.
-    pub lengths: Vec<u32>,
 }
 
 /// What is done with a conversation that is longer than a row.
@@ -151,7 +149,6 @@ pub fn pack(
         tokens,
         supervised_tokens: rows.iter().map(PackedRow::supervised_tokens).sum(),
         utilization: tokens as f64 / (rows.len() * limit) as f64,
-        lengths: lengths.iter().map(|n| *n as u32).collect(),
     };
     Ok((rows, report))
 }

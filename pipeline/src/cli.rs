@@ -21,7 +21,7 @@ Start here:
   r1-distill plan my.toml              see what it would do
   r1-distill run my.toml               do it; Ctrl-C stops, running again goes on
   r1-distill sql \"SELECT ...\"         ask the data of the last run; without a query, in a shell
-  r1-distill show 3fa9                 read the trace whose id begins like that
+  r1-distill show                      read a trace: the first, that of an ID, or one --where \"NOT correct\"
 
 Exit codes:
   0    done
@@ -59,7 +59,7 @@ enum Command {
     Dataset(commands::dataset::DatasetArgs),
     /// Ask a run's tables (prompts, problems, traces, verdicts, curated, metrics, samples) and files in SQL
     Sql(commands::sql::SqlArgs),
-    /// Read one trace: prompt, thinking, answer, and what the rules say
+    /// Read one trace, by its id, by a condition, or the first: prompt, thinking, answer, and what the rules say
     Show(commands::show::ShowArgs),
     /// Serve a model folder as an OpenAI-compatible API
     Serve(commands::serve::ServeArgs),

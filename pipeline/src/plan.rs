@@ -121,14 +121,14 @@ impl Plan {
         let pack_spec =
             json!({"pack": json_of(&recipe.pack)?, "base": json_of(&recipe.student.base)?, "control": control});
         let pack = stage("pack", 2, pack_spec, inputs);
-        let train = stage("train", 3, json_of(&recipe.train)?, vec![from(&pack)]);
+        let train = stage("train", 4, json_of(&recipe.train)?, vec![from(&pack)]);
         let mut evaluation = json!({"accuracy": Value::Null, "held_out": recipe.pack.held_out});
         if let Some(accuracy) = accuracy {
             evaluation["accuracy"] = json!({"protocol": json_of(&accuracy.protocol)?, "teacher": accuracy.teacher});
         }
         let evaluate = stage("evaluate", 2, evaluation, vec![from(&prompts), from(&collect), from(&train)]);
-        let export = stage("export", 2, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
-        let report = stage("report", 1, json!({"recipe": json_of(recipe)?}), vec![from(&export)]);
+        let export = stage("export", 3, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
+        let report = stage("report", 2, json!({"recipe": json_of(recipe)?}), vec![from(&export)]);
         Ok(Self { prompts, collect, curate, pack, train, evaluate, export, report })
     }
 

@@ -1,7 +1,8 @@
 //! The whole pipeline. Each line is one row of the table in README.md.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -24,6 +25,8 @@ pub(crate) struct Run {
     pub store: Store,
     /// Its stages.
     pub plan: Plan,
+    /// Those whose results were there already.
+    pub reused: Mutex<BTreeSet<&'static str>>,
     /// The last stage to run.
     pub to: String,
     /// For the parts that wait on the network.

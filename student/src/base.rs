@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::config::{Architecture, ModelConfig};
 use crate::model::Model;
+use crate::weights::check_finite;
 use crate::{Error, Result};
 
 /// The recipe's choice of base.
@@ -107,6 +108,14 @@ impl Base {
         match self {
             Self::Folder { .. } => Model::load_as(&config, dir, device),
             Self::Random { seed, .. } => Ok(Model::random(&config, *seed, device)),
+        }
+    }
+
+    /// Refuses a folder with a weight that is NaN or infinite, by name. Reads all of them, one at a time.
+    pub fn check_weights(&self, dir: &Path) -> Result<()> {
+        match self {
+            Self::Folder { .. } => check_finite(dir),
+            Self::Random { .. } => Ok(()),
         }
     }
 

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
 use crate::optimizer::AdamW;
-use crate::weights::{StoredDtype, TensorFile, write_tensors};
+use crate::train::Ends;
+use crate::weights::{StoredDtype, TensorFile, not_finite, write_tensors};
 use crate::{Error, Result};
 
 /// What is kept beside the tensors.
@@ -33,8 +34,8 @@ pub(crate) struct Progress {
     pub(crate) tokens: u64,
     /// Seconds trained, over all resumes.
     pub(crate) seconds: f64,
-    /// Loss of the last step.
-    pub(crate) loss: f64,
+    /// The losses of the first steps and of the newest.
+    pub(crate) ends: Ends,
     /// The lowest evaluation loss so far.
     pub(crate) best: Option<Best>,
 }
@@ -175,6 +176,9 @@ pub(crate) fn read_like(
     path: &Path,
 ) -> Result<Tensor<2>> {
     let (values, _) = file.read(name)?;
+    if let Some(problem) = not_finite(name, &values) {
+        return Err(Error::model(path, problem, "remove this folder to train again from what came before it"));
+    }
     if values.len() != shape[0] * shape[1] {
         let problem = format!("{name} does not have the model's shape {shape:?}");
         return Err(Error::model(path, problem, "remove this checkpoint folder to train again"));

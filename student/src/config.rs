@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use data::artifact::read_json;
+use data::fidelity::Capacity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -192,6 +193,11 @@ impl ModelConfig {
     /// Whether each query and key head is normed.
     pub fn qk_norm(&self) -> bool {
         self.architecture == Architecture::Qwen3
+    }
+
+    /// What token rows it can take in.
+    pub fn capacity(&self) -> Capacity {
+        Capacity { vocab_size: self.vocab_size, context: self.max_position_embeddings }
     }
 
     /// Parameters of the model.

@@ -1,8 +1,10 @@
 //! Accuracy by sampling: pass@1 over k samples a problem, with a 95 % interval.
 //!
 //! pass@1 is the mean over problems of the share of correct samples (Chen et al. 2021, arXiv 2107.03374, with k = 1), as
-//! DeepSeek-R1 reports it. Samples of one problem are not independent, so the interval is Wilson's (1927) with the
-//! number of samples divided by the design effect that the spread between problems shows.
+//! DeepSeek-R1 reports it. Samples of one problem are not independent. So the variance of the mean is the cluster-robust
+//! one, with problems as clusters (Miller 2024, "Adding Error Bars to Evals", arXiv 2411.00640); and since a share near 0
+//! or 1 has no symmetric error, the interval is Wilson's (1927) for the number of independent samples that would have this
+//! variance: samples by design effect, as Korn and Graubard (1998) take for Clopper and Pearson's.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Request};
 use crate::{Error, Result};
+
+/// What an interval says, and what it does not.
+pub const INTERVALS: &str = "An interval covers the sampling of the problems and of the answers in this evaluation, the \
+                             answers to one problem not counted as independent; another seed of the training or of its \
+                             data may move the accuracy further.";
 
 /// The recipe's sampling protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -212,6 +219,25 @@ mod tests {
         let alike: Vec<_> = (0..100).map(|_| (2, 4)).collect();
         let narrow = interval(&alike);
         assert!(narrow.2 - narrow.1 < 0.6 * (b.2 - b.1));
+    }
+
+    /// By hand: shares 1, 1/2, 0 and 1 of two samples each, so p = 5/8. Squared deviations 9/64 + 1/64 + 25/64 + 9/64 =
+    /// 44/64; the variance of the mean of four is 44/64 / 3 / 4 = 11/192. A binomial of variance p(1 - p) = 15/64 has it
+    /// with 15/64 / (11/192) = 45/11 samples, not with the 8 there are. Wilson's ends then are those of (5/8, 45/11).
+    #[test]
+    fn the_interval_is_that_of_as_many_samples_as_have_the_variance_between_problems() {
+        let (p, low, high) = interval(&[(2, 2), (1, 2), (0, 2), (2, 2)]);
+        assert!((p - 0.625).abs() < 1e-15, "{p}");
+        let (n, z): (f64, f64) = (45.0 / 11.0, 1.959_963_984_540_054);
+        let root = (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+        let ends = [-1.0, 1.0].map(|side| (p + z * z / (2.0 * n) + side * z * root) / (1.0 + z * z / n));
+        assert!((low - ends[0]).abs() < 1e-12 && (high - ends[1]).abs() < 1e-12, "{low} {high} {ends:?}");
+        // As numbers, from the same formula on paper: 0.2222 and 0.9068; of 8 independent samples it would be 0.3057 and 0.8632.
+        assert!((low - 0.2222).abs() < 5e-5 && (high - 0.9068).abs() < 5e-5, "{low} {high}");
+        let independent = wilson(0.625, 8.0);
+        assert!((independent.0 - 0.3057).abs() < 5e-5 && (independent.1 - 0.8632).abs() < 5e-5, "{independent:?}");
+        // The order of problems decides nothing.
+        assert_eq!(interval(&[(0, 2), (2, 2), (2, 2), (1, 2)]), (p, low, high));
     }
 
     #[test]

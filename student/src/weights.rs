@@ -1,5 +1,7 @@
 //! Weights from and to safetensors: one file or shards with an index, f32, bf16 or f16, every key used exactly once.
 
+mod finite;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -15,6 +17,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, View};
 use serde_json::{Value, json};
 
+pub(crate) use self::finite::{check_finite, not_finite};
 use crate::config::ModelConfig;
 use crate::model::Model;
 use crate::{Error, Result};
@@ -211,6 +214,7 @@ fn shards_read(shards: &mut Shards, dir: &Path, name: &str, shape: [usize; 2], d
         let problem = format!("{name} has shape {found:?}, config.json says {expected:?}");
         return Err(Error::model(dir, problem, "is config.json the one of these weights?"));
     }
+    finite::refuse(&shards.files[file].path, name, &values)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
 

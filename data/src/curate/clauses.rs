@@ -113,9 +113,14 @@ pub(super) fn sorted(sql: &str, schema: &DFSchema) -> Planned<Vec<Sorted>> {
 
 /// A policy that cannot be used.
 pub(super) fn refused_policy(policy: &str, e: &DataFusionError) -> Error {
+    refused_condition("curate.policy", policy, e)
+}
+
+/// A condition that cannot be used; `what` is where it stands.
+pub(super) fn refused_condition(what: &str, sql: &str, e: &DataFusionError) -> Error {
     Error::invalid(
-        "curate.policy",
-        format!("{} cannot be used: {}", quoted(policy), e.strip_backtrace()),
+        what,
+        format!("{} cannot be used: {}", quoted(sql), e.strip_backtrace()),
         format!("write one SQL condition on these columns: {}", named_columns()),
     )
 }

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use serde::Serialize;
 
 use super::balance;
-use super::clauses::{condition, context, policy_terms, quoted, refused_policy};
+use super::clauses::{condition, context, names, policy_terms, quoted, refused_condition, refused_policy};
 use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
@@ -58,7 +58,7 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     let refused = |e: DataFusionError| refused_policy(policy, &e);
     let frame = table(out).await.map_err(refused)?;
     let parse = |sql: &str| condition(sql, frame.schema());
-    let (names, terms): (Vec<String>, Vec<Expr>) =
+    let (written, terms): (Vec<String>, Vec<Expr>) =
         policy_terms(policy, frame.schema()).map_err(refused)?.into_iter().unzip();
     let known = |sql: &&str| parse(sql).is_ok_and(|expression| !terms.contains(&expression));
     let others: Vec<&str> = COMMON.into_iter().filter(known).collect();
@@ -76,13 +76,34 @@ pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selectio
     while let Some(batch) = batches.next().await {
         tally.add(&batch.map_err(refused)?).map_err(refused)?;
     }
-    if tally.rows.is_empty() {
-        return Err(tally.nothing(policy, &names));
-    }
-    let selection = tally.finish(&names, &others);
+    let selection = tally.finish(&written, &others);
     match &config.balance {
-        Some(balance) => selection.balance(balance, frame, terms, config.traces_per_prompt).await,
-        None => Ok(selection),
+        Some(balance) if !selection.rows.is_empty() => {
+            selection.balance(balance, frame, terms, config.traces_per_prompt).await
+        }
+        _ => Ok(selection),
+    }
+}
+
+impl Curation {
+    /// Why nothing was selected, where that is so: the verdicts are there and can be looked into, and nothing can be trained
+    /// on.
+    pub fn nothing_selected(&self, config: &CurateConfig) -> Option<Error> {
+        if self.selected > 0 {
+            return None;
+        }
+        if let Some(balanced) = &self.balanced {
+            let lines = balanced.lines.iter().filter_map(|line| Some((line.value.as_ref()?, line.had)));
+            let had: Vec<String> = lines.map(|(value, had)| format!("{value} {had}")).collect();
+            let problem = format!("the quotas keep none of the traces that pass the policy ({})", had.join(", "));
+            let remedy = "raise them, or loosen the policy for what they name";
+            return Some(Error::invalid("curate.balance", problem, remedy));
+        }
+        let mut problem = format!("{} selects none of {} traces.", quoted(&config.policy), self.total);
+        for FunnelStep { rule, dropped, .. } in &self.funnel {
+            let _ = write!(problem, " On its own, {rule} drops {dropped}.");
+        }
+        Some(Error::invalid("curate.policy", problem, "loosen the policy or look into the verdicts table"))
     }
 }
 
@@ -105,16 +126,6 @@ impl Selection {
             dropped: kept.within_limit - kept.rows.len(),
             remaining: kept.rows.len(),
         });
-        if kept.rows.is_empty() {
-            let lines = kept.balanced.lines.iter().filter_map(|line| Some((line.value.as_ref()?, line.had)));
-            let had: Vec<String> = lines.map(|(value, had)| format!("{value} {had}")).collect();
-            let problem = format!("the quotas keep none of the traces that pass the policy ({})", had.join(", "));
-            return Err(Error::invalid(
-                "curate.balance",
-                problem,
-                "raise them, or loosen the policy for what they name",
-            ));
-        }
         summary.selected = kept.rows.len();
         summary.balanced = Some(kept.balanced);
         Ok(Self { rows: kept.rows, ..self })
@@ -132,18 +143,32 @@ pub struct RuleOutcome {
     pub rule: String,
     /// Whether the trace passes; what is unknown does not.
     pub holds: bool,
+    /// Whether what the rule goes by was looked into: without benchmarks no trace is known to be contaminated, and a program
+    /// that was not run or an answer that no judge saw passes a rule that allows for it.
+    pub checked: bool,
     /// Whether it is a term of the policy.
     pub of_policy: bool,
 }
 
-/// What each term of a policy says of one verdict, and what the common rules say that are not in the policy.
-pub async fn rule_outcomes(policy: &str, verdict: &Verdict) -> Result<Vec<RuleOutcome>> {
-    Box::pin(outcomes(policy, verdict))
+/// What each term of a policy says of one verdict, and what the common rules say that are not in the policy. `benchmarks`:
+/// whether there were any to compare with.
+pub async fn rule_outcomes(policy: &str, verdict: &Verdict, benchmarks: bool) -> Result<Vec<RuleOutcome>> {
+    Box::pin(outcomes(policy, verdict, benchmarks))
         .await
         .map_err(|e| Error::invalid("curate.policy", e.strip_backtrace(), "run the curate stage again"))
 }
 
-async fn outcomes(policy: &str, verdict: &Verdict) -> std::result::Result<Vec<RuleOutcome>, DataFusionError> {
+async fn outcomes(
+    policy: &str,
+    verdict: &Verdict,
+    benchmarks: bool,
+) -> std::result::Result<Vec<RuleOutcome>, DataFusionError> {
+    let unknown = [
+        ("contaminated", !benchmarks),
+        ("code_verdict", verdict.code_verdict.is_none()),
+        ("judge_verdict", verdict.judge_verdict.is_none()),
+    ];
+    let checked = |rule: &str| !unknown.iter().any(|(column, unknown)| *unknown && names(rule, column));
     let external = |e: Box<dyn std::error::Error + Send + Sync>| DataFusionError::External(e);
     let fields = fields_of::<Verdict>().map_err(|e| external(Box::new(e)))?;
     let batch = serde_arrow::to_record_batch(&fields, &[verdict]).map_err(|e| external(Box::new(e)))?;
@@ -162,8 +187,41 @@ async fn outcomes(policy: &str, verdict: &Verdict) -> std::result::Result<Vec<Ru
         return plan_err!("the rules gave no row");
     };
     let holds = |i: usize| row.column(i).as_boolean_opt().is_some_and(|value| value.is_valid(0) && value.value(0));
-    let outcome = |(i, (rule, _))| RuleOutcome { rule, holds: holds(i), of_policy: i < of_policy };
+    let outcome = |(i, (rule, _)): (usize, (String, Expr))| {
+        let checked = checked(&rule);
+        RuleOutcome { rule, holds: holds(i), checked, of_policy: i < of_policy }
+    };
     Ok(rules.into_iter().enumerate().map(outcome).collect())
+}
+
+/// The traces that a condition on the verdicts under `out` selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matching {
+    /// How many.
+    pub count: usize,
+    /// The ids of the first of them.
+    pub first: Vec<String>,
+}
+
+/// Finds the traces that a SQL condition on the columns of the verdicts under `out` selects; names the first `most`.
+pub async fn matching(out: &Path, sql: &str, most: usize) -> Result<Matching> {
+    Box::pin(matched(out, sql, most)).await.map_err(|e| refused_condition("the condition", sql, &e))
+}
+
+async fn matched(out: &Path, sql: &str, most: usize) -> std::result::Result<Matching, DataFusionError> {
+    let frame = table(out).await?;
+    let terms = policy_terms(sql, frame.schema())?.into_iter().map(|(_, term)| term);
+    let Some(condition) = terms.reduce(Expr::and) else { return plan_err!("it is empty") };
+    let mut found = Matching { count: 0, first: Vec::new() };
+    let mut batches = frame.filter(condition)?.select_columns(&["trace_id"])?.execute_stream().await?;
+    while let Some(batch) = batches.next().await {
+        let ids = datafusion::arrow::compute::cast(batch?.column(0), &datafusion::arrow::datatypes::DataType::Utf8)?;
+        let ids = ids.as_string::<i32>();
+        found.count += ids.len();
+        let room = most - found.first.len();
+        found.first.extend(ids.iter().flatten().take(room).map(str::to_owned));
+    }
+    Ok(found)
 }
 
 pub(super) async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
@@ -239,14 +297,6 @@ impl Tally {
         Ok(())
     }
 
-    fn nothing(&self, policy: &str, names: &[String]) -> Error {
-        let mut problem = format!("{} selects none of {} traces.", quoted(policy), self.total);
-        for (name, fail) in names.iter().zip(&self.fail) {
-            let _ = write!(problem, " On its own, {name} drops {fail}.");
-        }
-        Error::invalid("curate.policy", problem, "loosen the policy or look into the verdicts table")
-    }
-
     fn finish(mut self, names: &[String], others: &[&str]) -> Selection {
         let (own, common) = self.fail.split_at(self.terms);
         let mut funnel: Vec<FunnelStep> = names
@@ -258,7 +308,7 @@ impl Tally {
                 remaining: *remaining,
             })
             .collect();
-        if self.most_of_prompt > 0 {
+        if self.most_of_prompt > 0 && self.selected > 0 {
             funnel.push(limit(self.most_of_prompt, self.selected - self.rows.len(), self.rows.len()));
         }
         let others = others.iter().zip(common).map(|(rule, dropped)| FunnelStep {

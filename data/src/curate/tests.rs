@@ -323,8 +323,11 @@ async fn a_policy_without_an_and_is_refused() {
 
 #[tokio::test]
 async fn selecting_nothing_says_which_rule_drops_how_many() {
-    let (curation, verdicts, curated) = curate_run("correct AND domain = 'writing'").await;
-    let message = curation.unwrap_err().to_string();
+    let policy = "correct AND domain = 'writing'";
+    let (curation, verdicts, curated) = curate_run(policy).await;
+    let curation = curation.unwrap();
+    assert_eq!((curation.total, curation.selected), (8, 0));
+    let message = curation.nothing_selected(&config(policy)).unwrap().to_string();
     for part in ["none of 8", "correct drops 4", "domain = 'writing' drops 5"] {
         assert!(message.contains(part), "{part}: {message}");
     }

@@ -44,7 +44,7 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
     let places = Places {
         traces,
         prompts: Some(at("prompts")),
-        verdicts: Some((at("verdicts"), policy.to_owned())),
+        judged: Some(Judged { folder: dir.path().to_owned(), policy: policy.to_owned(), benchmarks: false }),
         curated: Some(at("curated")),
     };
     (dir, places)
@@ -76,9 +76,41 @@ async fn everything_that_is_known_comes_together() {
     let common = inspect(&places, &traces[0].id).await.unwrap().rules;
     assert!(common.iter().any(|rule| rule.rule == "NOT refusal" && rule.holds && !rule.of_policy), "{common:?}");
 
-    let early = Places { prompts: None, verdicts: None, curated: None, ..places };
+    // Nothing was compared with benchmarks, run or judged: what allows for that is no check that passed.
+    let unchecked: Vec<&str> = common.iter().filter(|rule| !rule.checked).map(|rule| rule.rule.as_str()).collect();
+    let expected = [
+        "code_verdict IS NULL OR code_verdict = 'AC'",
+        "judge_verdict IS NULL OR judge_verdict = 'correct'",
+        "contaminated IS NULL",
+    ];
+    assert_eq!(unchecked, expected);
+    let judged = places.judged.clone().map(|judged| Judged { benchmarks: true, ..judged });
+    let compared = Places { judged, ..places.clone() };
+    let rules = inspect(&compared, &traces[0].id).await.unwrap().rules;
+    assert!(rules.iter().any(|rule| rule.rule == "contaminated IS NULL" && rule.checked && rule.holds));
+
+    let early = Places { prompts: None, judged: None, curated: None, ..places };
     let found = inspect(&early, &traces[2].id).await.unwrap();
     assert_eq!((found.selected, found.verdict, found.prompt), (None, None, None));
+}
+
+#[tokio::test]
+async fn traces_are_found_by_what_the_verdicts_say() {
+    let prompt = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
+    let traces: Vec<Trace> =
+        (0..5).map(|n| trace(&prompt, n, "so", if n % 2 == 1 { "\\boxed{5}" } else { "\\boxed{4}" })).collect();
+    // Nothing is selected, and what was found out can be asked all the same.
+    let (dir, places) = curated("correct AND samples > 99", &traces, &prompt).await;
+    let found = async |sql: &str, most| crate::curate::matching(dir.path(), sql, most).await.map_err(|e| e.to_string());
+    let wrong = found("NOT correct", 1).await.unwrap();
+    assert_eq!((wrong.count, &wrong.first), (2, &vec![traces[1].id.clone()]));
+    let all = found("correct OR NOT correct", 9).await.unwrap();
+    assert_eq!(all.first, traces.iter().map(|trace| trace.id.clone()).collect::<Vec<_>>());
+    assert_eq!(found("sample > 7", 9).await.unwrap().count, 0);
+    let message = found("corect", 9).await.unwrap_err();
+    assert!(message.contains("corect") && message.contains("pass_rate"), "{message}");
+    assert_eq!(inspect(&places, &wrong.first[0]).await.unwrap().selected, Some(false));
+    assert_eq!(first_id(&places).unwrap(), Some(traces[0].id.clone()));
 }
 
 #[tokio::test]
@@ -89,7 +121,7 @@ async fn a_prefix_must_be_of_one_trace() {
     let traces: Vec<Trace> =
         ids.iter().map(|id| Trace { id: (*id).to_owned(), ..trace(&prompt, 0, "x", "y") }).collect();
     write_records(&dir.path().join("a.parquet"), &traces).unwrap();
-    let places = Places { traces: dir.path().to_owned(), prompts: None, verdicts: None, curated: None };
+    let places = Places { traces: dir.path().to_owned(), prompts: None, judged: None, curated: None };
     let find =
         async |prefix: &str| inspect(&places, prefix).await.map(|found| found.trace.id).map_err(|e| e.to_string());
     assert_eq!(find("ab").await.unwrap(), "ab00");
@@ -120,7 +152,7 @@ async fn the_text_of_other_traces_is_not_read() {
     bytes[start as usize..(start + length) as usize].fill(0xff);
     std::fs::write(&path, bytes).unwrap();
     assert!(crate::parquet_file::read_records::<Trace>(&path).is_err(), "the file is damaged");
-    let places = Places { traces: dir.path().to_owned(), prompts: None, verdicts: None, curated: None };
+    let places = Places { traces: dir.path().to_owned(), prompts: None, judged: None, curated: None };
     let last = traces.last().unwrap();
     assert_eq!(inspect(&places, &last.id).await.unwrap().trace, *last);
 }

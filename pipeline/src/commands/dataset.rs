@@ -53,6 +53,13 @@ pub(crate) fn dataset(args: &DatasetArgs) -> Result<()> {
         Format::Messages => Schema::Messages,
     };
     let count = export(&curated, schema, output)?;
+    if count == 0 {
+        std::fs::remove_file(output).map_err(|e| data::Error::io("remove", output, e))?;
+        return Err(Failure::usage(format!(
+            "nothing was selected in {}; loosen curate.policy and run it again",
+            args.run.display()
+        )));
+    }
     say(&format!("wrote {count} traces to {}", output.display()));
     Ok(())
 }

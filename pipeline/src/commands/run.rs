@@ -1,5 +1,7 @@
 //! `r1-distill run`.
 
+use std::sync::Mutex;
+
 use crate::cli::RunArgs;
 use crate::commands::{runtime, stop_on_ctrl_c};
 use crate::console::say;
@@ -29,8 +31,15 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
         // Traces that are not there yet cannot have been judged.
         return Err(no_judge(judge));
     }
+    // Traces that are paid for are of no use to weights that cannot be trained. Curation needs no weights.
+    if let Some(input) = recipe.base_input()
+        && !["prompts", "collect", "curate"].contains(&to.as_str())
+        && store.find::<()>(&plan.train)?.is_none()
+    {
+        recipe.student.base.check_weights(&options.folder(input)?)?;
+    }
     let (runtime, stop) = (runtime()?, Stop::new());
     stop_on_ctrl_c(&runtime, &stop);
     say(&format!("{}: {}", recipe.name, recipe.description));
-    crate::run::run(&Run { recipe, recipe_text, options, store, plan, to, runtime, stop })
+    crate::run::run(&Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
 }

@@ -8,22 +8,30 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use data::artifact::read_record;
-use data::inspect::{Places, inspect};
+use data::curate::{Matching, matching};
+use data::inspect::{Judged, Places, first_id, inspect};
 
 use self::page::{Look, page};
 use crate::commands::sql::last_used;
 use crate::commands::{print, runtime};
+use crate::console::say;
 use crate::error::{Failure, Result};
 use crate::store::Store;
 
 /// Columns of a page where there is no screen to ask.
 const WIDTH: usize = 100;
 
+/// Other traces that are named beside the one that is shown.
+const NAMED: usize = 3;
+
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The trace's id, or as much of its beginning as no other has
+    /// The trace's id, or as much of its beginning as no other has; without one, the first trace of the run
     #[arg(value_name = "TRACE_ID")]
-    id: String,
+    id: Option<String>,
+    /// The first trace for which this SQL condition on the columns of the table `verdicts` holds, as in "NOT correct"
+    #[arg(long = "where", value_name = "SQL", conflicts_with = "id")]
+    condition: Option<String>,
     /// Folder of the run; default: the one in `runs` that was used last
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -43,7 +51,19 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
     let root = root.ok_or_else(|| {
         Failure::usage("there is no run in the folder `runs`; run a recipe first, or name a run folder with --run DIR")
     })?;
-    let found = runtime()?.block_on(inspect(&places(&root)?, &args.id))?;
+    let (runtime, places) = (runtime()?, places(&root)?);
+    let id = match (&args.id, &args.condition) {
+        (Some(id), _) => id.clone(),
+        (None, Some(condition)) => {
+            let judged = places.judged.as_ref().ok_or_else(|| {
+                Failure::usage(format!("{} holds no verdicts yet; run its recipe to curate first", root.display()))
+            })?;
+            let found = runtime.block_on(matching(&judged.folder, condition, NAMED + 1))?;
+            first_of(&found, condition)?
+        }
+        (None, None) => first_id(&places)?.ok_or_else(|| no_traces(&root))?,
+    };
+    let found = runtime.block_on(inspect(&places, &id))?;
     if args.json {
         let text =
             serde_json::to_string_pretty(&found).map_err(|e| Failure::failed(format!("encoding the trace: {e}")))?;
@@ -54,22 +74,38 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
     print(page(&found, &Look { colour, width, full: args.full }).trim_end())
 }
 
+/// The first of the traces that were looked for; says how many there are, and names some more.
+fn first_of(found: &Matching, condition: &str) -> Result<String> {
+    let Some((id, others)) = found.first.split_first() else {
+        return Err(Failure::usage(format!(
+            "no trace is one of which {condition:?} holds; what there is: r1-distill sql \"SELECT * FROM verdicts\""
+        )));
+    };
+    let more = if others.is_empty() { String::new() } else { format!("; others: {}", others.join(" ")) };
+    say(&format!("the first of {} where {condition}{more}", found.count));
+    Ok(id.clone())
+}
+
+fn no_traces(root: &Path) -> Failure {
+    let root = root.display();
+    Failure::usage(format!("{root} holds no traces; run a recipe first, or name a run folder with --run DIR"))
+}
+
 /// Where the run has what.
 fn places(root: &Path) -> Result<Places> {
     let store = Store::open(root, "");
-    let traces = store.latest_part("collect", "traces")?.ok_or_else(|| {
-        let root = root.display();
-        Failure::usage(format!("{root} holds no traces; run a recipe first, or name a run folder with --run DIR"))
-    })?;
-    let verdicts = match store.latest_part("curate", "verdicts")? {
+    let traces = store.latest_part("collect", "traces")?.ok_or_else(|| no_traces(root))?;
+    let judged = match store.latest("curate")? {
         Some(folder) => {
-            let record = store.latest("curate")?.map(|dir| read_record(&dir)).transpose()?.flatten();
-            let policy = record.and_then(|record| Some(record.spec.get("policy")?.as_str()?.to_owned()));
-            // A policy that is not on record drops nothing.
-            Some((folder, policy.unwrap_or_else(|| "true".to_owned())))
+            let spec = read_record(&folder)?.map(|record| record.spec).unwrap_or_default();
+            let policy = spec["policy"].as_str().ok_or_else(|| {
+                Failure::failed(format!("{} does not say its policy; run the recipe again", folder.display()))
+            })?;
+            let benchmarks = !spec["contamination"].is_null();
+            Some(Judged { policy: policy.to_owned(), benchmarks, folder })
         }
         None => None,
     };
     let prompts = store.latest_part("prompts", "prompts")?;
-    Ok(Places { traces, prompts, verdicts, curated: store.latest_part("curate", "curated")? })
+    Ok(Places { traces, prompts, judged, curated: store.latest_part("curate", "curated")? })
 }

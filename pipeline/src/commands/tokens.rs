@@ -19,7 +19,7 @@ use crate::options::RunOptions;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::stages::curate::{Curated, curated};
-use crate::stages::pack::{Packed, base_dir, rows, settings};
+use crate::stages::pack::{Packed, base_dir, rows, set_in_words, settings};
 use crate::store::Store;
 
 /// Traces that are tokenized to be looked at before the pack stage has run, for each that is shown: some are too long.
@@ -80,15 +80,15 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
         shown.truncate(args.count);
     }
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let found = findings(&rows, &format, config.vocab_size);
+    let found = findings(&rows, &format, config.capacity());
     print(&header(&recipe, &options, &config, &format, &found)?)?;
     for segment in shown {
         print(&if args.ids { table(segment, &format, colour)? } else { running_text(segment, &format, colour)? })?;
     }
     let length = recipe.pack.sequence_length;
     recipe.student.base.check_context(&config, "pack.sequence_length", length)?;
-    found.into_iter().try_for_each(|finding| finding.outcome.map(|_| ()))?;
-    Ok(())
+    let refused = found.into_iter().find_map(|finding| finding.outcome.err());
+    refused.map_or(Ok(()), |e| Err(Failure::from(e).about(set_in_words(&args.set))))
 }
 
 /// Rows of the first traces, or of the one asked for, as the pack stage would make them.
@@ -107,7 +107,8 @@ fn tokenized_now(
         return Ok(Vec::new());
     }
     let supervision = if args.set == "control" { Supervision::AnswerOnly } else { Supervision::Thinking };
-    Ok(pack(&traces, format, supervision, settings(recipe))?.0)
+    let packed = pack(&traces, format, supervision, settings(recipe));
+    Ok(packed.map_err(|e| Failure::from(e).about(set_in_words(&args.set)))?.0)
 }
 
 fn header(

@@ -22,10 +22,13 @@ pub(super) struct LineChart {
     pub(super) noisy: bool,
     /// The quantity.
     pub(super) value: fn(&TrainingPoint) -> f64,
+    /// What the legend says of where a training came to; the last of noisy values says nothing.
+    pub(super) end: fn(&TrainingCurve) -> Option<String>,
 }
 
 struct Line<'a> {
     name: &'a str,
+    end: Option<String>,
     /// Step and value; finite.
     points: Vec<(f64, f64)>,
     /// The points as drawn by the main stroke.
@@ -39,7 +42,7 @@ pub(super) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<
         .map(|curve| {
             let points = finite_points(curve, chart.value);
             let main = if chart.noisy { thinned(&moving_mean(&points)) } else { thinned(&points) };
-            Line { name: &curve.name, points, main }
+            Line { name: &curve.name, end: (chart.end)(curve), points, main }
         })
         .filter(|line| !line.points.is_empty())
         .collect();
@@ -64,12 +67,11 @@ pub(super) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<
     let logarithmic = if y_axis.spread == Spread::Log { ", log scale" } else { "" };
     let averaged = if noisy { format!("; bold: mean over {window} steps") } else { String::new() };
     let legend = each(&lines, |line| {
-        let last = line.main.last().map_or(f64::NAN, |(_, y)| *y);
         let (class, name) = (colour(line.name), escape(line.name));
+        let end = line.end.as_ref().map_or_else(String::new, |end| format!(" <small>{}</small>", escape(end)));
         format!(
             "<span class=\"key {class}\"><svg width=\"26\" height=\"10\" aria-hidden=\"true\"><path class=\"line {class}\" \
-                 d=\"M1 5H25\"/></svg><bdi>{name}</bdi> <small>ends at {}</small></span>",
-            number(last)
+                 d=\"M1 5H25\"/></svg><bdi>{name}</bdi>{end}</span>"
         )
     });
     let frame = Frame {
@@ -166,9 +168,12 @@ fn hover_data(points: &[(f64, f64)], x_axis: &Axis, y_axis: &Axis) -> String {
 }
 
 fn describe(line: &Line) -> String {
-    let (first, last) = (line.main.first().copied(), line.main.last().copied());
-    let (Some((_, start)), Some((step, end))) = (first, last) else { return String::new() };
-    format!("{} goes from {} to {} at step {step}. ", line.name, number(start), number(end))
+    let steps = line.points.first().zip(line.points.last()).map(|(first, last)| (first.0, last.0));
+    let Some((first, last)) = steps else { return String::new() };
+    let values = || line.points.iter().map(|(_, y)| *y);
+    let (least, greatest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    let end = line.end.as_ref().map_or_else(String::new, |end| format!(", {end}"));
+    format!("{}: between {} and {} from step {first} to {last}{end}. ", line.name, number(least), number(greatest))
 }
 
 #[cfg(test)]

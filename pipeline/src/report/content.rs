@@ -2,14 +2,12 @@
 
 use data::curate::Balanced;
 
-use super::bars::{HELD_OUT, accuracy_bars, colour, funnel_bars};
-use super::charts::{LineChart, line_chart, sparkline};
-use super::findings::{
-    END_STEPS, computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds, training_summary,
-};
+use super::bars::{accuracy_bars, colour, funnel_bars};
+use super::findings::{computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds};
 use super::histogram::length_histogram;
-use super::number::{bytes, compact, count, counted, duration, interval, number, percent};
-use super::{Export, FunnelRow, RunReport, SampleTrace, TrainingCurve, TrainingPoint};
+use super::number::{bytes, count, counted, duration, interval, number, percent};
+use super::training::training;
+use super::{Check, Export, FunnelRow, RunReport, SampleTrace};
 
 /// A part of the report with its heading.
 pub(super) struct Section<'a> {
@@ -36,8 +34,8 @@ pub(super) enum Block<'a> {
         /// The same in text; `None` where a table that follows says it all.
         instead: Option<Table>,
     },
-    /// Checks that passed.
-    Checks(&'a [String]),
+    /// Checks, with a tick beside those that passed.
+    Checks(&'a [Check]),
     /// Traces to read.
     Samples(&'a [SampleTrace]),
     /// The recipe's text.
@@ -84,13 +82,13 @@ impl Cell {
 }
 
 /// Headings of a column of text and of columns of numbers.
-fn heads(text: &str, numbers: &[&str]) -> Vec<Cell> {
+pub(super) fn heads(text: &str, numbers: &[&str]) -> Vec<Cell> {
     let numbers = numbers.iter().map(|number| Cell::Number((*number).to_owned()));
     std::iter::once(Cell::Text(text.to_owned())).chain(numbers).collect()
 }
 
 /// A row of a heading and numbers.
-fn row<const N: usize>(heading: Cell, numbers: [String; N]) -> Vec<Cell> {
+pub(super) fn row<const N: usize>(heading: Cell, numbers: [String; N]) -> Vec<Cell> {
     std::iter::once(heading).chain(numbers.into_iter().map(Cell::Number)).collect()
 }
 
@@ -149,87 +147,6 @@ fn accuracy(report: &RunReport) -> Vec<Block<'_>> {
         blocks.push(Block::Table(Table { caption, heads, rows, note }));
     }
     blocks
-}
-
-const LOSS: LineChart =
-    LineChart { id: "loss", title: "Loss, nats per token", height: 260, noisy: true, value: |point| point.loss };
-const GRAD_NORM: LineChart =
-    LineChart { id: "norm", title: "Gradient norm", height: 150, noisy: true, value: |point| point.grad_norm };
-const LEARNING_RATE: LineChart =
-    LineChart { id: "rate", title: "Learning rate", height: 150, noisy: false, value: |point| point.learning_rate };
-
-fn training(report: &RunReport) -> Vec<Block<'_>> {
-    let mut blocks = Vec::new();
-    let draw = |chart: &LineChart| line_chart(chart, &report.training).unwrap_or_default();
-    let losses = loss_curves(report);
-    if let Some(loss) = line_chart(&LOSS, &losses) {
-        let rows = losses.iter().map(|curve| {
-            vec![Cell::Model(curve.name.clone(), colour(&curve.name)), Cell::Text(sparkline(curve, LOSS.value))]
-        });
-        let heads = vec![Cell::Text("Training".to_owned()), Cell::Text("Loss over the steps".to_owned())];
-        let (caption, rows, note) = ("Loss", rows.collect(), String::new());
-        blocks.push(Block::Drawing { html: loss, instead: Some(Table { caption, heads, rows, note }) });
-    }
-    let small = draw(&GRAD_NORM) + &draw(&LEARNING_RATE);
-    if !small.is_empty() {
-        blocks.push(Block::Drawing { html: format!("<div class=\"pair\">{small}</div>"), instead: None });
-    }
-    if !report.training.is_empty() {
-        blocks.push(Block::Table(training_table(report)));
-    }
-    if let Some(loss) = report.held_out_loss {
-        blocks.push(Block::Paragraph(format!(
-            "On {} tokens of traces kept out of training the student’s loss is {} nats per token (perplexity {}), before \
-             distillation {} (perplexity {}).",
-            count(loss.tokens),
-            number(loss.after),
-            number(loss.after.exp()),
-            number(loss.before),
-            number(loss.before.exp())
-        )));
-    }
-    blocks
-}
-
-/// The trainings, and beside the student's its loss on held-out traces.
-fn loss_curves(report: &RunReport) -> Vec<TrainingCurve> {
-    let mut curves = report.training.clone();
-    if let Some(at) = report.training.iter().position(|curve| curve.name == "student") {
-        let student = &report.training[at];
-        let measured =
-            student.points.iter().filter_map(|point| Some(TrainingPoint { loss: point.eval_loss?, ..*point }));
-        let points: Vec<TrainingPoint> = measured.collect();
-        if !points.is_empty() {
-            curves.insert(at + 1, TrainingCurve { name: HELD_OUT.to_owned(), points, ..student.clone() });
-        }
-    }
-    curves
-}
-
-fn training_table(report: &RunReport) -> Table {
-    let summaries: Vec<_> = report.training.iter().map(training_summary).collect();
-    let rows = report.training.iter().zip(&summaries).map(|(curve, summary)| {
-        let numbers = [
-            compact(curve.parameters),
-            count(u64::from(summary.steps)),
-            count(curve.tokens),
-            number(curve.tokens_per_second),
-            format!("{} → {}", number(summary.first_loss), number(summary.last_loss)),
-            number(summary.peak_grad_norm),
-        ];
-        row(Cell::Model(curve.name.clone(), colour(&curve.name)), numbers)
-    });
-    let broken: usize = summaries.iter().map(|summary| summary.not_finite).sum();
-    let broken = match broken {
-        0 => String::new(),
-        _ => format!(" {} with a loss or gradient norm that is not finite left out.", counted(broken, "step")),
-    };
-    Table {
-        caption: "Trainings in numbers",
-        heads: heads("Training", &["Parameters", "Steps", "Tokens", "Tokens/s", "Loss", "Peak gradient norm"]),
-        rows: rows.collect(),
-        note: format!("Loss: mean of the first and of the last {END_STEPS} steps.{broken}"),
-    }
 }
 
 fn traces(report: &RunReport) -> Vec<Block<'_>> {

@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::number::{compact, count, counted, duration, number, percent};
+use student::evaluate::INTERVALS;
+
+use super::number::{compact, count, counted, duration, loss, number, percent};
 use super::{AccuracyRow, FunnelRow, RunReport, TrainingCurve};
 
 /// The result of the run in one sentence, made from the best evidence it has.
@@ -29,12 +31,12 @@ pub(super) fn headline(report: &RunReport) -> String {
             counted(row.problems, "unseen problem")
         );
     }
-    if let Some(loss) = report.held_out_loss.filter(|loss| loss.before.is_finite() && loss.after.is_finite()) {
-        let verb = if loss.after < loss.before { "fell" } else { "went" };
+    if let Some(of) = report.held_out_loss.filter(|of| of.before.is_finite() && of.after.is_finite()) {
+        let verb = if of.after < of.before { "fell" } else { "went" };
         return format!(
             "The student’s held-out loss {verb} from {} to {} nats per token.",
-            number(loss.before),
-            number(loss.after)
+            loss(of.before),
+            loss(of.after)
         );
     }
     if report.traces_total > 0 {
@@ -95,7 +97,7 @@ pub(super) fn protocol(report: &RunReport) -> Option<String> {
     } else {
         String::new()
     };
-    Some(format!("Pass@1{problems}{samples}, with 95 % intervals."))
+    Some(format!("Pass@1{problems}{samples}, with 95 % intervals. {INTERVALS}"))
 }
 
 /// One key figure.
@@ -114,7 +116,12 @@ pub(super) fn figures(report: &RunReport) -> Vec<Figure> {
         add(count(report.traces_selected as u64), format!("traces selected of {}", count(report.traces_total as u64)));
     }
     if let Some(curve) = report.training.iter().find(|curve| curve.name == "student").or(report.training.first()) {
-        add(compact(curve.parameters), "parameters trained".to_owned());
+        let of = if curve.trained_parameters == curve.parameters {
+            String::new()
+        } else {
+            format!(" of {}", count(curve.parameters))
+        };
+        add(count(curve.trained_parameters), format!("parameters trained{of}"));
         let speed = if curve.tokens_per_second.is_finite() {
             format!(" at {} a second", number(curve.tokens_per_second))
         } else {
@@ -122,8 +129,8 @@ pub(super) fn figures(report: &RunReport) -> Vec<Figure> {
         };
         add(compact(curve.tokens), format!("training tokens{speed}"));
     }
-    if let Some(loss) = report.held_out_loss {
-        add(number(loss.after), format!("held-out loss, from {}", number(loss.before)));
+    if let Some(of) = report.held_out_loss {
+        add(loss(of.after), format!("held-out loss, from {}", loss(of.before)));
     }
     if !report.stages.is_empty() {
         let cached = report.stages.iter().filter(|stage| stage.cached).count();
@@ -182,28 +189,17 @@ pub(super) fn kind_columns(report: &RunReport) -> Vec<(String, String)> {
 pub(super) struct TrainingSummary {
     /// Steps trained.
     pub(super) steps: u32,
-    /// Mean loss of the first steps.
-    pub(super) first_loss: f64,
-    /// Mean loss of the last steps.
-    pub(super) last_loss: f64,
     /// Largest gradient norm.
     pub(super) peak_grad_norm: f64,
     /// Steps whose loss or gradient norm was not finite.
     pub(super) not_finite: usize,
 }
 
-/// Steps that a mean at either end of a training is taken over.
-pub(super) const END_STEPS: usize = 10;
-
 /// Summarises a training curve; numbers that cannot be had are NaN, which prints as a dash.
 pub(super) fn training_summary(curve: &TrainingCurve) -> TrainingSummary {
-    let losses: Vec<f64> = curve.points.iter().map(|point| point.loss).filter(|loss| loss.is_finite()).collect();
     let norms = curve.points.iter().map(|point| point.grad_norm).filter(|norm| norm.is_finite());
-    let end = losses.len().min(END_STEPS);
     TrainingSummary {
         steps: curve.points.last().map_or(0, |point| point.step),
-        first_loss: mean(&losses[..end]),
-        last_loss: mean(&losses[losses.len() - end..]),
         peak_grad_norm: norms.reduce(f64::max).unwrap_or(f64::NAN),
         not_finite: curve.points.iter().filter(|point| !point.loss.is_finite() || !point.grad_norm.is_finite()).count(),
     }
@@ -247,10 +243,6 @@ fn measured(row: &AccuracyRow) -> String {
 
 fn overlap(a: &AccuracyRow, b: &AccuracyRow) -> bool {
     a.low <= b.high && b.low <= a.high
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn capitalised(text: &str) -> String {

@@ -64,7 +64,11 @@ fn block(block: &Block) -> String {
         Block::Table(content) => table(content),
         Block::Drawing { html, .. } => format!("{html}\n"),
         Block::Checks(checks) => {
-            let items = each(*checks, |check| format!("<li>{}</li>", escape(check)));
+            let items = each(*checks, |check| {
+                let class = if check.passed { "passed" } else { "failed" };
+                let word = if check.passed { "passed" } else { "warning" };
+                format!("<li class=\"{class}\"><span class=\"word\">{word}: </span>{}</li>", sentence(&check.text))
+            });
             format!("<ul class=\"checks\">{items}</ul>\n")
         }
         Block::Samples(traces) => samples(traces),

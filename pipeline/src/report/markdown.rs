@@ -4,7 +4,7 @@ use super::content::{Block, Cell, Section, Table, sections};
 use super::findings::{figures, headline, remarks};
 use super::number::{MISSING, counted};
 use super::text::{each, visible};
-use super::{RunReport, SampleTrace};
+use super::{Check, RunReport, SampleTrace};
 
 /// Renders the report. Equal reports give equal text.
 pub(crate) fn markdown(report: &RunReport) -> String {
@@ -31,7 +31,13 @@ fn block(block: &Block) -> String {
         Block::Paragraph(text) => format!("{}\n\n", inline(text)),
         Block::Table(content) => table(content),
         Block::Drawing { instead, .. } => instead.as_ref().map_or_else(String::new, table),
-        Block::Checks(checks) => each(*checks, |check| format!("- ✓ {}\n", inline(check))) + "\n",
+        Block::Checks(checks) => {
+            let line = |check: &Check| {
+                let sign = if check.passed { "✓" } else { "⚠ Warning:" };
+                format!("- {sign} {}\n", inline(&check.text))
+            };
+            each(*checks, line) + "\n"
+        }
         Block::Samples(samples) => each(*samples, sample),
         Block::Recipe(text) => fenced("toml", text.trim_end()),
     }

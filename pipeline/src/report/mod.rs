@@ -20,10 +20,11 @@ mod frame;
 mod histogram;
 mod html;
 mod markdown;
-mod number;
+pub(crate) mod number;
 mod samples;
 mod scale;
 mod text;
+mod training;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::collections::BTreeMap;
 
 use data::curate::Balanced;
 use serde::Serialize;
+use student::train::TrainingLoss;
 
 pub(crate) use html::html;
 pub(crate) use markdown::markdown;
@@ -173,6 +175,10 @@ pub(crate) struct TrainingCurve {
     pub tokens_per_second: f64,
     /// Parameters of the model.
     pub parameters: u64,
+    /// Of these, parameters that were trained.
+    pub trained_parameters: u64,
+    /// The training loss at either end; `None` for what is no training.
+    pub loss: Option<TrainingLoss>,
 }
 
 /// One optimizer step.
@@ -225,8 +231,17 @@ pub(crate) struct Export {
     pub folder: String,
     /// Its files.
     pub files: Vec<ExportFile>,
-    /// What was checked of it, one passed check a line.
-    pub checks: Vec<String>,
+    /// What was checked of it.
+    pub checks: Vec<Check>,
+}
+
+/// A check and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Check {
+    /// Whether what was found is within the bound that the text states. Only then is there a tick.
+    pub passed: bool,
+    /// What was compared, what was found, and what that means.
+    pub text: String,
 }
 
 /// One exported file.

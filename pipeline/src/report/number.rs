@@ -1,15 +1,18 @@
-//! Numbers as people read them. What is not finite is printed as a dash.
+//! Numbers as people read them, on the console, in the report and on the model card: a number that stands in several of them
+//! has the same digits in all. What is not finite is printed as a dash.
+
+use student::train::{TrainSummary, TrainingLoss};
 
 /// Stands for a value that is not there or not finite.
-pub(super) const MISSING: &str = "–";
+pub(crate) const MISSING: &str = "–";
 
 /// A share as a percentage with one decimal: `71.4 %`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1} %", share * 100.0) } else { MISSING.to_owned() }
 }
 
 /// An interval of shares: `66.0–76.1 %`.
-pub(super) fn interval(low: f64, high: f64) -> String {
+pub(crate) fn interval(low: f64, high: f64) -> String {
     if low.is_finite() && high.is_finite() {
         format!("{:.1}–{:.1} %", low * 100.0, high * 100.0)
     } else {
@@ -18,7 +21,7 @@ pub(super) fn interval(low: f64, high: f64) -> String {
 }
 
 /// A whole number with its thousands set apart: `12,345`.
-pub(super) fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -31,18 +34,45 @@ pub(super) fn count(value: u64) -> String {
 }
 
 /// A count of things with the noun in the right number: `1 trace`, `12 traces`.
-pub(super) fn counted(value: usize, singular: &str) -> String {
+pub(crate) fn counted(value: usize, singular: &str) -> String {
     let plural = if value == 1 { "" } else { "s" };
     format!("{} {singular}{plural}", count(value as u64))
 }
 
+/// A mean loss per token, nats: `1.746`.
+pub(crate) fn loss(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { MISSING.to_owned() }
+}
+
+/// The training loss at its ends: `1.746 → 1.252`; one number where the training was too short to have two.
+pub(crate) fn training_loss(of: &TrainingLoss) -> String {
+    of.start.map_or_else(String::new, |start| format!("{} → ", loss(start))) + &loss(of.end)
+}
+
+/// What those are the means of.
+pub(crate) fn training_loss_is(of: &TrainingLoss) -> String {
+    match (of.start, of.steps) {
+        (Some(_), steps) => format!("means over the supervised tokens of the first and of the last {steps} steps"),
+        (None, 1) => "of its only step".to_owned(),
+        (None, steps) => format!("mean over the supervised tokens of all {steps} steps"),
+    }
+}
+
+/// What a training trained: `851,968 parameters`, or with adapters `921,600 of 135,436,608 parameters`.
+pub(crate) fn parameters(of: &TrainSummary) -> String {
+    match (of.trained_parameters, of.parameters) {
+        (trained, all) if trained == all => counted(all as usize, "parameter"),
+        (trained, all) => format!("{} of {}", count(trained), counted(all as usize, "parameter")),
+    }
+}
+
 /// A large number in three digits: `494 M`.
-pub(super) fn compact(value: u64) -> String {
+pub(crate) fn compact(value: u64) -> String {
     scaled(value, &["", " K", " M", " B", " T"])
 }
 
 /// A file size in decimal units: `988 MB`.
-pub(super) fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     scaled(value, &[" B", " KB", " MB", " GB", " TB"])
 }
 
@@ -59,7 +89,7 @@ fn scaled(value: u64, units: &[&str]) -> String {
 }
 
 /// A time span in the two units that matter: `42 s`, `3 min 12 s`, `2 h 05 min`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return MISSING.to_owned();
     }
@@ -76,7 +106,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// A measured number in about four digits: `1,234`, `12.34`, `0.412`, `2e-5`.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         MISSING.to_owned()

@@ -57,7 +57,10 @@ fn example() -> RunReport {
         export: Some(Export {
             folder: "runs/chains/export".into(),
             files: vec![ExportFile { name: "model.safetensors".into(), bytes: 988_097_824 }],
-            checks: vec!["logits equal those of the trained weights".into()],
+            checks: vec![
+                Check { passed: true, text: "logits equal those of the trained weights".into() },
+                Check { passed: false, text: "rounding changed them by 3.08".into() },
+            ],
         }),
     }
 }
@@ -95,7 +98,15 @@ fn curve(name: &str, end: f64) -> TrainingCurve {
         }
     };
     let points = (1..=300).map(point).collect();
-    TrainingCurve { name: name.into(), points, tokens: 8_300_000, tokens_per_second: 5900.0, parameters: 494_032_768 }
+    TrainingCurve {
+        name: name.into(),
+        points,
+        tokens: 8_300_000,
+        tokens_per_second: 5900.0,
+        parameters: 494_032_768,
+        trained_parameters: 494_032_768,
+        loss: Some(TrainingLoss { start: Some(end + 1.9), end, steps: 10 }),
+    }
 }
 
 fn sample(title: &str, verdict: &str, correct: Option<bool>) -> SampleTrace {
@@ -170,7 +181,7 @@ fn the_headline_is_honest() {
     report.accuracy[1].accuracy = f64::NAN;
     assert!(findings::headline(&report).starts_with("Before solves 71.4 %"));
     report.accuracy.clear();
-    assert_eq!(findings::headline(&report), "The student’s held-out loss fell from 1.92 to 0.412 nats per token.");
+    assert_eq!(findings::headline(&report), "The student’s held-out loss fell from 1.920 to 0.412 nats per token.");
     report.held_out_loss = None;
     assert_eq!(findings::headline(&report), "1,204 of 2,000 traces were selected (60.2 %).");
 }
@@ -271,7 +282,7 @@ fn with_every_string(text: &str) -> RunReport {
         (sample.thinking, sample.answer, sample.gold) = (s(), s(), Some(s()));
     }
     let files = vec![ExportFile { name: s(), bytes: 1 }];
-    report.export = Some(Export { folder: s(), files, checks: vec![s()] });
+    report.export = Some(Export { folder: s(), files, checks: vec![Check { passed: true, text: s() }] });
     report
 }
 
@@ -327,6 +338,7 @@ fn values_that_are_not_finite_break_nothing() {
             (point.loss, point.learning_rate, point.grad_norm) = (bad, bad, bad);
         }
         report.training[1].tokens_per_second = bad;
+        report.training[1].loss = Some(TrainingLoss { start: Some(bad), end: bad, steps: 10 });
         let (page, text) = (html(&report), markdown(&report));
         assert_balanced(&page);
         for value in ["NaN", "inf ", "inf%", "\"inf", ">inf"] {
@@ -365,6 +377,43 @@ fn the_loss_on_held_out_traces_is_a_curve_of_its_own() {
     assert!(markdown(&report).contains("student, held-out traces"));
     report.training[0].points.iter_mut().for_each(|point| point.eval_loss = None);
     assert!(!html(&report).contains(name));
+}
+
+#[test]
+fn a_tick_stands_beside_a_check_that_passed_and_no_other() {
+    let (page, text) = (html(&example()), markdown(&example()));
+    assert!(text.contains("- ✓ logits equal those of the trained weights\n"), "{text}");
+    assert!(text.contains("- ⚠ Warning: rounding changed them by 3.08\n"), "{text}");
+    assert!(page.contains("<li class=\"passed\"><span class=\"word\">passed: </span>logits equal"), "{page}");
+    assert!(page.contains("<li class=\"failed\"><span class=\"word\">warning: </span>rounding changed"), "{page}");
+    let style = include_str!("style.css");
+    assert!(!style.contains(".checks li::before { content"), "a sign for all checks alike");
+}
+
+#[test]
+fn one_loss_is_told_of_a_training_wherever_it_is_told() {
+    let mut report = example();
+    report.training[1].loss = Some(TrainingLoss { start: None, end: 1.1, steps: 3 });
+    let (page, text) = (html(&report), markdown(&report));
+    assert!(text.contains("| 2.300 → 0.400 |") && text.contains("| 1.100 |"), "{text}");
+    let note = "Loss of student: means over the supervised tokens of the first and of the last 10 steps. Loss of control: mean \
+                over the supervised tokens of all 3 steps.";
+    assert!(text.contains(note), "{text}");
+    for words in ["0.400 over the last 10 steps", "1.100 over its 3 steps", "ends at 0.500"] {
+        assert!(page.contains(words), "{words}");
+    }
+    // The last of the noisy norms is no result.
+    let norm = page.split("<b>Gradient norm</b>").nth(1).unwrap().split("</figcaption>").next().unwrap();
+    assert!(!norm.contains("ends at"), "{norm}");
+
+    report.training[0].trained_parameters = 4_399_104;
+    assert!(markdown(&report).contains("- **4,399,104** parameters trained of 494,032,768\n"));
+    assert!(markdown(&example()).contains("- **494,032,768** parameters trained\n"));
+}
+
+#[test]
+fn an_interval_says_what_it_covers() {
+    assert!(markdown(&example()).contains(student::evaluate::INTERVALS));
 }
 
 #[test]

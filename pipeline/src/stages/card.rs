@@ -2,20 +2,21 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
 use student::base::Base;
+use student::evaluate::INTERVALS;
+use student::train::{BestEvaluation, TrainSummary};
 
 use super::evaluate::Measured;
-use super::number;
 use crate::fetch;
 use crate::options::RunOptions;
 use crate::recipe::{Recipe, TraceSource};
+use crate::report::number::{count, loss, parameters, training_loss, training_loss_is};
 
 /// The text of `README.md`.
-pub(crate) fn write(recipe: &Recipe, options: &RunOptions, measured: &Measured, training: &Value) -> String {
+pub(crate) fn write(recipe: &Recipe, options: &RunOptions, measured: &Measured, student: &TrainSummary) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = compose(&mut card, recipe, options, measured, training);
+    let _ = compose(&mut card, recipe, options, measured, student);
     card
 }
 
@@ -24,9 +25,8 @@ fn compose(
     recipe: &Recipe,
     options: &RunOptions,
     measured: &Measured,
-    training: &Value,
+    student: &TrainSummary,
 ) -> std::fmt::Result {
-    let student = &training["student"];
     let origin = |input: &str| options.inputs.get(input).and_then(|place| fetch::origin(place));
     let base_origin = recipe.base_input().and_then(origin);
     writeln!(
@@ -62,32 +62,35 @@ fn compose(
     writeln!(
         card,
         "- Supervised fine-tuning on the assistant's part: {} steps, {} tokens ({} supervised), peak learning rate {}",
-        number(student, "steps"),
-        number(student, "tokens"),
-        number(student, "supervised_tokens"),
-        recipe.train.optimizer.learning_rate
+        student.steps, student.tokens, student.supervised_tokens, recipe.train.optimizer.learning_rate
     )?;
-    if recipe.train.keep_best {
-        let step = number(&student["best"], "step");
+    writeln!(
+        card,
+        "- Training loss: {} nats a token ({})",
+        training_loss(&student.loss),
+        training_loss_is(&student.loss)
+    )?;
+    if let Some(BestEvaluation { step, .. }) = student.best.filter(|_| recipe.train.keep_best) {
         writeln!(card, "- Weights: those after step {step}, where the loss on held-out traces was lowest")?;
     }
     if let Some(lora) = &recipe.train.lora {
         writeln!(
             card,
-            "- LoRA of rank {}, alpha {}, dropout {} on {}: {} parameters were trained and merged into the weights",
+            "- LoRA of rank {}, alpha {}, dropout {} on {}: {} were trained and merged into the weights",
             lora.rank,
             lora.alpha,
             lora.dropout,
             lora.target_modules.join(", "),
-            number(student, "trained_parameters")
+            parameters(student)
         )?;
     }
-    writeln!(card, "- Parameters: {}\n", number(student, "parameters"))?;
+    writeln!(card, "- Parameters: {}\n", count(student.parameters))?;
     results(card, recipe, measured)?;
     writeln!(card, "## Limits\n")?;
     writeln!(
         card,
-        "It was trained on one kind of traces and measured only as above; nothing was done for safety. Weights are bf16."
+        "It was trained on one kind of traces and measured only as above; nothing was done for safety. Weights are bf16, and \
+         were measured so."
     )
 }
 
@@ -101,7 +104,7 @@ fn results(card: &mut String, recipe: &Recipe, measured: &Measured) -> std::fmt:
         writeln!(
             card,
             "pass@1 on problems that were not trained on, {} samples each at temperature {}, top-p {}, at most {} tokens; \
-             95 % Wilson intervals.\n",
+             with 95 % intervals. {INTERVALS}\n",
             protocol.samples, protocol.sampling.temperature, protocol.sampling.top_p, protocol.sampling.max_tokens
         )?;
         writeln!(card, "| model | pass@1 | 95 % interval | problems |\n|---|---|---|---|")?;
@@ -118,11 +121,13 @@ fn results(card: &mut String, recipe: &Recipe, measured: &Measured) -> std::fmt:
         }
         writeln!(card)?;
     }
-    if let Some(loss) = &measured.held_out {
+    if let Some(of) = &measured.held_out {
         writeln!(
             card,
-            "Loss on held-out traces: {:.4} nats a token before, {:.4} after ({} tokens).\n",
-            loss.before, loss.after, loss.tokens
+            "Loss on held-out traces: {} nats a token before, {} after ({} supervised tokens).\n",
+            loss(of.before),
+            loss(of.after),
+            of.tokens
         )?;
     }
     Ok(())

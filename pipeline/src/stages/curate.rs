@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::collect::{Traces, name};
 use super::prompts::{Prompts, prompts, tests};
 use super::replies::folders_in;
-use super::{judge, number, pack, realize, summary};
+use super::{decode, judge, number, pack, realize, summary};
 use crate::console::say;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::run::{Halt, Run};
 
 /// Marker: `verdicts/*.parquet` and `curated/*.parquet`.
@@ -27,7 +27,7 @@ pub(crate) fn stage(
     traces_in: &Artifact<Traces>,
 ) -> std::result::Result<Artifact<Curated>, Halt> {
     let describe = |s: &Value| format!("{} of {} traces selected", number(s, "selected"), number(s, "total"));
-    realize(run, &run.plan.curate, describe, |dir| {
+    let curated = realize(run, &run.plan.curate, describe, |dir| {
         let prompts = prompts(&prompts_in.dir)?;
         let tests = tests(&prompts_in.dir)?;
         let mut items = Vec::new();
@@ -57,7 +57,24 @@ pub(crate) fn stage(
         let mut result = summary(&curation)?;
         result["judge"] = summary(&judged)?;
         Ok(result)
-    })
+    });
+    if matches!(curated, Ok(_) | Err(Halt::Reached)) {
+        refuse_nothing(run)?;
+    }
+    curated
+}
+
+/// A selection of nothing is a result, whose verdicts can be asked; but nothing can be made of it.
+fn refuse_nothing(run: &Run) -> Result<()> {
+    let Some(curated) = run.store.find::<Curated>(&run.plan.curate)? else { return Ok(()) };
+    let curation: Curation = decode(&curated.summary)?;
+    match curation.nothing_selected(&run.recipe.curate) {
+        None => Ok(()),
+        Some(error) => Err(Failure::usage(format!(
+            "{error}: r1-distill sql --run {} \"SELECT * FROM verdicts\"",
+            run.store.root.display()
+        ))),
+    }
 }
 
 /// The folders in which earlier runs of this recipe kept what the rules found.

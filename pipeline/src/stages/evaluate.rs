@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use student::Model;
 use student::engine::Engine;
-use student::evaluate::{EvalReport, context, evaluate};
+use student::evaluate::{EvalReport, INTERVALS, context, evaluate};
 use student::serve::stop_ids;
 use student::train::{load_trained, mean_loss};
 
@@ -25,6 +25,7 @@ use super::{realize, summary};
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
 use crate::recipe::{Accuracy, Teacher, TraceSource};
+use crate::report::number::loss;
 use crate::run::{Halt, Run};
 
 /// Marker: `eval.json`, `samples/*.parquet`.
@@ -91,7 +92,7 @@ fn headline(measured: &Measured) -> String {
     let of = |name: &str| measured.accuracy.iter().find(|r| r.model == name).map(|r| 100.0 * r.accuracy);
     match (of("before"), of("after"), &measured.held_out) {
         (Some(before), Some(after), _) => format!("accuracy {before:.1} % before, {after:.1} % after"),
-        (_, _, Some(loss)) => format!("held-out loss {:.3} before, {:.3} after", loss.before, loss.after),
+        (_, _, Some(of)) => format!("held-out loss {} before, {} after", loss(of.before), loss(of.after)),
         _ => "nothing to measure".into(),
     }
 }
@@ -113,8 +114,12 @@ fn print_table(measured: &Measured) {
             100.0 * r.truncated
         ));
     }
-    if let Some(loss) = &measured.held_out {
-        say(&format!("    held-out loss {:.4} before, {:.4} after ({} tokens)", loss.before, loss.after, loss.tokens));
+    if !measured.accuracy.is_empty() {
+        say(&format!("    {INTERVALS}"));
+    }
+    if let Some(of) = &measured.held_out {
+        let (before, after) = (loss(of.before), loss(of.after));
+        say(&format!("    held-out loss {before} before, {after} after ({} supervised tokens)", of.tokens));
     }
 }
 

@@ -7,7 +7,7 @@ use data::pack::PackedRow;
 use data::record::{CuratedTrace, Message};
 use serde_json::Value;
 use student::base::Base;
-use student::export::{check_prompts, export};
+use student::export::{Rounding, check_prompts, export};
 use student::lora::export_adapter;
 use student::train::load_trained;
 
@@ -15,9 +15,10 @@ use super::curate::{Curated, curated};
 use super::evaluate::{Evaluation, measured};
 use super::pack::{Packed, base_dir, rows};
 use super::train::Checkpoint;
-use super::{card, realize, summary};
+use super::{card, decode, realize, summary};
 use crate::error;
 use crate::fetch;
+use crate::report::number::{number, percent};
 use crate::run::{Halt, Run};
 
 /// Prompts that the exported folder must render as training had them.
@@ -41,7 +42,11 @@ pub(crate) fn stage(
     let describe = |s: &Value| {
         let files = s["files"].as_array().map_or(0, Vec::len);
         let adapter = if s["adapter"].is_null() { "" } else { " and the adapter in export/adapter" };
-        format!("{files} files in {}/export/model{adapter}, logits equal after reloading", run.store.root.display())
+        let rounding = decode::<Rounding>(&s["rounding"]).ok().filter(|rounding| !rounding.is_within_bound());
+        let warning =
+            rounding.map_or_else(String::new, |rounding| format!("; warning: {}", rounding_in_words(&rounding)));
+        let root = run.store.root.display();
+        format!("{files} files in {root}/export/model{adapter}, logits equal after reloading{warning}")
     };
     realize(run, &run.plan.export, describe, |dir| {
         let base = base_dir(&run.recipe, &run.options, &packed.dir)?;
@@ -56,13 +61,36 @@ pub(crate) fn stage(
             _ => None,
         };
         let model = load_trained(model, &trained, train.lora.as_ref())?;
-        let card = card::write(&run.recipe, &run.options, &measured(&evaluation.dir)?, &checkpoint.summary);
+        let card = card::write(
+            &run.recipe,
+            &run.options,
+            &measured(&evaluation.dir)?,
+            &decode(&checkpoint.summary["student"])?,
+        );
         let shard_bytes = (run.recipe.export.shard_gigabytes * 1e9) as u64;
         let mut exported = summary(&export(&model, &base, &dir.join("model"), &card, shard_bytes)?)?;
         check_prompts(&dir.join("model"), &trained_prompts(curated_in, packed)?)?;
         exported["adapter"] = summary(&adapter)?;
         Ok(exported)
     })
+}
+
+/// What rounding the weights did, against the bound, and what it means where that is passed.
+pub(crate) fn rounding_in_words(rounding: &Rounding) -> String {
+    let found = format!(
+        "{} nats a token (Kullback-Leibler divergence from the trained weights; bound {}), the likeliest token the same at {} \
+         of positions",
+        number(rounding.divergence),
+        number(Rounding::BOUND),
+        percent(rounding.same_likeliest)
+    );
+    if rounding.is_within_bound() {
+        return format!("rounding to bf16 changed the distributions of the next token by {found}");
+    }
+    format!(
+        "rounding to bf16 changed the distributions of the next token by {found}: the exported model is not quite the one \
+         that was trained. It is the one that was measured"
+    )
 }
 
 /// Conversations that training saw, without their last turn, and the tokens of the prompt that it had for them.

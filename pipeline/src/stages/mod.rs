@@ -18,12 +18,13 @@ mod teacher_access;
 pub(crate) use teacher_access::no_judge;
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use data::artifact::Artifact;
 use serde_json::Value;
 
 use crate::console::{duration, say};
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::run::{Halt, Run};
 use crate::store::Stage;
 
@@ -39,6 +40,9 @@ fn realize<T>(
         say(&label);
         build(dir)
     })?;
+    if cached {
+        run.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.name);
+    }
     let seconds = data::artifact::read_record(&artifact.dir)?.map_or(0.0, |record| record.seconds);
     let how = if cached { "cached".to_owned() } else { duration(seconds) };
     say(&format!("{label} {} ({how})", describe(&artifact.summary)));
@@ -52,5 +56,12 @@ fn number(summary: &Value, field: &str) -> u64 {
 
 /// A value as JSON for a stage's summary.
 fn summary<T: serde::Serialize>(value: &T) -> Result<Value> {
-    serde_json::to_value(value).map_err(|e| crate::error::Failure::failed(format!("encoding a summary: {e}")))
+    serde_json::to_value(value).map_err(|e| Failure::failed(format!("encoding a summary: {e}")))
+}
+
+/// A stage's summary, or a part of one.
+fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
+    serde_json::from_value(value.clone()).map_err(|e| {
+        Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again"))
+    })
 }

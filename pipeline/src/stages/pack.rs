@@ -40,8 +40,9 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
         base.check_context(&config, "pack.sequence_length", settings.sequence_length)?;
         let (held_out, training) = split(curated, run.recipe.pack.held_out, run.recipe.pack.seed)?;
         let one = |name: &str, traces: &[CuratedTrace], supervision: Supervision| -> Result<PackReport> {
-            let (rows, report) = pack(traces, &format, supervision, settings)?;
-            fidelity::check(&rows, &format, config.vocab_size)?;
+            let of_set = |error: data::Error| Failure::from(error).about(set_in_words(name));
+            let (rows, report) = pack(traces, &format, supervision, settings).map_err(of_set)?;
+            fidelity::check(&rows, &format, config.capacity()).map_err(of_set)?;
             write_records(&dir.join(format!("packed/{name}.parquet")), &rows)?;
             Ok(report)
         };
@@ -56,18 +57,33 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
     })
 }
 
-/// The summary as people read it.
+/// A set of rows as people know it.
+pub(crate) fn set_in_words(name: &str) -> &'static str {
+    match name {
+        "held_out" => "the held-out set",
+        "control" => "the control's set",
+        _ => "the training set",
+    }
+}
+
+/// The summary as people read it: the training set, and of the others what is not in their rows.
 pub(crate) fn in_words(summary: &Value) -> String {
-    let train = &summary["train"];
     // A summary of this version has all of a report's fields.
-    let too_long = serde_json::from_value::<PackReport>(train.clone()).map(|report| report.too_long_in_words());
-    format!(
+    let of = |set: &str| serde_json::from_value::<PackReport>(summary[set].clone()).ok();
+    let train = &summary["train"];
+    let mut words = format!(
         "{} rows, {} tokens, {:.1} % full, {}",
         number(train, "rows"),
         number(train, "tokens"),
         100.0 * train["utilization"].as_f64().unwrap_or_default(),
-        too_long.unwrap_or_default()
-    )
+        of("train").map(|report| report.too_long_in_words()).unwrap_or_default()
+    );
+    for set in ["held_out", "control"] {
+        if let Some(report) = of(set).filter(|report| report.too_long > 0) {
+            words += &format!("; of {}: {}", set_in_words(set), report.too_long_in_words());
+        }
+    }
+    words
 }
 
 /// How the recipe packs.
@@ -118,4 +134,34 @@ pub(crate) fn known_tokenizer(recipe: &Recipe, options: &RunOptions) -> Result<O
 /// The rows of one set: `train`, `held_out` or `control`.
 pub(crate) fn rows(dir: &Path, name: &str) -> Result<Vec<PackedRow>> {
     Ok(read_records(&dir.join(format!("packed/{name}.parquet")))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_any_set_is_said() {
+        let report = |too_long: usize| PackReport {
+            examples: 10 - too_long,
+            too_long,
+            dropped: too_long,
+            split_pieces: 0,
+            rows: 4,
+            tokens: 900,
+            supervised_tokens: 500,
+            utilization: 0.5,
+        };
+        let words = |held_out: usize, control: usize| {
+            let (train, held_out, control) = (report(0), report(held_out), report(control));
+            in_words(&json!({"train": train, "held_out": held_out, "control": control}))
+        };
+        assert_eq!(words(0, 0), "4 rows, 900 tokens, 50.0 % full, none too long");
+        assert_eq!(
+            words(2, 1),
+            "4 rows, 900 tokens, 50.0 % full, none too long; of the held-out set: 2 too long and left out; of the control's \
+             set: 1 too long and left out"
+        );
+        assert_eq!(in_words(&json!({"train": report(3)})), "4 rows, 900 tokens, 50.0 % full, 3 too long and left out");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use data::artifact::{Artifact, read_record, write_bytes};
 use data::curate::Curation;
@@ -14,14 +15,15 @@ use student::train::{TrainSummary, metrics};
 use super::collect::{Traces, traces};
 use super::curate::Curated;
 use super::evaluate::{Evaluation, Measured, measured};
-use super::export::Exported;
+use super::export::{Exported, rounding_in_words};
 use super::replies::adopted;
 use super::train::Checkpoint;
-use super::{pack, prompts, realize};
+use super::{decode, pack, prompts, realize};
 use crate::error::{Failure, Result};
+use crate::report::number::counted;
 use crate::report::{
-    AccuracyRow, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport, SampleTrace,
-    StageRow, TrainingCurve, TrainingPoint, html, markdown,
+    AccuracyRow, Check, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport,
+    SampleTrace, StageRow, TrainingCurve, TrainingPoint, html, markdown,
 };
 use crate::run::{Halt, Run};
 
@@ -80,12 +82,6 @@ pub(crate) fn stage(
     Ok(())
 }
 
-fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    serde_json::from_value(value.clone()).map_err(|e| {
-        Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again"))
-    })
-}
-
 /// Today, from the system's clock, as YYYY-MM-DD (UTC). Days to civil date after Hinnant, "chrono-compatible low-level
 /// date algorithms".
 fn date() -> String {
@@ -102,6 +98,7 @@ fn date() -> String {
 }
 
 fn stages(run: &Run) -> Result<Vec<StageRow>> {
+    let reused = run.reused.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut rows = Vec::new();
     for stage in run.plan.stages() {
         if let Some(record) = read_record(&run.store.dir(stage))? {
@@ -109,7 +106,7 @@ fn stages(run: &Run) -> Result<Vec<StageRow>> {
                 stage: stage.name.to_owned(),
                 fingerprint: record.fingerprint,
                 seconds: record.seconds,
-                cached: false,
+                cached: reused.contains(stage.name),
                 summary: match stage.name {
                     "collect" => adopted(&record.summary),
                     "curate" => adopted(&record.summary["judge"]),
@@ -207,6 +204,8 @@ fn training(dir: &Path, summaries: &Value) -> Result<Vec<TrainingCurve>> {
             tokens: summary.tokens,
             tokens_per_second: summary.tokens as f64 / summary.seconds.max(1e-9),
             parameters: summary.parameters,
+            trained_parameters: summary.trained_parameters,
+            loss: Some(summary.loss),
         });
     }
     Ok(curves)
@@ -264,17 +263,18 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
         let prompt = prompts.get(trace.prompt_id.as_str()).ok_or_else(|| {
             Failure::failed(format!("trace {} answers prompt {}, which is not there", trace.id, trace.prompt_id))
         })?;
-        let word = match verdict {
-            Verdict { well_formed: false, .. } => "malformed",
-            Verdict { finished: false, .. } => "cut off",
-            Verdict { correct: Some(true), .. } => "verified",
-            Verdict { correct: Some(false), .. } => "wrong",
-            Verdict { correct: None, .. } => "no gold answer",
+        // A tick stands for an answer that was found right in a trace that is whole, and for nothing else.
+        let (word, correct) = match verdict {
+            Verdict { well_formed: false, .. } => ("malformed", None),
+            Verdict { finished: false, .. } => ("cut off", None),
+            Verdict { correct: Some(true), .. } => ("verified", Some(true)),
+            Verdict { correct: Some(false), .. } => ("wrong", Some(false)),
+            Verdict { correct: None, .. } => ("not verified", None),
         };
         shown.push(SampleTrace {
             title: format!("teacher {}, {}", trace.teacher, prompt.kind).trim_end_matches(", ").to_owned(),
             verdict: word.into(),
-            correct: verdict.correct,
+            correct,
             question: prompt.question.clone(),
             thinking: trace.thinking.clone().unwrap_or_default(),
             answer: trace.answer.clone(),
@@ -286,13 +286,20 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
 
 fn export(run: &Run, summary: &Value) -> Result<Export> {
     let summary: ExportSummary = decode(summary)?;
-    let checks = vec![
-        format!(
-            "loaded again, its logits on {} tokens equal those of the weights it was written from (largest difference {})",
-            summary.checked_tokens, summary.reload_difference
+    let tokens = counted(summary.checked_tokens, "token");
+    let reloaded = Check {
+        passed: summary.reload_difference == 0.0,
+        text: format!(
+            "loaded again, its logits on {tokens} equal those of the weights it was written from (largest difference {}, \
+             bound 0)",
+            summary.reload_difference
         ),
-        format!("rounding to bf16 changed logits by at most {:.4}", summary.rounding_difference),
-    ];
+    };
+    let rounded = Check {
+        passed: summary.rounding.is_within_bound(),
+        text: format!("on {tokens} {}", rounding_in_words(&summary.rounding)),
+    };
+    let checks = vec![reloaded, rounded];
     let files = summary.files.into_iter().map(|(name, bytes)| ExportFile { name, bytes }).collect();
     Ok(Export { folder: format!("{}/export/model", run.store.root.display()), files, checks })
 }

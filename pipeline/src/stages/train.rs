@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use student::train::{TrainConfig, TrainOptions, TrainSummary, train};
 
 use super::evaluate::check_evaluation;
-use super::pack::{Packed, base_dir, rows};
+use super::pack::{Packed, base_dir, rows, set_in_words};
 use super::prompts::{Prompts, problems};
-use super::{number, realize, summary};
+use super::{decode, realize, summary};
 use crate::console::{Progress, duration};
 use crate::error::{Failure, Result};
+use crate::report::number::{loss, parameters, training_loss, training_loss_is};
 use crate::run::{Halt, Run};
 
 /// Marker: `student/` and `control/`, each with checkpoints and `metrics.jsonl`.
@@ -28,18 +29,7 @@ pub(crate) fn stage(
     prompts: &Artifact<Prompts>,
     packed: &Artifact<Packed>,
 ) -> std::result::Result<Artifact<Checkpoint>, Halt> {
-    let describe = |s: &Value| {
-        let student = &s["student"];
-        let parameters = number(student, "parameters") as f64 / 1e6;
-        let loss = student["final_loss"].as_f64().unwrap_or(f64::NAN);
-        let (steps, planned) = (number(student, "steps"), number(student, "planned_steps"));
-        let early = if steps < planned { format!(" (of {planned}, stopped early)") } else { String::new() };
-        let best = student["best"]["loss"].as_f64().map_or_else(String::new, |loss| {
-            format!(", held-out loss at best {loss:.3} after step {}", number(&student["best"], "step"))
-        });
-        format!("{steps} steps{early} of {parameters:.1}M parameters, loss {loss:.3}{best}")
-    };
-    realize(run, &run.plan.train, describe, |dir| {
+    realize(run, &run.plan.train, in_words, |dir| {
         check_evaluation(run, &problems(&prompts.dir)?, packed)?;
         let config = &run.recipe.train;
         let student = one(run, packed, dir, "student", "train", config)?;
@@ -61,6 +51,30 @@ pub(crate) fn stage(
     })
 }
 
+/// The summary as people read it.
+fn in_words(summary: &Value) -> String {
+    match decode::<TrainSummary>(&summary["student"]) {
+        Ok(student) => of_training(&student),
+        // Whoever reads the numbers next says what to do about it.
+        Err(failure) => failure.to_string(),
+    }
+}
+
+fn of_training(of: &TrainSummary) -> String {
+    let early =
+        if of.steps < of.planned_steps { format!(" (of {}, stopped early)", of.planned_steps) } else { String::new() };
+    let best = of.best.map_or_else(String::new, |best| {
+        format!("; held-out loss at best {} after step {}", loss(best.loss), best.step)
+    });
+    format!(
+        "{} steps{early} of {}, training loss {} ({}){best}",
+        of.steps,
+        parameters(of),
+        training_loss(&of.loss),
+        training_loss_is(&of.loss)
+    )
+}
+
 fn one(
     run: &Run,
     packed: &Artifact<Packed>,
@@ -74,7 +88,11 @@ fn one(
     let base = &run.recipe.student.base;
     let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
     // Once more before what costs: rows and base may both have been changed since they were packed.
-    fidelity::check(&rows, &ChatFormat::from_dir(&folder)?, base.config(&folder)?.vocab_size)?;
+    let format = ChatFormat::from_dir(&folder)?;
+    let capacity = base.config(&folder)?.capacity();
+    for (set, rows) in [(set, &rows), ("held_out", &held_out)].into_iter().filter(|(_, rows)| !rows.is_empty()) {
+        fidelity::check(rows, &format, capacity).map_err(|e| Failure::from(e).about(set_in_words(set)))?;
+    }
     let model = base.model(&folder, &run.options.device.open()?)?;
     let further_devices = run.options.further_devices.iter();
     let further_devices = further_devices.map(|device| device.open()).collect::<student::Result<Vec<_>>>()?;
@@ -84,9 +102,9 @@ fn one(
     let held_out_loss = Cell::new(None);
     let progress = |metric: &Metric, steps: u32, left: f64| {
         held_out_loss.set(metric.eval_loss.or(held_out_loss.get()));
-        let held_out = held_out_loss.get().map_or_else(String::new, |loss| format!(", held-out {loss:.3}"));
+        let held_out = held_out_loss.get().map_or_else(String::new, |of| format!(", held-out {}", loss(of)));
         let (speed, left) = (metric.tokens_per_second, duration(left));
-        let message = format!("loss {:.3}{held_out}, {speed:.0} tokens/s, {left} left", metric.loss);
+        let message = format!("loss of the step {}{held_out}, {speed:.0} tokens/s, {left} left", loss(metric.loss));
         bar.set(u64::from(metric.step), u64::from(steps), &message);
     };
     let options = TrainOptions {

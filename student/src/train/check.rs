@@ -1,5 +1,6 @@
 //! What cannot be trained is refused before anything is spent, by the name of the field that is to blame.
 
+use data::fidelity;
 use data::pack::PackedRow;
 
 use super::TrainConfig;
@@ -9,31 +10,9 @@ use crate::{Error, Result};
 /// Refuses what cannot be trained; returns the number of steps.
 pub(super) fn check(model: &Model, rows: &[PackedRow], held_out: &[PackedRow], config: &TrainConfig) -> Result<u32> {
     config.check(held_out.len())?;
-    let all = || rows.iter().chain(held_out);
-    let longest = all().flat_map(|row| &row.position_ids).max().map_or(0, |p| *p as usize + 1);
-    if longest > model.config.max_position_embeddings {
-        return Err(Error::invalid(
-            "pack.sequence_length",
-            format!("a trace has {longest} tokens, the base holds {}", model.config.max_position_embeddings),
-            "lower it, or raise the base's context",
-        ));
-    }
-    let largest = all().flat_map(|row| &row.token_ids).max().map_or(0, |id| *id as usize);
-    if largest >= model.config.vocab_size {
-        return Err(Error::invalid(
-            "student.base",
-            format!("token id {largest} does not exist in a vocabulary of {}", model.config.vocab_size),
-            "use the tokenizer that belongs to this base",
-        ));
-    }
-    let supervised = rows.iter().map(PackedRow::supervised_tokens).sum::<u64>();
-    let tokens = rows.iter().map(|row| row.token_ids.len() as u64).sum::<u64>();
-    if supervised == 0 || supervised == tokens {
-        return Err(Error::invalid(
-            "pack",
-            format!("the loss mask counts {supervised} of {tokens} tokens"),
-            "the traces need a user turn and an assistant turn",
-        ));
+    let sets = std::iter::once(rows).chain((!held_out.is_empty()).then_some(held_out));
+    for finding in sets.flat_map(|set| fidelity::numbers(set, model.config.capacity())) {
+        finding.outcome?;
     }
     let per_epoch = rows.len().div_ceil(config.rows_per_step) as u32;
     let all = per_epoch.saturating_mul(config.epochs);

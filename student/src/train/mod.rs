@@ -6,6 +6,7 @@
 
 mod batch;
 mod check;
+mod ends;
 mod gradients;
 mod log;
 mod step;
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use self::batch::{Order, supervised};
 use self::check::check;
+pub(crate) use self::ends::Ends;
+pub use self::ends::TrainingLoss;
 use self::log::Log;
 pub use self::log::metrics;
 pub use self::step::mean_loss;
@@ -92,8 +95,8 @@ pub struct TrainSummary {
     pub tokens: u64,
     /// Of these, supervised.
     pub supervised_tokens: u64,
-    /// Loss of the last step.
-    pub final_loss: f64,
+    /// The training loss at either end.
+    pub loss: TrainingLoss,
     /// The lowest evaluation loss, where there was an evaluation.
     pub best: Option<BestEvaluation>,
     /// Seconds, over all resumes.
@@ -172,8 +175,15 @@ impl<'a> Training<'a> {
         }
         (model.precision, model.recompute) = (config.precision, options.recompute);
         let mut optimizer = AdamW::new(config.optimizer.clone());
-        let mut progress =
-            Progress { step: 0, steps, supervised_tokens: 0, tokens: 0, seconds: 0.0, loss: f64::NAN, best: None };
+        let mut progress = Progress {
+            step: 0,
+            steps,
+            supervised_tokens: 0,
+            tokens: 0,
+            seconds: 0.0,
+            ends: Ends::default(),
+            best: None,
+        };
         if let Some(path) = checkpoint::latest(options.dir)? {
             progress = checkpoint::load(&path, &mut model, Some(&mut optimizer))?;
         }
@@ -214,7 +224,7 @@ impl<'a> Training<'a> {
         let supervised_tokens = supervised(&batch);
         let tokens_per_second = tokens as f64 / started.elapsed().as_secs_f64();
         self.progress.step = step;
-        self.progress.loss = loss;
+        self.progress.ends.add(loss, supervised_tokens);
         self.progress.tokens += tokens;
         self.progress.supervised_tokens += supervised_tokens;
         let eval_loss = self.evaluate(held_out)?;
@@ -264,6 +274,10 @@ impl<'a> Training<'a> {
         let best = self.progress.best.is_some_and(|best| best.kept && best.step == step);
         let long_ago = self.saved.elapsed().as_secs_f64() > self.options.checkpoint_seconds;
         if self.finished() || stopping || best || long_ago {
+            // What is saved is what a later run trusts.
+            if let Some(problem) = self.models[0].not_finite() {
+                return Err(Error::BrokenWeights { step, problem });
+            }
             let (dir, keep) = (self.options.dir, self.options.keep_checkpoints);
             let saved = self.log.sync();
             let saved =
@@ -297,7 +311,7 @@ impl<'a> Training<'a> {
             planned_steps: progress.steps,
             tokens: progress.tokens,
             supervised_tokens: progress.supervised_tokens,
-            final_loss: progress.loss,
+            loss: progress.ends.loss(),
             best: progress.best.map(|best| BestEvaluation { step: best.step, loss: best.loss }),
             seconds: progress.seconds,
             parameters: self.models[0].config.parameters(),

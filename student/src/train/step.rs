@@ -23,12 +23,16 @@ pub(super) fn one_step(
 ) -> Result<(f64, f64)> {
     let total = supervised(batch);
     let noise = Noise { seed: config.seed, step, ..Noise::default() };
+    let not_finite = |model: Option<&Model>, what: String, value: f64, rows: &[&PackedRow]| {
+        let weights = model.and_then(Model::not_finite);
+        Error::NotFinite { step, what, value, traces: traces(rows), weights }
+    };
     let (loss, gradients) = gradients_of(models, batch, config.rows_per_pass, total, noise, &mut optimizer.spare)
-        .map_err(|pass| not_finite(step, pass.name, pass.loss, &pass.rows))?;
+        .map_err(|pass| not_finite(models.first(), pass.name, pass.loss, &pass.rows))?;
     let Some((model, replicas)) = models.split_first_mut() else { return Ok((loss, 0.0)) };
     let norm = gradients.norm(model);
     if !norm.is_finite() {
-        return Err(not_finite(step, "the gradient norm".to_owned(), norm, batch));
+        return Err(not_finite(Some(model), "the gradient norm".to_owned(), norm, batch));
     }
     optimizer.step(model, gradients, norm, step, steps);
     for replica in replicas {
@@ -57,9 +61,10 @@ pub(super) struct BadPass<'a> {
     rows: Vec<&'a PackedRow>,
 }
 
-fn not_finite(step: u32, what: String, value: f64, rows: &[&PackedRow]) -> Error {
+/// The ids of the traces of rows.
+fn traces(rows: &[&PackedRow]) -> String {
     let ids: Vec<&str> = rows.iter().flat_map(|row| &row.trace_ids).map(String::as_str).collect();
-    Error::NotFinite { step, what, value, traces: ids.join(" ") }
+    ids.join(" ")
 }
 
 /// Mean loss over `total` supervised tokens and its gradients, in passes of `rows_per_pass` rows. Stops at the first pass
@@ -135,7 +140,7 @@ fn one_pass(
 }
 
 /// Mean loss per supervised token over rows, without training. `progress` is called with the rows done; it returns
-/// `false` to stop.
+/// `false` to stop. A loss that is not finite is an error.
 pub fn mean_loss(
     model: &Model,
     rows: &[PackedRow],
@@ -147,7 +152,11 @@ pub fn mean_loss(
     let (mut loss, mut done) = (0.0, 0);
     for rows in all.chunks(rows_per_pass.max(1)) {
         let pass = Pass::new(rows, model, total, Noise::default());
-        loss += f64::from(model.loss(&pass.ids, &pass.layout, &pass.targets).into_scalar::<f32>());
+        let of_pass = f64::from(model.loss(&pass.ids, &pass.layout, &pass.targets).into_scalar::<f32>());
+        if !of_pass.is_finite() {
+            return Err(Error::HeldOutNotFinite { value: of_pass, traces: traces(rows), weights: model.not_finite() });
+        }
+        loss += of_pass;
         done += rows.len();
         if !progress(done) {
             return Err(Error::Stopped { after: format!("after {done} held-out rows") });

@@ -158,7 +158,10 @@ async fn quotas_for_what_is_not_there_are_refused() {
     let (prompts, traces) = mixture();
     let refused = async |config: CurateConfig| {
         let folder = Folder::new(prompts.clone(), &traces);
-        folder.curate(&config, "out", Vec::new()).await.unwrap_err().to_string()
+        match folder.curate(&config, "out", Vec::new()).await {
+            Ok(curation) => curation.nothing_selected(&config).unwrap().to_string(),
+            Err(e) => e.to_string(),
+        }
     };
     let message = refused(balanced("true", quotas(&[("maths", 1), ("math", 1)], Others::All))).await;
     for part in ["curate.balance.quotas", "no trace has the domain \"math\"", "maths (12), code (4), law (1)"] {

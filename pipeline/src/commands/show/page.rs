@@ -193,7 +193,9 @@ fn rules(out: &mut String, found: &Inspected, look: &Look) {
         return;
     }
     let failed = |of_policy: bool| found.rules.iter().filter(move |rule| !rule.holds && rule.of_policy == of_policy);
-    let passed: Vec<String> = found.rules.iter().filter(|rule| rule.holds).map(|rule| rule.rule.clone()).collect();
+    // A rule that holds only because nobody looked is no check that passed; outside the policy it says nothing at all.
+    let passed: Vec<String> =
+        found.rules.iter().filter(|rule| rule.holds && rule.checked).map(|rule| rule.rule.clone()).collect();
     heading(out, look, "rules", "");
     for rule in failed(true) {
         let _ = writeln!(out, "  {}", look.paint(Style::Bad, &format!("✗ {}", rule.rule)));
@@ -204,6 +206,15 @@ fn rules(out: &mut String, found: &Inspected, look: &Look) {
             "  {}  {}",
             look.paint(Style::Warning, &format!("✗ {}", rule.rule)),
             look.paint(Style::Dim, "not in the policy")
+        );
+    }
+    for rule in found.rules.iter().filter(|rule| rule.holds && !rule.checked && rule.of_policy) {
+        let note = "not looked into, so it drops nothing";
+        let _ = writeln!(
+            out,
+            "  {}  {}",
+            look.paint(Style::Warning, &format!("– {}", rule.rule)),
+            look.paint(Style::Dim, note)
         );
     }
     if found.rules.iter().all(|rule| rule.holds || !rule.of_policy) && found.selected == Some(false) {
