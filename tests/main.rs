@@ -7,6 +7,8 @@ mod asking;
 mod chat;
 /// Messages and exit codes for what users get wrong.
 mod cli;
+/// Output that nobody reads, and a full disk.
+mod closed_output;
 /// Datasets in published schemas, read and written.
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
@@ -30,6 +32,8 @@ mod mock;
 mod parity;
 /// Every recipe in the tree parses, and `init` writes one that does.
 mod recipes;
+/// Ctrl-C, SIGTERM and SIGHUP, in every command.
+mod signals;
 /// Running the program in a folder of its own.
 mod support;
 /// The architecture invariants of README.md that a test can check.

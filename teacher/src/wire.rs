@@ -40,7 +40,7 @@ pub(crate) fn read_reply(body: &str) -> Result<Reply, Failure> {
     // Gateways report an upstream failure inside a response whose status is 200.
     if let Some(error) = [&reply["error"], &choice["error"]].into_iter().find(|e| !e.is_null()) {
         let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-        return Err(Failure::status(status, server_message(&reply).unwrap_or_else(|| error.to_string())));
+        return Err(Failure::status(status, excerpt(&server_message(&reply).unwrap_or_else(|| error.to_string()))));
     }
     if !choice.is_object() {
         return Err(Failure::moment(format!("the reply holds no choice: {}", excerpt(body))));
@@ -91,10 +91,10 @@ pub(crate) fn server_message(body: &Value) -> Option<String> {
     places.iter().find_map(|place| body.pointer(place)?.as_str()).map(str::to_owned)
 }
 
-/// The message of an error response, whatever its form.
+/// The message of an error response, whatever its form; the beginning of a long one.
 pub(crate) fn error_message(body: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(body).ok();
-    parsed.as_ref().and_then(server_message).unwrap_or_else(|| excerpt(body))
+    excerpt(&parsed.as_ref().and_then(server_message).unwrap_or_else(|| body.to_owned()))
 }
 
 /// The ids in the answer of `GET /models`; `None` if it is not a list of models.
@@ -109,9 +109,9 @@ pub(crate) fn is_model(listed: &str, model: &str) -> bool {
     [listed, bare, bare.strip_suffix(":latest").unwrap_or(bare)].contains(&model)
 }
 
-/// The beginning of a body, on one line.
-fn excerpt(body: &str) -> String {
-    const LIMIT: usize = 300;
+/// The beginning of a text, on one line.
+pub(crate) fn excerpt(body: &str) -> String {
+    const LIMIT: usize = 500;
     let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{}…", &line[..end]),
