@@ -99,11 +99,12 @@ fn every_signal_stops_a_run_which_saves_and_goes_on() {
             &[&format!("stopping ({})", name(signal)), "stopped: stopped after step", "run the same command"],
         );
     }
-    // As `timeout` sends it: to the process, and to its group.
+    // As `timeout` sends it, to the process and to its group; and as systemd does.
     let mut run = Going::start(&mut folder.command(&["run", "recipe.toml"]));
     run.wait("5/8 train");
-    run.signal("TERM");
-    run.signal("TERM");
+    for signal in ["TERM", "TERM", "HUP"] {
+        run.signal(signal);
+    }
     run.ends(130, &["stopped: stopped after step", "run the same command"]);
 }
 

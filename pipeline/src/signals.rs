@@ -15,8 +15,8 @@ use crate::console::say;
 use crate::error::{Exit, Failure, Result};
 use crate::run::Stop;
 
-/// `timeout` sends SIGTERM to its child and then to the child's group, and a shell that ends sends SIGHUP after the terminal
-/// did: what comes again so soon is the same request.
+/// `timeout` sends SIGTERM to its child and then to the child's group, systemd sends SIGTERM and SIGHUP, a shell that ends sends
+/// SIGHUP after the terminal did: what comes so soon after another is the same request. Only a key is pressed twice on purpose.
 const ECHO: Duration = Duration::from_secs(1);
 
 /// One of the signals.
@@ -53,7 +53,7 @@ pub(crate) fn listen() -> Result<()> {
     let mut hang_up = if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup()).map_err(failed)?) };
     drop(entered);
     let listening = async move {
-        let mut latest: Option<(Signal, Instant)> = None;
+        let mut latest: Option<Instant> = None;
         loop {
             let gone = async {
                 match &mut hang_up {
@@ -67,12 +67,10 @@ pub(crate) fn listen() -> Result<()> {
                 Some(()) = gone => Signal::HangUp,
                 else => return,
             };
-            let echo = latest.is_some_and(|(same, when)| same == heard && when.elapsed() < ECHO);
-            // A key is pressed twice on purpose.
-            if echo && heard != Signal::Interrupt {
+            if heard != Signal::Interrupt && latest.is_some_and(|when| when.elapsed() < ECHO) {
                 continue;
             }
-            latest = Some((heard, Instant::now()));
+            latest = Some(Instant::now());
             match HANDLER.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 Some(handler) => handler(heard),
                 None => end(&format!("stopped by {heard}")),

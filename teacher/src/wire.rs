@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::retry::Failure;
 
+/// Most characters of a server's message that are shown.
+const MESSAGE_CHARS: usize = 1000;
+
 /// One request for one sample.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChatRequest<'a> {
@@ -40,7 +43,10 @@ pub(crate) fn read_reply(body: &str) -> Result<Reply, Failure> {
     // Gateways report an upstream failure inside a response whose status is 200.
     if let Some(error) = [&reply["error"], &choice["error"]].into_iter().find(|e| !e.is_null()) {
         let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-        return Err(Failure::status(status, excerpt(&server_message(&reply).unwrap_or_else(|| error.to_string()))));
+        return Err(Failure::status(
+            status,
+            cut(&server_message(&reply).unwrap_or_else(|| error.to_string()), MESSAGE_CHARS),
+        ));
     }
     if !choice.is_object() {
         return Err(Failure::moment(format!("the reply holds no choice: {}", excerpt(body))));
@@ -94,7 +100,10 @@ pub(crate) fn server_message(body: &Value) -> Option<String> {
 /// The message of an error response, whatever its form; the beginning of a long one.
 pub(crate) fn error_message(body: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(body).ok();
-    excerpt(&parsed.as_ref().and_then(server_message).unwrap_or_else(|| body.to_owned()))
+    match parsed.as_ref().and_then(server_message) {
+        Some(message) => cut(&message, MESSAGE_CHARS),
+        None => excerpt(body),
+    }
 }
 
 /// The ids in the answer of `GET /models`; `None` if it is not a list of models.
@@ -109,11 +118,15 @@ pub(crate) fn is_model(listed: &str, model: &str) -> bool {
     [listed, bare, bare.strip_suffix(":latest").unwrap_or(bare)].contains(&model)
 }
 
-/// The beginning of a text, on one line.
+/// The beginning of a body, on one line.
 pub(crate) fn excerpt(body: &str) -> String {
-    const LIMIT: usize = 500;
-    let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LIMIT) {
+    cut(body, 300)
+}
+
+/// At most so many characters of a text, on one line.
+fn cut(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "(nothing)".into(),
         None => line,

@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn who_says_nothing_or_never_ends_its_headers_is_let_go() {
-        let (address, ..) = start(Duration::from_millis(300));
+        let (address, _, _runtime) = start(Duration::from_millis(300));
         let begun = Instant::now();
         for text in ["", "GET / HTTP/1.1\r\nHost: localhost\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
             assert!(closed(connect(address, text)), "{text:?} is still served after {:?}", begun.elapsed());
