@@ -9,6 +9,8 @@ mod chat;
 mod checked;
 /// Messages and exit codes for what users get wrong.
 mod cli;
+/// Output that nobody reads, and a full disk.
+mod closed_output;
 /// Datasets in published schemas, read and written.
 mod datasets;
 /// A whole small run: cached the second time, and the same weights after being killed.
@@ -40,6 +42,8 @@ mod recipes;
 mod replies;
 /// What is printed is true, and the same wherever it is printed.
 mod said;
+/// Ctrl-C, SIGTERM and SIGHUP, in every command.
+mod signals;
 /// Tests that need what not every machine has.
 mod skipped;
 /// Running the program in a folder of its own.

@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use student::Model;
 use student::device::DeviceName;
-use student::engine::{Completion, Engine, Request};
+use student::engine::{Completion, Engine, Limits, Request};
 use student::train::mean_loss;
 
 const NAMES: [&str; 3] = ["qwen2", "llama", "qwen3"];
@@ -146,7 +146,8 @@ fn each_setting_that_decides_the_logits_is_used() {
 fn greedy_decoding_starts_with_the_largest_expected_logit() {
     for name in NAMES {
         let golden = Golden::read(name);
-        let engine = Engine::start(load(&folder(name)), Vec::new(), 512, 2);
+        let limits = Limits { context: 512, batch: 2, cache_bytes: 1 << 30 };
+        let engine = Engine::start(load(&folder(name)), Vec::new(), limits).unwrap();
         for ((ids, _), logits) in golden.conversations.iter().zip(&golden.logits) {
             let vocab = logits.len() / ids.len();
             let sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 1 };

@@ -77,6 +77,7 @@ fn each_library_is_known_to_one_crate() {
         ("burn", "student"),
         ("safetensors", "student"),
         ("axum", "student"),
+        ("hyper", "student"),
     ];
     for (library, owner) in owners {
         for krate in CRATES {

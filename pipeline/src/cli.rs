@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use student::device::DeviceName;
 
-use crate::commands;
+use crate::commands::{self, written};
 use crate::console::say;
 use crate::error::{Exit, Failure};
 use crate::options::RunOptions;
 use crate::plan::STAGES;
 use crate::recipe::Recipe;
+use crate::signals;
 
 const AFTER: &str = "\
 Start here:
@@ -28,7 +30,9 @@ Exit codes:
   1    a stage failed; or a disk is full, or another run holds the ledger or the run folder
   2    the command line, recipe or an input cannot be used
   3    the teacher or the judge cannot be reached, refuses, or did not answer everything; or the Hub cannot be reached
-  130  stopped by Ctrl-C; what was done is kept";
+  130  stopped by Ctrl-C, SIGTERM or SIGHUP, and what was done is kept; a second one stops at once. `serve` ends with 0 if all
+       that was in progress has been answered
+Whoever closes stdout (as `head` does) is no failure; a disk that is full is one.";
 
 /// Distil a reasoning teacher into a small student, from traces to published weights.
 #[derive(Debug, Parser)]
@@ -122,6 +126,9 @@ pub(crate) struct RunArgs {
     /// Newest checkpoints to keep, beside the one with the lowest evaluation loss where the recipe keeps that
     #[arg(long, default_value_t = 2, value_name = "N")]
     keep_checkpoints: usize,
+    /// Most memory of the key-value cache that the evaluation and the embedded teacher sample with, in MiB (2^20 bytes)
+    #[arg(long, default_value_t = commands::CACHE_MIB, value_name = "MIB")]
+    cache_mib: u64,
     /// Train with less memory: blocks are computed again in the backward pass instead of being kept (same numbers, about
     /// a third more time)
     #[arg(long)]
@@ -171,6 +178,7 @@ impl RunArgs {
             checkpoint_seconds: self.checkpoint_seconds,
             keep_checkpoints: self.keep_checkpoints.max(1),
             recompute: self.recompute,
+            cache_bytes: commands::cache_bytes(self.cache_mib),
         })
     }
 
@@ -187,8 +195,16 @@ impl RunArgs {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => signals::listen().and_then(|()| dispatch(cli)),
+        Err(answer) if answer.use_stderr() => {
+            // Nobody is there to be told that it cannot be told.
+            let _ = answer.print();
+            return ExitCode::from(Exit::Usage as u8);
+        }
+        Err(help) => written(help.print().and_then(|()| std::io::stdout().flush())),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let word = if failure.exit == Exit::Interrupted { "stopped" } else { "error" };
@@ -211,9 +227,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Logits(args) => commands::generate::logits(&args),
         Command::Init(args) => commands::init::init(&args),
         Command::Completions { shell } => {
-            let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "r1-distill", &mut std::io::stdout());
-            Ok(())
+            let (mut command, mut script) = (<Cli as clap::CommandFactory>::command(), Vec::new());
+            // Into memory: what it cannot write, it panics about.
+            clap_complete::generate(shell, &mut command, "r1-distill", &mut script);
+            commands::print(String::from_utf8_lossy(&script).trim_end())
         }
     }
 }

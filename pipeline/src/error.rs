@@ -9,7 +9,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The teacher, the judge or the Hub cannot be reached, or the first two refuse or did not answer everything.
     Teacher = 3,
-    /// Stopped by Ctrl-C; what was done is kept.
+    /// Stopped by Ctrl-C, SIGTERM or SIGHUP; what was done is kept.
     Interrupted = 130,
 }
 

@@ -184,7 +184,7 @@ fn of_input(name: &str, error: teacher::Error) -> Failure {
     Failure::from(error).about(&format!("input {name}"))
 }
 
-/// Runs what waits on the network to its end. Ctrl-C ends the process: what has arrived stays, and is gone on with.
+/// Runs what waits on the network to its end. A signal ends the process: what has arrived stays, and is gone on with.
 fn waiting<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime()?.block_on(work)
 }

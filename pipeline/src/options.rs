@@ -44,6 +44,8 @@ pub(crate) struct RunOptions {
     pub keep_checkpoints: usize,
     /// Training computes blocks again in the backward pass: less memory, more time, the same numbers.
     pub recompute: bool,
+    /// Most memory of the key-value cache, bytes.
+    pub cache_bytes: u64,
 }
 
 impl RunOptions {

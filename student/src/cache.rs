@@ -9,7 +9,8 @@ use crate::layout::Extension;
 use crate::model::placeholder;
 use crate::ops::{self, Heads};
 
-/// One pair of tensors `[slots · capacity, key heads · head_dim]` a layer; a slot holds one sequence.
+/// One pair of tensors `[slots · capacity + 1, key heads · head_dim]` a layer; a slot holds one sequence. The last row is a
+/// slot of one token, for the row that is computed beside a sequence that is alone.
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<(Tensor<2>, Tensor<2>)>,
@@ -20,17 +21,25 @@ pub(crate) struct KvCache {
 
 impl KvCache {
     pub(crate) fn new(config: &ModelConfig, slots: usize, capacity: usize, device: &Device) -> Self {
-        let shape = [slots * capacity, config.num_key_value_heads * config.head_dim];
+        let shape = [slots * capacity + 1, config.num_key_value_heads * config.head_dim];
         let layers = (0..config.num_hidden_layers)
             .map(|_| (Tensor::zeros(shape, device), Tensor::zeros(shape, device)))
             .collect();
         Self { layers, slots, capacity }
     }
 
-    /// Bytes all slots take.
-    pub(crate) fn bytes(config: &ModelConfig, slots: usize, capacity: usize) -> u64 {
+    /// Bytes one token takes in all layers.
+    pub(crate) fn bytes_per_token(config: &ModelConfig) -> u64 {
         let row = config.num_key_value_heads * config.head_dim * 2 * size_of::<f32>();
-        (slots * capacity * row * config.num_hidden_layers) as u64
+        (row * config.num_hidden_layers) as u64
+    }
+
+    /// Bytes that are held.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        let elements =
+            |(k, v): &(Tensor<2>, Tensor<2>)| k.dims().iter().product::<usize>() + v.dims().iter().product::<usize>();
+        self.layers.iter().map(|layer| (elements(layer) * size_of::<f32>()) as u64).sum()
     }
 
     /// Attention of one layer over the cache, which the rows' keys and values are written into first.

@@ -12,6 +12,7 @@ use data::record::{FinishReason, Sampling};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::cache::KvCache;
+use crate::config::ModelConfig;
 use crate::layout::{Extension, Group};
 use crate::model::Model;
 use crate::sampler::Sampler;
@@ -20,8 +21,42 @@ use crate::{Error, Result};
 
 /// Prompt rows that one step may add to the decoding ones: bounds the memory of a step.
 const PREFILL_ROWS: usize = 2048;
-/// Cache memory the slots may take, bytes.
-const CACHE_BYTES: u64 = 1 << 30;
+
+/// What an engine may hold at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most tokens of prompt and completion together; cut to what the model holds.
+    pub context: usize,
+    /// Most sequences decoded together; lowered to as many as the cache holds.
+    pub batch: usize,
+    /// Most memory of the key-value cache, bytes.
+    pub cache_bytes: u64,
+}
+
+impl Limits {
+    /// Context and sequences as they come to be for a model; refused if the cache does not hold a single sequence.
+    pub fn fit(self, config: &ModelConfig) -> Result<(usize, usize)> {
+        const MIB: u64 = 1 << 20;
+        let context = self.context.min(config.max_position_embeddings);
+        let token = KvCache::bytes_per_token(config).max(1);
+        // One token is the padding row's.
+        let tokens = (self.cache_bytes / token).saturating_sub(1);
+        let slots = tokens / (context as u64).max(1);
+        if slots == 0 {
+            let needed = (context as u64 + 1).saturating_mul(token).div_ceil(MIB);
+            let problem = format!(
+                "one sequence of {context} tokens takes {needed} MiB, and the cache may have {} MiB",
+                self.cache_bytes / MIB
+            );
+            let remedy = match tokens {
+                0..2 => format!("allow it {needed} MiB with --cache-mib"),
+                _ => format!("allow it {needed} MiB with --cache-mib, or ask for sequences of at most {tokens} tokens"),
+            };
+            return Err(Error::invalid("key-value cache", problem, remedy));
+        }
+        Ok((context, usize::try_from(slots).unwrap_or(usize::MAX).min(self.batch.max(1))))
+    }
+}
 
 /// A prompt to continue.
 #[derive(Debug, Clone)]
@@ -58,20 +93,24 @@ pub struct Engine {
     queue: Option<Sender<(Request, UnboundedSender<Event>)>>,
     thread: Option<JoinHandle<()>>,
     context: usize,
+    slots: usize,
     vocab: usize,
 }
 
 impl Engine {
-    /// Starts an engine. `stops` are the token ids that end a completion; `context` bounds prompt plus completion (it is
-    /// cut to what the model holds); `batch` is the most sequences decoded together, lowered if their cache would not fit.
-    pub fn start(model: Model, stops: Vec<u32>, context: usize, batch: usize) -> Self {
-        let context = context.min(model.config.max_position_embeddings);
-        let per_slot = KvCache::bytes(&model.config, 1, context);
-        let slots = batch.min((CACHE_BYTES / per_slot.max(1)) as usize).max(2);
+    /// Starts an engine. `stops` are the token ids that end a completion. Refused where the cache that `limits` allow holds
+    /// no sequence of the context.
+    pub fn start(model: Model, stops: Vec<u32>, limits: Limits) -> Result<Self> {
+        let (context, slots) = limits.fit(&model.config)?;
         let vocab = model.config.vocab_size;
         let (queue, requests) = channel();
         let thread = std::thread::spawn(move || Scheduler::new(model, stops, context, slots, requests).run());
-        Self { queue: Some(queue), thread: Some(thread), context, vocab }
+        Ok(Self { queue: Some(queue), thread: Some(thread), context, slots, vocab })
+    }
+
+    /// So many sequences are decoded together at most.
+    pub fn slots(&self) -> usize {
+        self.slots
     }
 
     /// Prompt and completion together may have this many tokens.
@@ -163,8 +202,7 @@ impl Scheduler {
         slots: usize,
         requests: Receiver<(Request, UnboundedSender<Event>)>,
     ) -> Self {
-        // One slot more than sequences: the padding row's.
-        let cache = KvCache::new(&model.config, slots + 1, context, &model.device());
+        let cache = KvCache::new(&model.config, slots, context, &model.device());
         let free = (0..slots).rev().collect();
         Self { model, stops, cache, free, running: Vec::new(), waiting: VecDeque::new(), requests }
     }
@@ -232,7 +270,7 @@ impl Scheduler {
         }
         if groups.len() == 1 {
             // Never a single row: a matrix-vector product sums in another order.
-            groups.push(Group { rows: ids.len()..ids.len() + 1, slot: self.cache.slots - 1, past: 0 });
+            groups.push(Group { rows: ids.len()..ids.len() + 1, slot: self.cache.slots, past: 0 });
             last_rows.push(ids.len());
             ids.push(0);
         }

@@ -11,6 +11,15 @@ use crate::retry::{Cause, Failure, Waits};
 use crate::wire::{self, ChatRequest, Reply};
 use crate::{Error, Result};
 
+/// Most bytes of a reply: so many for each token that it may have, and so many beside them. Tokens have 128 bytes at most, those
+/// of white space, and servers send the thinking in two fields or escape what is not ASCII.
+const BYTES_PER_TOKEN: usize = 512;
+const BYTES_BESIDE: usize = 1 << 20;
+/// Most bytes of the list of models; those of the largest gateways have under one million.
+const BYTES_OF_MODELS: usize = 16 << 20;
+/// Bytes that are read of a refusal.
+const BYTES_OF_REFUSAL: usize = 64 << 10;
+
 /// How to reach a teacher. None of it enters a trace's identity.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -55,6 +64,7 @@ pub async fn check(endpoint: &Endpoint) -> Result<()> {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let remedy = match endpoint.api_key {
                 Some(_) => "check the API key",
+                None if response.status == StatusCode::FORBIDDEN => "if it wants an API key: none was given",
                 None => "it wants an API key and none was given",
             };
             Err(Error::endpoint(&endpoint.base_url, client.refusal(&response).message, remedy))
@@ -66,7 +76,7 @@ pub async fn check(endpoint: &Endpoint) -> Result<()> {
             Some(models) if !models.is_empty() && !models.iter().any(|m| wire::is_model(m, &endpoint.model)) => {
                 const SHOWN: usize = 10;
                 let more = if models.len() > SHOWN { ", ..." } else { "" };
-                let listed = models.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+                let listed = models.iter().take(SHOWN).map(|name| wire::excerpt(name)).collect::<Vec<_>>().join(", ");
                 let problem = format!("model `{}` is not served here", endpoint.model);
                 Err(Error::endpoint(&endpoint.base_url, problem, format!("it serves: {listed}{more}")))
             }
@@ -114,28 +124,54 @@ impl<'a> OpenAiClient<'a> {
 
     /// One attempt at one completion.
     pub(crate) async fn chat(&self, request: &ChatRequest<'_>) -> std::result::Result<Reply, Failure> {
-        let response = self.send(self.http.post(self.url("chat/completions")).json(request)).await?;
+        let most = BYTES_PER_TOKEN.saturating_mul(request.max_tokens as usize).saturating_add(BYTES_BESIDE);
+        let response = self.send(self.http.post(self.url("chat/completions")).json(request), most).await?;
         if !response.status.is_success() {
             return Err(self.refusal(&response));
         }
-        wire::read_reply(&response.body).map_err(|failure| self.redacted(failure))
+        // What is quoted of a reply that cannot be used is cut, so that a key in it must be gone before.
+        wire::read_reply(&response.body).or_else(|_| wire::read_reply(&self.without_key(&response.body)))
     }
 
     async fn models(&self) -> std::result::Result<Response, Failure> {
         let patience = self.endpoint.timeout.min(Duration::from_secs(30));
-        self.send(self.http.get(self.url("models")).timeout(patience)).await
+        self.send(self.http.get(self.url("models")).timeout(patience), BYTES_OF_MODELS).await
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.endpoint.base_url.trim().trim_end_matches('/'))
     }
 
-    async fn send(&self, request: RequestBuilder) -> std::result::Result<Response, Failure> {
-        let response = request.send().await.map_err(|e| self.broken(&e))?;
+    /// Sends a request and reads the response to its end; one of more than `most` bytes is the endpoint's failure, and of a
+    /// refusal no more than the beginning is read.
+    async fn send(&self, request: RequestBuilder, most: usize) -> std::result::Result<Response, Failure> {
+        let mut response = request.send().await.map_err(|e| self.broken(&e))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.map_err(|e| self.broken(&e))?;
+        let most = if status.is_success() { most } else { BYTES_OF_REFUSAL };
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.broken(&e))? {
+            let room = most - body.len();
+            if chunk.len() > room {
+                if status.is_success() {
+                    return Err(self.too_long(most));
+                }
+                body.extend_from_slice(&chunk[..room]);
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
         // A stray byte must not cost a reply.
-        Ok(Response { status, headers, body: String::from_utf8_lossy(&bytes).into_owned() })
+        Ok(Response { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    /// A response that goes on and on. Asking again, for this or for other things, would bring more of the same.
+    fn too_long(&self, most: usize) -> Failure {
+        let message = format!(
+            "the answer has more than {most} bytes, more than what was asked for can have; is {} a server of chat \
+             completions, and does it keep to max_tokens?",
+            self.endpoint.base_url
+        );
+        self.redacted(Failure { cause: Cause::Endpoint, ..Failure::moment(message) })
     }
 
     /// No response, or half of one.
@@ -153,13 +189,13 @@ impl<'a> OpenAiClient<'a> {
     /// A response that is not a reply.
     fn refusal(&self, response: &Response) -> Failure {
         let status = response.status.as_u16();
-        let mut failure = Failure::status(status, wire::error_message(&response.body));
+        let mut failure = Failure::status(status, wire::error_message(&self.without_key(&response.body)));
         let header = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         if response.status.is_redirection() {
             failure.cause = Cause::Endpoint;
             failure.message = format!(
                 "HTTP {status}: it redirects to {}; set the base URL to where the API is",
-                header(LOCATION).unwrap_or("(nowhere)")
+                wire::excerpt(header(LOCATION).unwrap_or("(nowhere)"))
             );
         } else if status == 404 || status == 405 {
             failure.message +=
@@ -169,13 +205,18 @@ impl<'a> OpenAiClient<'a> {
         self.redacted(failure)
     }
 
-    /// Servers quote the key they refuse.
     fn redacted(&self, mut failure: Failure) -> Failure {
-        // Shorter ones are placeholders ("EMPTY"), and may be words of the message.
-        if let Some(key) = self.endpoint.api_key.as_deref().map(str::trim).filter(|key| key.len() >= 8) {
-            failure.message = failure.message.replace(key, "[redacted]");
-        }
+        failure.message = self.without_key(&failure.message);
         failure
+    }
+
+    /// Servers quote the key they refuse.
+    fn without_key(&self, text: &str) -> String {
+        // Shorter ones are placeholders ("EMPTY"), and may be words of the message.
+        match self.endpoint.api_key.as_deref().map(str::trim).filter(|key| key.len() >= 8) {
+            Some(key) => text.replace(key, "[redacted]"),
+            None => text.to_owned(),
+        }
     }
 }
 
@@ -237,6 +278,9 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod limit_tests;
 
 #[cfg(test)]
 mod tests {

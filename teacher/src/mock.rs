@@ -171,3 +171,44 @@ fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
     Some(Asked { line, authorization, range, body: serde_json::from_slice(&body).unwrap_or(Value::Null), earlier: 0 })
 }
+
+/// A server whose answer has this head and repeats a piece for ever, with a pause before each; chunked if the head says so.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    /// The base URL, `http://127.0.0.1:PORT/v1`.
+    pub(crate) url: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Raw {
+    pub(crate) fn start(head: &str, piece: &[u8], pause: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let requests = Arc::<AtomicUsize>::default();
+        let mut piece = piece.to_vec();
+        if head.contains("chunked") {
+            piece = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
+        }
+        let (head, counted) = (head.to_owned(), Arc::clone(&requests));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (head, piece, counted) = (head.clone(), piece.clone(), Arc::clone(&counted));
+                std::thread::spawn(move || {
+                    let Some(_) = read_request(&mut BufReader::new(&stream)) else { return };
+                    counted.fetch_add(1, SeqCst);
+                    let mut sent = (&stream).write_all(head.as_bytes());
+                    while sent.is_ok() {
+                        std::thread::sleep(pause);
+                        sent = (&stream).write_all(&piece);
+                    }
+                });
+            }
+        });
+        Self { url, requests }
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.load(SeqCst) as u32
+    }
+}

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::retry::Failure;
 
+/// Most characters of a server's message that are shown.
+const MESSAGE_CHARS: usize = 1000;
+
 /// One request for one sample.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChatRequest<'a> {
@@ -40,7 +43,10 @@ pub(crate) fn read_reply(body: &str) -> Result<Reply, Failure> {
     // Gateways report an upstream failure inside a response whose status is 200.
     if let Some(error) = [&reply["error"], &choice["error"]].into_iter().find(|e| !e.is_null()) {
         let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-        return Err(Failure::status(status, server_message(&reply).unwrap_or_else(|| error.to_string())));
+        return Err(Failure::status(
+            status,
+            cut(&server_message(&reply).unwrap_or_else(|| error.to_string()), MESSAGE_CHARS),
+        ));
     }
     if !choice.is_object() {
         return Err(Failure::moment(format!("the reply holds no choice: {}", excerpt(body))));
@@ -82,10 +88,13 @@ pub(crate) fn server_message(body: &Value) -> Option<String> {
     places.iter().find_map(|place| body.pointer(place)?.as_str()).map(str::to_owned)
 }
 
-/// The message of an error response, whatever its form.
+/// The message of an error response, whatever its form; the beginning of a long one.
 pub(crate) fn error_message(body: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(body).ok();
-    parsed.as_ref().and_then(server_message).unwrap_or_else(|| excerpt(body))
+    match parsed.as_ref().and_then(server_message) {
+        Some(message) => cut(&message, MESSAGE_CHARS),
+        None => excerpt(body),
+    }
 }
 
 /// The ids in the answer of `GET /models`; `None` if it is not a list of models.
@@ -101,10 +110,14 @@ pub(crate) fn is_model(listed: &str, model: &str) -> bool {
 }
 
 /// The beginning of a body, on one line.
-fn excerpt(body: &str) -> String {
-    const LIMIT: usize = 300;
-    let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LIMIT) {
+pub(crate) fn excerpt(body: &str) -> String {
+    cut(body, 300)
+}
+
+/// At most so many characters of a text, on one line.
+fn cut(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "(nothing)".into(),
         None => line,

@@ -8,10 +8,10 @@ use data::record::{Message, Sampling};
 use serde_json::json;
 use student::Model;
 use student::device::DeviceName;
-use student::engine::Request;
+use student::engine::{Limits, Request};
 use student::serve::ChatModel;
 
-use crate::commands::print;
+use crate::commands::{CACHE_MIB, cache_bytes, print};
 use crate::error::{Failure, Result};
 use crate::fetch;
 
@@ -40,6 +40,9 @@ pub(crate) struct GenerateArgs {
     /// cpu, cuda:N, vulkan:N or metal:N
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: DeviceName,
+    /// Most memory of the key-value cache, in MiB (2^20 bytes)
+    #[arg(long, default_value_t = CACHE_MIB, value_name = "MIB")]
+    cache_mib: u64,
     /// Print one JSON object with the token ids
     #[arg(long)]
     json: bool,
@@ -53,7 +56,8 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         (None, None) => return Err(Failure::usage("give a question, or --ids")),
     };
     let context = prompt.len() + args.max_tokens as usize;
-    let model = ChatModel::load(&folder, None, &args.device.open()?, context, 2)?;
+    let limits = Limits { context, batch: 1, cache_bytes: cache_bytes(args.cache_mib) };
+    let model = ChatModel::load(&folder, None, &args.device.open()?, limits)?;
     let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, max_tokens: args.max_tokens };
     let request = Request { prompt, sampling, seed: args.seed };
     let mut completions = model.engine.complete(vec![request], &|_| true)?;

@@ -13,11 +13,22 @@ pub(crate) mod tokens;
 use std::io::Write;
 
 use crate::error::{Failure, Result};
-use crate::run::Stop;
 
-/// Writes a result to stdout. A reader that went away (as `head` does) is no failure.
+/// Memory of the key-value cache unless told otherwise, in MiB.
+pub(crate) const CACHE_MIB: u64 = 1024;
+
+pub(crate) fn cache_bytes(mib: u64) -> u64 {
+    mib.saturating_mul(1 << 20)
+}
+
+/// Writes a result to stdout.
 pub(crate) fn print(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    written(writeln!(std::io::stdout().lock(), "{text}"))
+}
+
+/// What came of writing to stdout. A reader that went away (as `head` does) is no failure.
+pub(crate) fn written(outcome: std::io::Result<()>) -> Result<()> {
+    match outcome {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("cannot write to stdout: {e}")))
         }
@@ -32,20 +43,4 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
-}
-
-/// The first Ctrl-C asks to stop; the second ends the process at once.
-pub(crate) fn stop_on_ctrl_c(runtime: &tokio::runtime::Runtime, stop: &Stop) {
-    let stop = stop.clone();
-    runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if stop.asked() {
-                crate::console::say("stopped: at once; the last checkpoint and all collected traces are kept");
-                #[expect(clippy::exit, reason = "the user asked a second time")]
-                std::process::exit(crate::error::Exit::Interrupted as i32);
-            }
-            crate::console::say("stopping: saving what is done (at most some seconds; Ctrl-C again stops at once)");
-            stop.ask();
-        }
-    });
 }

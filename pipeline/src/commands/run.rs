@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 
 use crate::cli::RunArgs;
-use crate::commands::{runtime, stop_on_ctrl_c};
+use crate::commands::runtime;
 use crate::console::say;
 use crate::error::Result;
 use crate::fetch;
 use crate::plan::Plan;
 use crate::run::{Run, Stop};
+use crate::signals;
 use crate::stages::no_judge;
 use crate::store::Store;
 
@@ -39,7 +40,11 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
         recipe.student.base.check_weights(&options.folder(input)?)?;
     }
     let (runtime, stop) = (runtime()?, Stop::new());
-    stop_on_ctrl_c(&runtime, &stop);
+    signals::stop_gracefully(
+        &stop,
+        |heard| say(&format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
+        || say("stopped: at once; the last checkpoint and all collected traces are kept"),
+    );
     say(&format!("{}: {}", recipe.name, recipe.description));
     crate::run::run(&Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
 }

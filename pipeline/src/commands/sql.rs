@@ -24,6 +24,7 @@ use crate::console::say;
 use crate::error::{Exit, Failure, Result};
 use crate::fetch;
 use crate::run::Stop;
+use crate::signals::{self, Signal};
 use crate::store::Store;
 
 /// Rows that are read on a screen.
@@ -117,7 +118,7 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
     }
     let tokenizer = args.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // A join may keep all cores busy without a pause; somebody must still hear Ctrl-C.
+        // A join may keep all cores busy without a pause; somebody must still see that it is to be stopped.
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from) + 2)
         .thread_stack_size(STACK_BYTES)
         .enable_all()
@@ -199,11 +200,7 @@ impl Asker {
     fn new(runtime: tokio::runtime::Runtime, session: Session, interactive: bool) -> Self {
         let current: Arc<Mutex<Option<Stop>>> = Arc::default();
         let watched = Arc::clone(&current);
-        runtime.spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                interrupt(&watched, interactive);
-            }
-        });
+        signals::handle(move |heard| interrupt(&watched, interactive, heard));
         Self { runtime, session: Arc::new(session), current }
     }
 
@@ -287,20 +284,19 @@ fn stopped() -> Failure {
     Failure::interrupted("the query was stopped")
 }
 
-/// What Ctrl-C does.
-fn interrupt(current: &Mutex<Option<Stop>>, interactive: bool) {
+/// What a signal does.
+fn interrupt(current: &Mutex<Option<Stop>>, interactive: bool, heard: Signal) {
     let Ok(current) = current.lock() else { return };
+    // A person stops a query and asks another; whoever else stops it wants the program to end.
+    let stays = interactive && heard == Signal::Interrupt;
     match current.as_ref() {
-        Some(stop) if !stop.asked() => {
-            say("stopping the query (Ctrl-C again leaves at once)");
+        Some(stop) if !stop.asked() && (stays || !interactive) => {
+            say(&format!("stopping the query ({heard}; again leaves at once)"));
             stop.ask();
         }
         // It was meant for the pager.
-        None if interactive => {}
-        _ => {
-            #[expect(clippy::exit, reason = "the user asked a second time, or there is nothing to stop")]
-            std::process::exit(Exit::Interrupted as i32);
-        }
+        None if stays => {}
+        _ => signals::end(&format!("stopped by {heard}")),
     }
 }
 

@@ -12,7 +12,7 @@ use data::verify::verify;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use student::Model;
-use student::engine::Engine;
+use student::engine::{Engine, Limits};
 use student::evaluate::{EvalReport, INTERVALS, context, evaluate};
 use student::serve::stop_ids;
 use student::train::{load_trained, mean_loss};
@@ -171,7 +171,10 @@ pub(crate) fn check_evaluation(run: &Run, problems: &[Prompt], packed: &Artifact
     let needed = context(&ChatFormat::from_dir(&folder)?, problems, &settings.protocol)?;
     let base = &run.recipe.student.base;
     let field = "evaluate.accuracy.protocol.sampling.max_tokens with the longest prompt";
-    Ok(base.check_context(&base.config(&folder)?, field, needed)?)
+    let config = base.config(&folder)?;
+    base.check_context(&config, field, needed)?;
+    limits(run, needed).fit(&config)?;
+    Ok(())
 }
 
 /// Samples every model that is measured; each one's samples are kept as they are done, so that a stopped run resumes.
@@ -200,6 +203,10 @@ fn accuracy(
     Ok(reports)
 }
 
+fn limits(run: &Run, context: usize) -> Limits {
+    Limits { context, batch: BATCH, cache_bytes: run.options.cache_bytes }
+}
+
 fn of_model(
     run: &Run,
     settings: &Accuracy,
@@ -211,7 +218,7 @@ fn of_model(
     let dir = base_dir(&run.recipe, &run.options, &packed.dir)?;
     let format = ChatFormat::from_dir(&dir)?;
     let context = context(&format, problems, &settings.protocol)?;
-    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, context, BATCH);
+    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, limits(run, context))?;
     let total = (problems.len() * settings.protocol.samples as usize) as u64;
     let bar = Progress::new(name, total);
     let progress = |done: usize| {

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use data::curate::JudgeConfig;
-use student::serve::ChatModel;
+use student::engine::Limits;
+use student::serve::{ChatModel, ServeOptions};
 use tokio::sync::oneshot;
 
 use crate::error::{Failure, Result};
@@ -75,7 +76,10 @@ fn serve_embedded(run: &Run) -> Result<(String, oneshot::Sender<()>)> {
     teacher::embedded::write(&dir)?;
     let device = run.options.device.open()?;
     let name = Some(teacher::embedded::NAME.to_owned());
-    let model = ChatModel::load(&dir, name, &device, usize::MAX, BATCH)?;
+    let limits = Limits { context: usize::MAX, batch: BATCH, cache_bytes: run.options.cache_bytes };
+    let model = ChatModel::load(&dir, name, &device, limits)?;
+    // As many may wait as are asked at a time: none is turned away.
+    let settings = ServeOptions { queue: run.options.concurrency, ..ServeOptions::default() };
     let failed =
         |e: std::io::Error| Failure::failed(format!("cannot listen on loopback for the embedded teacher: {e}"));
     let listener = run.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).map_err(failed)?;
@@ -83,10 +87,10 @@ fn serve_embedded(run: &Run) -> Result<(String, oneshot::Sender<()>)> {
     let (sender, receiver) = oneshot::channel::<()>();
     run.runtime.spawn(async move {
         // Its failures reach the client as connection errors, which say where.
-        let _ = student::serve::serve(listener, Arc::new(model), async {
+        let shutdown = async {
             let _ = receiver.await;
-        })
-        .await;
+        };
+        let _ = student::serve::serve(listener, Arc::new(model), settings, shutdown, |_| ()).await;
     });
     Ok((format!("http://{address}/v1"), sender))
 }

@@ -10,6 +10,10 @@ fn request(prompt: Vec<u32>, temperature: f64, max_tokens: u32, seed: u64) -> Re
     Request { prompt, sampling: Sampling { temperature, top_p: 1.0, max_tokens }, seed }
 }
 
+fn start(model: Model, stops: Vec<u32>, context: usize, batch: usize) -> Engine {
+    Engine::start(model, stops, Limits { context, batch, cache_bytes: 1 << 30 }).unwrap()
+}
+
 fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Completion> {
     engine.complete(requests, &|_| true).unwrap()
 }
@@ -32,7 +36,7 @@ fn drain(events: &mut UnboundedReceiver<Event>) -> Vec<Event> {
 fn greedy_tokens_are_the_largest_of_the_full_logits() {
     for name in golden::NAMES {
         let model = golden::model(name);
-        let engine = Engine::start(model.clone(), Vec::new(), 512, 4);
+        let engine = start(model.clone(), Vec::new(), 512, 4);
         let prompts: Vec<_> = [1, 2, 7, 63, 64, 65, 130].iter().map(|length| prompt(*length, 3)).collect();
         let requests = prompts.iter().map(|p| request(p.clone(), 0.0, 40, 0)).collect();
         for (prompt, completion) in prompts.iter().zip(complete(&engine, requests)) {
@@ -138,12 +142,12 @@ fn a_request_gets_the_same_tokens_alone_and_among_thirty_others() {
                 request
             })
             .collect();
-        let together = complete(&Engine::start(golden::model(name), vec![17], 512, 64), requests.clone());
-        let engine = Engine::start(golden::model(name), vec![17], 512, 64);
+        let together = complete(&start(golden::model(name), vec![17], 512, 64), requests.clone());
+        let engine = start(golden::model(name), vec![17], 512, 64);
         for (i, request) in requests.iter().enumerate() {
             assert_eq!(complete(&engine, vec![request.clone()]), together[i..=i], "{name}: request {i} alone");
         }
-        let few = complete(&Engine::start(golden::model(name), vec![17], 512, 3), requests.clone());
+        let few = complete(&start(golden::model(name), vec![17], 512, 3), requests.clone());
         assert_eq!(few, together, "{name}: three at a time");
         let other_seed = Request { seed: 99, ..requests[30].clone() };
         assert_ne!(complete(&engine, vec![other_seed]), together[30..], "{name}: draws follow the seed");
@@ -201,7 +205,7 @@ fn a_step_prefills_a_bounded_number_of_prompt_tokens() {
 
 #[test]
 fn a_completion_ends_at_its_limit_or_the_context() {
-    let engine = Engine::start(golden::model("llama"), Vec::new(), 30, 4);
+    let engine = start(golden::model("llama"), Vec::new(), 30, 4);
     assert_eq!(engine.context(), 30);
     let requests = [0, 1, 5, 100].map(|max_tokens| request(prompt(20, 1), 0.0, max_tokens, 1));
     let completions = complete(&engine, requests.to_vec());
@@ -209,13 +213,13 @@ fn a_completion_ends_at_its_limit_or_the_context() {
     assert_eq!(completions.iter().map(|c| c.token_ids.len()).collect::<Vec<_>>(), [0, 1, 5, 10]);
     assert_eq!(completions[2].token_ids, completions[3].token_ids[..5], "the limit only cuts");
     assert_eq!(complete(&engine, vec![request(prompt(29, 1), 0.0, 100, 1)])[0].token_ids.len(), 1);
-    let more = Engine::start(golden::model("llama"), Vec::new(), 100_000, 4);
+    let more = start(golden::model("llama"), Vec::new(), 100_000, 4);
     assert_eq!(more.context(), 512, "cut to what the model holds");
 }
 
 #[test]
 fn a_stop_token_ends_the_completion_and_is_not_sent() {
-    let engine = |stops| Engine::start(golden::model("qwen2"), stops, 512, 4);
+    let engine = |stops| start(golden::model("qwen2"), stops, 512, 4);
     let ask = || vec![request(prompt(12, 8), 1.0, 50, 4)];
     let free = complete(&engine(Vec::new()), ask()).remove(0).token_ids;
     let (third, ninth) = (free[3], free[9]);
@@ -253,7 +257,7 @@ fn dropping_the_receiver_frees_the_slot() {
 
 #[test]
 fn what_cannot_be_completed_is_refused() {
-    let engine = Engine::start(golden::model("qwen2"), Vec::new(), 64, 4);
+    let engine = start(golden::model("qwen2"), Vec::new(), 64, 4);
     for (prompt, words) in [
         (Vec::new(), "0 tokens"),
         (prompt(64, 1), "64 tokens, the context is 64"),
@@ -265,4 +269,32 @@ fn what_cannot_be_completed_is_refused() {
     assert!(engine.complete(vec![request(prompt(64, 1), 0.0, 1, 1)], &|_| true).is_err());
     let two = vec![request(prompt(3, 1), 0.0, 1, 1); 2];
     assert!(matches!(engine.complete(two, &|_| false), Err(Error::Stopped { .. })));
+}
+
+/// The cache is never larger than allowed, the padding row included, and what does not fit is refused before it begins.
+#[test]
+fn the_cache_keeps_its_bound_or_the_engine_does_not_start() {
+    let model = golden::model("llama");
+    let token = KvCache::bytes_per_token(&model.config);
+    let limits = |tokens: u64| Limits { context: 100, batch: 8, cache_bytes: tokens * token };
+    for (tokens, slots) in [(101, 1), (200, 1), (201, 2), (750, 7), (5000, 8)] {
+        assert_eq!(limits(tokens).fit(&model.config).unwrap(), (100, slots), "{tokens} tokens");
+        let cache = KvCache::new(&model.config, slots, 100, &model.device());
+        assert!(cache.bytes() <= limits(tokens).cache_bytes, "{tokens} tokens: {} bytes", cache.bytes());
+    }
+    let refused = Engine::start(model.clone(), Vec::new(), limits(100)).unwrap_err().to_string();
+    for words in ["one sequence of 100 tokens takes", "MiB", "--cache-mib", "at most 99 tokens"] {
+        assert!(refused.contains(words), "no {words:?} in {refused}");
+    }
+    let refused = Engine::start(model.clone(), Vec::new(), limits(0)).unwrap_err().to_string();
+    assert!(refused.contains("--cache-mib") && !refused.contains("at most"), "{refused}");
+    // A model that holds less than asked for needs no more than it holds.
+    let all = Limits { context: usize::MAX, batch: 8, cache_bytes: 513 * token };
+    assert_eq!(all.fit(&model.config).unwrap(), (512, 1));
+
+    // One slot is enough, and what comes out is the same.
+    let requests: Vec<Request> = (0..3).map(|salt| request(prompt(20, salt), 1.0, 12, 5)).collect();
+    let one = Engine::start(model.clone(), Vec::new(), limits(101)).unwrap();
+    assert_eq!(one.slots(), 1);
+    assert_eq!(complete(&one, requests.clone()), complete(&start(model, Vec::new(), 100, 8), requests));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use data::record::FinishReason;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Server;
@@ -18,6 +19,8 @@ pub(super) struct Choice {
     detokenizer: Detokenizer,
     stops: StopStrings,
     splitter: Splitter,
+    /// Its place among those that the server takes.
+    _place: OwnedSemaphorePermit,
     /// Tokens written so far; the one that ends the text is not counted, as in the engine.
     pub(super) tokens: usize,
     /// Of these, those up to the end of the thinking, tags included.
@@ -32,6 +35,7 @@ impl Choice {
         events: UnboundedReceiver<Event>,
         stops: Vec<String>,
         opened_by_prompt: bool,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             server,
@@ -39,6 +43,7 @@ impl Choice {
             detokenizer: Detokenizer::default(),
             stops: StopStrings::new(stops),
             splitter: Splitter::new(opened_by_prompt),
+            _place: place,
             tokens: 0,
             reasoning_tokens: 0,
             finish_reason: None,

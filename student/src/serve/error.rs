@@ -2,8 +2,12 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+
+/// After so many seconds a client that was turned away may ask again.
+const RETRY_SECONDS: u32 = 2;
 
 /// What goes back instead of a completion.
 #[derive(Debug)]
@@ -48,6 +52,27 @@ impl ApiError {
         Self { code: Some("context_length_exceeded"), ..Self::field(param, message) }
     }
 
+    /// Another site's page asks, or the server is called by a name that is not its own.
+    pub(super) fn forbidden(message: String, code: &'static str) -> Self {
+        Self { code: Some(code), ..Self::new(StatusCode::FORBIDDEN, "permission_error", message) }
+    }
+
+    /// The body is longer than `limit` bytes.
+    pub(super) fn body_too_long(limit: usize) -> Self {
+        let message = format!("the body has more than {limit} bytes; shorten messages");
+        Self::request(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// No place is left for another completion.
+    pub(super) fn busy(places: usize) -> Self {
+        let message = format!(
+            "{places} completions are being sampled or waiting, and no more are taken; ask again in {RETRY_SECONDS} seconds \
+             (the server's option --queue says how many may wait)"
+        );
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self { code: Some("rate_limit_exceeded"), ..Self::new(status, "rate_limit_error", message) }
+    }
+
     /// The fault is on this side.
     pub(super) fn server(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
@@ -67,6 +92,10 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body())).into_response()
+        let mut response = (self.status, Json(self.body())).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
+        }
+        response
     }
 }

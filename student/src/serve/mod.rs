@@ -3,14 +3,19 @@
 //! `POST /v1/chat/completions`, `GET /v1/models`, `GET /health`; fields and errors as OpenAI documents them, thinking
 //! apart from the answer as SGLang's `deepseek-r1` parser gives it. What a request gets depends on the request alone:
 //! the engine sees to that, and choice i of seed s draws from its own generator.
+//!
+//! What clients may do to it is bounded: who may ask (`guard`), how long a connection may keep it waiting (`connections`),
+//! the bytes of a body, and the completions that are sampled or wait.
 
 mod choice;
+mod connections;
 mod error;
+mod guard;
 mod reply;
 mod text;
 mod wire;
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +23,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, State};
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use burn::tensor::Device;
 use data::artifact::read_json;
@@ -32,13 +36,15 @@ use data::chat::ChatFormat;
 use data::record::{Sampling, short_hash};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Semaphore};
 
 use self::choice::Choice;
+pub use self::connections::Patience;
 use self::error::{ApiError, ApiResult};
+use self::guard::{Hosts, check_body};
 use self::reply::{Reply, now};
 use self::wire::ChatRequest;
-use crate::engine::{Engine, Request};
+use crate::engine::{Engine, Limits, Request};
 use crate::model::Model;
 use crate::{Error, Result};
 
@@ -47,8 +53,26 @@ const BODY_LIMIT: usize = 4 << 20;
 /// Bodies above this are read and tokenized on a thread of their own, so that others are not kept waiting, and one at a
 /// time: while it is tokenized, a prompt takes several hundred times its size.
 const LONG_BODY: usize = 16 << 10;
-/// How long requests in progress may go on after the shutdown signal.
-const DRAIN: Duration = Duration::from_secs(30);
+
+/// How a server treats those who ask.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Completions that may wait beside those being sampled; a request for more gets the status 429.
+    pub queue: usize,
+    /// Hosts that requests may name, beside `localhost` and the addresses of loopback; with a server that listens on another
+    /// address, any address may be named.
+    pub allow_hosts: Vec<String>,
+    /// How long requests in progress may go on after the shutdown.
+    pub drain: Duration,
+    /// How long a client may keep a connection waiting.
+    pub patience: Patience,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { queue: 256, allow_hosts: Vec::new(), drain: Duration::from_secs(30), patience: Patience::default() }
+    }
+}
 
 /// A model that can be asked.
 #[derive(Debug)]
@@ -62,8 +86,8 @@ pub struct ChatModel {
 }
 
 impl ChatModel {
-    /// Loads a model folder; `name` is the folder's unless given. `context` and `batch` as in [`Engine::start`].
-    pub fn load(dir: &Path, name: Option<String>, device: &Device, context: usize, batch: usize) -> Result<Self> {
+    /// Loads a model folder; `name` is the folder's unless given. `limits` are the engine's.
+    pub fn load(dir: &Path, name: Option<String>, device: &Device, limits: Limits) -> Result<Self> {
         let format = ChatFormat::from_dir(dir)?;
         let stops = stop_ids(dir, &format)?;
         let model = Model::load(dir, device)?;
@@ -74,7 +98,7 @@ impl ChatModel {
             let dir = dir.canonicalize().map_err(|e| data::Error::io("read", dir, e))?;
             dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
         };
-        Ok(Self { name, format, engine: Engine::start(model, stops, context, batch) })
+        Ok(Self { name, format, engine: Engine::start(model, stops, limits)? })
     }
 }
 
@@ -101,48 +125,25 @@ pub fn stop_ids(dir: &Path, format: &ChatFormat) -> Result<Vec<u32>> {
     Ok(stops)
 }
 
-/// Answers requests until `shutdown` is done, then ends those in progress, within 30 seconds.
+/// Answers requests until `shutdown` is done, then ends those in progress, within `options.drain`; `draining` is called before
+/// with the number of completions in progress. Returns how many of them were cut off.
 pub async fn serve(
     listener: TcpListener,
     model: Arc<ChatModel>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
-    serve_and_drain(listener, model, shutdown, DRAIN).await
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+    draining: impl FnOnce(usize),
+) -> Result<usize> {
+    let failed = |e: std::io::Error| Error::invalid("server", e.to_string(), "start it again");
+    let hosts = Hosts::new(&options.allow_hosts, listener.local_addr().map_err(failed)?.ip())?;
+    let server = Arc::new(Server::new(model, hosts, &options));
+    let router = router(server.clone());
+    let in_progress = || server.in_progress();
+    let patience = options.patience;
+    Ok(connections::run(listener, router, patience, in_progress, shutdown, options.drain, draining).await)
 }
 
-async fn serve_and_drain(
-    listener: TcpListener,
-    model: Arc<ChatModel>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-    drain: Duration,
-) -> Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // Otherwise each small chunk of a stream waits for the one before to be acknowledged. Refused, it is only slower.
-        let _ = connection.set_nodelay(true);
-    });
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, router(model)).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody waits for it if the server has ended.
-        let _ = stopping.send(());
-    });
-    let overdue = async move {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(drain).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        ended = server.into_future() => {
-            ended.map_err(|e| Error::invalid("server", e.to_string(), "start it again"))
-        }
-        () = overdue => Ok(()),
-    }
-}
-
-fn router(model: Arc<ChatModel>) -> Router {
-    let server =
-        Arc::new(Server { model, engine_ended: AtomicBool::new(false), long_body: Arc::default(), since: now() });
+fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
@@ -153,7 +154,17 @@ fn router(model: Arc<ChatModel>) -> Router {
             ApiError::request(StatusCode::METHOD_NOT_ALLOWED, message)
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(server.clone(), only_known_hosts))
         .with_state(server)
+}
+
+async fn only_known_hosts(
+    State(server): State<Arc<Server>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> ApiResult<Response> {
+    server.hosts.check(request.uri(), request.headers())?;
+    Ok(next.run(request).await)
 }
 
 /// What all requests share.
@@ -161,6 +172,12 @@ struct Server {
     model: Arc<ChatModel>,
     /// Whether a request has found the engine gone.
     engine_ended: AtomicBool,
+    hosts: Hosts,
+    /// Places of completions, those being sampled and those waiting.
+    places: Arc<Semaphore>,
+    most: usize,
+    /// How long a body may take.
+    body_time: Duration,
     /// Held while a long body is read.
     long_body: Arc<Mutex<()>>,
     /// When it was started, seconds since 1970.
@@ -168,6 +185,25 @@ struct Server {
 }
 
 impl Server {
+    fn new(model: Arc<ChatModel>, hosts: Hosts, options: &ServeOptions) -> Self {
+        let most = model.engine.slots().saturating_add(options.queue).min(Semaphore::MAX_PERMITS);
+        Self {
+            model,
+            engine_ended: AtomicBool::new(false),
+            hosts,
+            places: Arc::new(Semaphore::new(most)),
+            most,
+            body_time: options.patience.body,
+            long_body: Arc::default(),
+            since: now(),
+        }
+    }
+
+    /// Completions that are being sampled or waiting.
+    fn in_progress(&self) -> usize {
+        self.most - self.places.available_permits()
+    }
+
     fn engine_has_ended(&self) -> ApiError {
         self.engine_ended.store(true, Ordering::Relaxed);
         ApiError::unavailable()
@@ -192,17 +228,25 @@ async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({ "object": "list", "data": [model] }))
 }
 
-async fn chat(
-    State(server): State<Arc<Server>>,
-    body: std::result::Result<Bytes, BytesRejection>,
-) -> ApiResult<Response> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("the body has more than {BODY_LIMIT} bytes; shorten messages");
-            ApiError::request(StatusCode::PAYLOAD_TOO_LARGE, message)
-        }
-        status => ApiError::request(status, rejection.body_text()),
+/// The body, whole.
+async fn body_of(server: &Server, request: axum::extract::Request) -> ApiResult<Bytes> {
+    check_body(request.headers())?;
+    let body = tokio::time::timeout(server.body_time, Bytes::from_request(request, &()));
+    let body = body.await.map_err(|_| {
+        let message = format!("the body did not come within {:?}; send it again", server.body_time);
+        ApiError::request(StatusCode::REQUEST_TIMEOUT, message)
     })?;
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_long(BODY_LIMIT),
+        status => ApiError::request(status, rejection.body_text()),
+    })
+}
+
+async fn chat(State(server): State<Arc<Server>>, request: axum::extract::Request) -> ApiResult<Response> {
+    // Before the body is read: what waits for it takes memory as well.
+    let busy = |_| ApiError::busy(server.most);
+    let mut place = server.places.clone().try_acquire_owned().map_err(busy)?;
+    let body = body_of(&server, request).await?;
     let prepared = if body.len() > LONG_BODY {
         let turn = server.long_body.clone().lock_owned().await;
         let model = server.model.clone();
@@ -226,14 +270,19 @@ async fn chat(
     };
     let sampling = Sampling { temperature: request.temperature, top_p: request.top_p, max_tokens };
     let seed = request.seed.unwrap_or_else(random);
+    if request.n as usize > server.most {
+        return Err(ApiError::field("n", format!("this server takes at most {} completions at a time", server.most)));
+    }
+    place.merge(server.places.clone().try_acquire_many_owned(request.n - 1).map_err(busy)?);
     let mut choices = Vec::with_capacity(request.n as usize);
     for index in 0..request.n {
+        let Some(its) = place.split(1) else { return Err(ApiError::server("a place is missing")) };
         let asked = Request { prompt: prompt.clone(), sampling, seed: seed_of_choice(seed, index) };
         let events = server.model.engine.submit(asked).map_err(|e| match e {
             Error::Invalid { what, .. } if what == "engine" => server.engine_has_ended(),
             e => ApiError::server(e.to_string()),
         })?;
-        choices.push(Choice::new(server.clone(), events, request.stop.clone(), opens_thinking));
+        choices.push(Choice::new(server.clone(), events, request.stop.clone(), opens_thinking, its));
     }
     if request.stream {
         // Comments keep proxies and clients from taking a long queue for a dead connection.

@@ -8,6 +8,7 @@ use self::fixture::*;
 use super::*;
 
 mod fixture;
+mod limits;
 
 /// Every token of this is another one, as a script needs it; it holds characters of two, three and four bytes.
 const SCRIPT: &str = "<think>\n1 é2✓</think>(😀,9)";
@@ -296,21 +297,23 @@ fn shutdown_ends_what_is_in_progress_and_takes_nothing_new() {
     busy.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("data: [DONE]"), "the stream was brought to its end");
     assert_eq!(rest.matches("\"content\":\"1\"").count(), 2000);
-    server.wait().unwrap();
+    assert_eq!(server.wait().unwrap(), 0, "nothing was cut off");
     assert!(std::net::TcpStream::connect(server.address).is_err(), "nobody listens");
     drop(idle);
 }
 
 #[test]
 fn shutdown_does_not_wait_for_ever() {
-    let mut server = Running::start_with_drain(writes(format(), "12"), Duration::from_millis(200));
+    let options = ServeOptions { drain: Duration::from_millis(200), ..ServeOptions::default() };
+    let mut server = Running::start_with(writes(format(), "12"), options);
     // Half a request.
     let mut stalled = std::net::TcpStream::connect(server.address).unwrap();
-    stalled.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100";
+    stalled.write_all(format!("{head}\r\n\r\n{{").as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let signalled = Instant::now();
     server.signal();
-    server.wait().unwrap();
+    assert_eq!(server.wait().unwrap(), 1, "what is cut off is counted");
     let took = signalled.elapsed();
     assert!((Duration::from_millis(150)..Duration::from_secs(10)).contains(&took), "{took:?}");
 }
@@ -361,8 +364,8 @@ fn a_folder_is_served_under_its_own_name() {
         std::fs::write(dir.join(name), content.to_string()).unwrap();
     }
     let device = model.device();
-    assert_eq!(ChatModel::load(&dir, Some("other".into()), &device, 64, 2).unwrap().name, "other");
-    let loaded = ChatModel::load(&dir, None, &device, 64, 2).unwrap();
+    assert_eq!(ChatModel::load(&dir, Some("other".into()), &device, limits(64)).unwrap().name, "other");
+    let loaded = ChatModel::load(&dir, None, &device, limits(64)).unwrap();
     assert_eq!((loaded.name.as_str(), loaded.engine.context()), ("my-student", 64));
     let server = Running::start(loaded);
     let reply = server.chat_ok(json!({ "model": "my-student", "temperature": 0 }));

@@ -21,8 +21,14 @@ const ATTEMPTS: u32 = 4;
 /// A connection that brings nothing for so long is given up.
 const SILENCE: Duration = Duration::from_mins(1);
 const MOST_REDIRECTS: usize = 10;
+/// No answer but a file's content takes longer.
+const ANSWER_TIME: Duration = Duration::from_mins(5);
 /// No answer but a file's content is larger.
 const MOST_BYTES: usize = 64 << 20;
+/// Nor are all pages of a list of files together: some 300 bytes a file.
+const MOST_LISTED: usize = 512 << 20;
+/// Bytes that are read of a refusal.
+const REFUSAL_BYTES: usize = 64 << 10;
 /// Of up to 1,000 files and folders each.
 const MOST_PAGES: usize = 2_000;
 
@@ -31,6 +37,8 @@ pub(super) struct Api<'a> {
     hub: &'a Hub,
     http: reqwest::Client,
     bearer: Option<HeaderValue>,
+    /// The most that an answer may take, that of a file's content aside.
+    answer_time: Duration,
 }
 
 /// An entry of the answer to `/tree/`.
@@ -86,7 +94,7 @@ impl<'a> Api<'a> {
             let remedy = "https needs the system's CA certificates to be installed";
             refuse(format!("cannot set up the HTTP client: {}; {remedy}", root_cause(&e)))
         })?;
-        Ok(Self { hub, http, bearer: bearer.transpose()? })
+        Ok(Self { hub, http, bearer: bearer.transpose()?, answer_time: ANSWER_TIME })
     }
 
     /// The commit that a revision is now.
@@ -96,7 +104,7 @@ impl<'a> Api<'a> {
             sha: String,
         }
         let url = self.url(&["api", address.kind.plural()], address, &["revision", address.revision()]);
-        let (body, _) = self.json::<Revision>(address, url).await?;
+        let (body, ..) = self.json::<Revision>(address, url).await?;
         if is_commit(&body.sha) { Ok(body.sha) } else { Err(self.odd(&format!("it names the commit {:?}", body.sha))) }
     }
 
@@ -104,10 +112,15 @@ impl<'a> Api<'a> {
     pub(super) async fn listing(&self, address: &Address) -> std::result::Result<Listing, Failure> {
         let first = self.url(&["api", address.kind.plural()], address, &["tree", address.revision()]);
         let (mut files, mut query) = (BTreeMap::new(), "recursive=true".to_owned());
+        let mut bytes = 0;
         for _ in 0..MOST_PAGES {
             let mut url = first.clone();
             url.set_query(Some(&query));
-            let (entries, headers) = self.json::<Vec<TreeEntry>>(address, url).await?;
+            let (entries, headers, length) = self.json::<Vec<TreeEntry>>(address, url).await?;
+            bytes += length;
+            if bytes > MOST_LISTED {
+                break;
+            }
             files.extend(entries.into_iter().filter(|entry| entry.kind == "file").map(listed));
             match next_query(&headers).map_err(|problem| self.odd(problem))? {
                 Some(next) => query = next,
@@ -138,24 +151,29 @@ impl<'a> Api<'a> {
         url
     }
 
-    /// A JSON answer, after retries.
+    /// A JSON answer with its headers and its length, after retries.
     async fn json<T: serde::de::DeserializeOwned>(
         &self,
         address: &Address,
         url: Url,
-    ) -> std::result::Result<(T, HeaderMap), Failure> {
+    ) -> std::result::Result<(T, HeaderMap, usize), Failure> {
         with_retries(self.hub.waits, ATTEMPTS, &open_gate(), || async {
-            let response = self.get(address, url.clone(), 0).await?;
-            let headers = response.headers().clone();
-            let body = self.read(response).await?;
+            let answer = async {
+                let mut response = self.get(address, url.clone(), 0).await?;
+                let body = self.read(&mut response).await?;
+                Ok((body, std::mem::take(response.headers_mut())))
+            };
+            let answer = tokio::time::timeout(self.answer_time, answer).await;
+            let late = |_| Failure::moment(format!("no complete answer within {:?}", self.answer_time));
+            let (body, headers) = answer.map_err(late)??;
             let value =
                 serde_json::from_slice(&body).map_err(|e| self.odd(&format!("its answer is not read here: {e}")))?;
-            Ok((value, headers))
+            Ok((value, headers, body.len()))
         })
         .await
     }
 
-    async fn read(&self, mut response: Response) -> std::result::Result<Vec<u8>, Failure> {
+    async fn read(&self, response: &mut Response) -> std::result::Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.broken(&e))? {
             body.extend_from_slice(&chunk);
@@ -164,6 +182,22 @@ impl<'a> Api<'a> {
             }
         }
         Ok(body)
+    }
+
+    /// What has come of a refusal before it is long or slow.
+    async fn read_refusal(&self, response: &mut Response) -> Vec<u8> {
+        let mut body = Vec::new();
+        let reading = async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                body.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES - body.len())]);
+                if body.len() == REFUSAL_BYTES {
+                    break;
+                }
+            }
+        };
+        // What has come by then will do.
+        let _ = tokio::time::timeout(self.answer_time, reading).await;
+        body
     }
 
     /// One attempt, along redirects.
@@ -207,32 +241,34 @@ impl<'a> Api<'a> {
     }
 
     /// A response that says no. What it means is said by a code of the Hub's own, or by the status.
-    async fn refusal(&self, address: &Address, response: Response, at_home: bool) -> Failure {
+    async fn refusal(&self, address: &Address, mut response: Response, at_home: bool) -> Failure {
         let status = response.status().as_u16();
         let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         let (code, said, wait) = (header("x-error-code"), header("x-error-message"), retry_after(response.headers()));
-        // What it says is told beside the status; where that does not arrive either, the status is enough.
-        let body = if said.is_some() { Vec::new() } else { self.read(response).await.unwrap_or_default() };
-        let said = said.unwrap_or_else(|| crate::wire::error_message(&String::from_utf8_lossy(&body)));
+        let body = if said.is_some() { Vec::new() } else { self.read_refusal(&mut response).await };
+        // Servers quote the token they refuse; what they say is cut, so that it must be gone before.
+        let token = self.hub.token.as_deref().filter(|token| token.len() >= 8);
+        let clean = |text: &str| token.map_or_else(|| text.to_owned(), |token| text.replace(token, "[redacted]"));
+        let said = said.unwrap_or_else(|| crate::wire::error_message(&clean(&String::from_utf8_lossy(&body))));
         let page = format!("{}{}", if address.kind == Kind::Dataset { "datasets/" } else { "" }, address.id);
         let page = format!("{}/{page}", self.hub.endpoint.as_str().trim_end_matches('/'));
-        let token = if self.bearer.is_some() {
+        let may_read = if self.bearer.is_some() {
             "check that the token may read it"
         } else {
             "set HF_TOKEN to a token that may read it"
         };
         let remedy = match (code.as_deref(), status) {
-            (Some("GatedRepo"), _) => format!("access has to be asked for: accept the terms at {page}, and {token}"),
+            (Some("GatedRepo"), _) => format!("access has to be asked for: accept the terms at {page}, and {may_read}"),
             (Some("RepoNotFound"), _) | (None, 404) => {
-                format!("check the name {}; if the repository is private, {token}", address.id)
+                format!("check the name {}; if the repository is private, {may_read}", address.id)
             }
             (Some("RevisionNotFound"), _) => format!("check the revision {}: {page} lists branches and tags", address.revision()),
             (Some("EntryNotFound"), _) => format!("check the path: {page} lists the files"),
             (_, 401) if self.bearer.is_some() => {
                 "the token is not accepted: is it still valid? HF_TOKEN goes before the file that `hf auth login` writes".into()
             }
-            (_, 401) => format!("check the name {}; if the repository is private or gated, {token}", address.id),
-            (_, 403) => format!("{token}: a fine-grained one needs the permission to read gated repositories"),
+            (_, 401) => format!("check the name {}; if the repository is private or gated, {may_read}", address.id),
+            (_, 403) => format!("{may_read}: a fine-grained one needs the permission to read gated repositories"),
             _ => format!("see {page}"),
         };
         let mut failure = Failure { retry_after: wait, ..Failure::status(status, said) };
@@ -243,10 +279,7 @@ impl<'a> Api<'a> {
         if failure.cause != Cause::Moment {
             failure.message = format!("{}; {remedy}", failure.message);
         }
-        // Servers quote the token they refuse.
-        if let Some(token) = self.hub.token.as_deref().filter(|token| token.len() >= 8) {
-            failure.message = failure.message.replace(token, "[redacted]");
-        }
+        failure.message = clean(&failure.message);
         failure
     }
 
@@ -289,4 +322,59 @@ pub(super) fn next_query(headers: &HeaderMap) -> std::result::Result<Option<Stri
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mock::Raw;
+    use data::hub::Cache;
+
+    fn address() -> Address {
+        Address::of(std::path::Path::new("hf://datasets/open-r1/Mixture/all.parquet")).unwrap().unwrap()
+    }
+
+    /// The Hub at an address, with little patience.
+    async fn asked(raw: &Raw) -> (Failure, u32) {
+        let waits =
+            crate::Waits { first: Duration::from_millis(1), longest: Duration::from_millis(4), ..Default::default() };
+        let endpoint = Url::parse(raw.url.trim_end_matches("/v1")).unwrap();
+        let cache = Cache { root: "nowhere".into() };
+        let hub = Hub { cache, offline: false, endpoint, token: Some("hf_secret_of_a_test".into()), waits };
+        let api = Api { answer_time: Duration::from_millis(200), ..Api::new(&hub).unwrap() };
+        let address = address();
+        (api.commit(&address).await.unwrap_err(), raw.requests())
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_trickles_is_given_up() {
+        let raw = Raw::start("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"{", Duration::from_millis(10));
+        let (failure, requests) = asked(&raw).await;
+        assert!(failure.message.contains("no complete answer within 200ms"), "{failure:?}");
+        assert_eq!(requests, ATTEMPTS);
+    }
+
+    #[tokio::test]
+    async fn of_a_refusal_only_the_beginning_is_read_and_no_token_of_it_is_shown() {
+        let text = format!("{}hf_secret_of_a_test ", "x".repeat(290)).into_bytes();
+        let raw = Raw::start("HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n", &text, Duration::ZERO);
+        let (failure, _) = asked(&raw).await;
+        assert!(failure.message.len() < 1000 && !failure.message.contains("hf_s"), "{failure:?}");
+        // And one that comes drop by drop.
+        let raw = Raw::start("HTTP/1.1 401 No\r\nContent-Length: 1000000\r\n\r\n", b"drop ", Duration::from_millis(20));
+        let (failure, _) = asked(&raw).await;
+        assert!(failure.message.starts_with("HTTP 401: drop"), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_no_list() {
+        let raw = Raw::start("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &[b' '; 1 << 20], Duration::ZERO);
+        let waits = crate::Waits::default();
+        let endpoint = Url::parse(raw.url.trim_end_matches("/v1")).unwrap();
+        let hub = Hub { cache: Cache { root: "nowhere".into() }, offline: false, endpoint, token: None, waits };
+        let address = address();
+        let failure = Api::new(&hub).unwrap().commit(&address).await.unwrap_err();
+        assert!(failure.message.contains("longer than any list"), "{failure:?}");
+        assert_eq!(raw.requests(), 1);
+    }
 }

@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use burn::tensor::{Tensor, TensorData};
 use data::chat::{ChatFormat, R1_TEMPLATE};
@@ -15,8 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::config::{Architecture, ModelConfig};
 use crate::device::DeviceName;
-use crate::engine::Engine;
-use crate::serve::{ChatModel, DRAIN, serve_and_drain};
+use crate::engine::{Engine, Limits};
+use crate::serve::{ChatModel, ServeOptions, serve};
 use crate::{Model, Result};
 
 pub(super) fn format() -> ChatFormat {
@@ -89,9 +88,13 @@ pub(super) fn writes(format: ChatFormat, text: &str) -> ChatModel {
     chat_model(format, model)
 }
 
+pub(super) fn limits(context: usize) -> Limits {
+    Limits { context, batch: 2, cache_bytes: 1 << 30 }
+}
+
 pub(super) fn chat_model(format: ChatFormat, model: Model) -> ChatModel {
     let context = model.config.max_position_embeddings;
-    let engine = Engine::start(model, vec![format.eos_id], context, 2);
+    let engine = Engine::start(model, vec![format.eos_id], limits(context)).unwrap();
     ChatModel { name: "student".into(), format, engine }
 }
 
@@ -99,22 +102,22 @@ pub(super) fn chat_model(format: ChatFormat, model: Model) -> ChatModel {
 pub(super) struct Running {
     pub(super) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    thread: Option<JoinHandle<Result<usize>>>,
 }
 
 impl Running {
     pub(super) fn start(model: ChatModel) -> Self {
-        Self::start_with_drain(model, DRAIN)
+        Self::start_with(model, ServeOptions::default())
     }
 
-    pub(super) fn start_with_drain(model: ChatModel, drain: Duration) -> Self {
+    pub(super) fn start_with(model: ChatModel, options: ServeOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, signal) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let signal = async move { drop(signal.await) };
-            runtime.block_on(serve_and_drain(listener, Arc::new(model), signal, drain))
+            runtime.block_on(serve(listener, Arc::new(model), options, signal, |_| ()))
         });
         Self { address, shutdown: Some(shutdown), thread: Some(thread) }
     }
@@ -123,7 +126,7 @@ impl Running {
         self.shutdown = None;
     }
 
-    pub(super) fn wait(&mut self) -> Result<()> {
+    pub(super) fn wait(&mut self) -> Result<usize> {
         self.thread.take().unwrap().join().unwrap()
     }
 
@@ -131,13 +134,26 @@ impl Running {
     pub(super) fn send(&self, method: &str, path: &str, body: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
         // A body that is too large is not read to its end.
         let _ = stream.write_all(body);
         stream
+    }
+
+    /// Sends a request with these headers as it stands, and reads the reply's status, head and body.
+    pub(super) fn raw(&self, line: &str, headers: &[&str], body: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let headers = headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
+        let length = body.len();
+        let text = format!("{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("not a reply: {reply:?}"));
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
     }
 
     pub(super) fn call(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
