@@ -28,6 +28,8 @@ mod judge;
 mod mock;
 /// The model is that of transformers.
 mod parity;
+/// Mistakes in recipes and in what is named beside them are told before anything is spent.
+mod mistakes;
 /// Every recipe in the tree parses, and `init` writes one that does.
 mod recipes;
 /// Running the program in a folder of its own.

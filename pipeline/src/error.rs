@@ -20,22 +20,38 @@ pub(crate) struct Failure {
     /// How the process ends.
     pub exit: Exit,
     message: String,
+    /// The message says itself that it is an error.
+    is_whole: bool,
 }
 
 impl Failure {
     /// Something the user wrote cannot be used.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into() }
+        Self { exit: Exit::Usage, message: message.into(), is_whole: false }
+    }
+
+    /// Mistakes in what the user wrote, shown with their lines.
+    pub(crate) fn shown(message: String) -> Self {
+        Self { exit: Exit::Usage, message, is_whole: true }
+    }
+
+    /// As it is written to the terminal.
+    pub(crate) fn in_full(&self) -> String {
+        match (self.is_whole, self.exit) {
+            (true, _) => self.message.clone(),
+            (false, Exit::Interrupted) => format!("stopped: {}", self.message),
+            (false, _) => format!("error: {}", self.message),
+        }
     }
 
     /// A stage or command failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, message: message.into() }
+        Self { exit: Exit::Failed, message: message.into(), is_whole: false }
     }
 
     /// An endpoint does not do what it is there for.
     pub(crate) fn endpoint(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Teacher, message: message.into() }
+        Self { exit: Exit::Teacher, message: message.into(), is_whole: false }
     }
 
     /// The same, said of something.
@@ -45,7 +61,7 @@ impl Failure {
 
     /// The user asked to stop.
     pub(crate) fn interrupted(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Interrupted, message: message.into() }
+        Self { exit: Exit::Interrupted, message: message.into(), is_whole: false }
     }
 }
 
@@ -59,7 +75,7 @@ impl From<data::Error> for Failure {
             data::Error::Unreachable { .. } => Exit::Teacher,
             _ => Exit::Failed,
         };
-        Self { exit, message: error.to_string() }
+        Self { exit, message: error.to_string(), is_whole: false }
     }
 }
 
@@ -80,7 +96,7 @@ impl From<teacher::Error> for Failure {
             teacher::Error::Data(error) => error.into(),
             teacher::Error::Hub { passing: false, .. } => Self::usage(error.to_string()),
             teacher::Error::Stopped { .. } => Self::interrupted(error.to_string()),
-            other => Self { exit: Exit::Teacher, message: other.to_string() },
+            other => Self::endpoint(other.to_string()),
         }
     }
 }

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use data::chat::ChatFormat;
 use data::record::{Prompt, Sample, Sampling, short_hash};
 use data::{think, verify};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Request};
 use crate::{Error, Result};
 
 /// The recipe's sampling protocol.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// Samples a problem.

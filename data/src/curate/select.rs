@@ -15,7 +15,8 @@ use futures::StreamExt;
 use serde::Serialize;
 
 use super::balance;
-use super::clauses::{condition, context, policy_terms, quoted, refused_policy};
+use super::clauses::{condition, context, policy_terms, quoted};
+use super::refused::{POLICY, refused};
 use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
@@ -55,7 +56,7 @@ pub(super) struct Selection {
 /// Runs the policy over `verdicts` in `out`.
 pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selection> {
     let policy = config.policy.as_str();
-    let refused = |e: DataFusionError| refused_policy(policy, &e);
+    let refused = |e: DataFusionError| Error::from(refused(&POLICY, policy, &e, None));
     let frame = table(out).await.map_err(refused)?;
     let parse = |sql: &str| condition(sql, frame.schema());
     let (names, terms): (Vec<String>, Vec<Expr>) =

@@ -12,7 +12,7 @@ use data::record::{FinishReason, Prompt, Trace, short_hash};
 use serde_json::{Value, json};
 
 use super::prompts::{Prompts, prompts};
-use super::{number, realize, summary, teacher_access};
+use super::{number, preflight, realize, summary, teacher_access};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::{self, ProblemSource, TraceSource};
@@ -29,7 +29,10 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result
         let prompts = prompts(&input.dir)?;
         let folder = dir.join("traces");
         match &run.recipe.collect {
-            TraceSource::Teacher(teacher) => ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces")),
+            TraceSource::Teacher(teacher) => {
+                preflight::programs(run, input)?;
+                ask(run, teacher, &prompts, &folder, &earlier(run, dir, "traces"))
+            }
             TraceSource::Import(file) => {
                 let imported = import(run, file, &prompts, dir)?;
                 summary(&imported)

@@ -18,6 +18,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use data::pack::PackedRow;
 use data::record::Metric;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::batch::{Order, supervised};
@@ -33,7 +34,7 @@ use crate::optimizer::{AdamW, OptimizerConfig};
 use crate::{Error, Result};
 
 /// The recipe's training section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Passes over the data.
