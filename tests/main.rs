@@ -23,13 +23,13 @@ mod fuzzing;
 mod hub;
 /// Answers judged by a model at an endpoint.
 mod judge;
+/// Mistakes in recipes and in what is named beside them are told before anything is spent.
+mod mistakes;
 #[path = "../teacher/src/mock.rs"]
 #[expect(dead_code, reason = "the client's tests use more of it")]
 mod mock;
 /// The model is that of transformers.
 mod parity;
-/// Mistakes in recipes and in what is named beside them are told before anything is spent.
-mod mistakes;
 /// Every recipe in the tree parses, and `init` writes one that does.
 mod recipes;
 /// Running the program in a folder of its own.

@@ -81,7 +81,8 @@ error: unknown table `trian`
 {line} | [trian]
    |  ^^^^^ did you mean `train`?"
     );
-    let message = if line < 100 { message } else { message.replace("\n   |", "\n    |").replace("\n  -->", "\n   -->") };
+    let message =
+        if line < 100 { message } else { message.replace("\n   |", "\n    |").replace("\n  -->", "\n   -->") };
     refused(&folder(&tiny_recipe(), &[(header, "\n[trian]\n")]), &[], &message);
 }
 
@@ -107,7 +108,10 @@ fn what_is_no_recipe_is_told_what_it_is() {
         (b"", shown("the recipe is empty")),
         (b"# nothing yet\n\n", shown("the recipe is empty")),
         (b"\x7fELF\0\0", unreadable("it is no text: it holds bytes of zero")),
-        (b"name = \"x\"\nc = \"\xe9\"\n", unreadable("it is no UTF-8: line 2 has a byte that is not; save it as UTF-8")),
+        (
+            b"name = \"x\"\nc = \"\xe9\"\n",
+            unreadable("it is no UTF-8: line 2 has a byte that is not; save it as UTF-8"),
+        ),
         ("#".repeat((1 << 20) + 1).as_bytes(), unreadable("it is larger than 1 MB")),
     ] {
         assert_eq!(said(bytes), expected);
@@ -143,8 +147,7 @@ fn sql_of_a_policy_file_is_shown_in_that_file() {
 #[test]
 fn what_only_curation_reads_is_read_before_traces_are_bought() {
     let text = small_quickstart();
-    let contamination =
-        "[curate.contamination]\npreset = \"strict\"\nbenchmarks = [{ name = \"A\", input = \"aime24\", question = \"problem\" }]\n";
+    let contamination = "[curate.contamination]\npreset = \"strict\"\nbenchmarks = [{ name = \"A\", input = \"aime24\", question = \"problem\" }]\n";
     let before = "[student.base]\n";
     let folder = folder(&text, &[(before, &format!("{contamination}\n{before}"))]);
     folder.write("a.jsonl", "{\"question\": \"1 + 1?\"}\n");
@@ -162,7 +165,10 @@ fn a_base_without_a_tokenizer_or_with_too_short_a_context_is_refused_before_stag
     let folder = TestFolder::new();
     let recipe = fs::read_to_string(root().join("recipes/r1-traces-smollm2.toml")).unwrap();
     folder.write("recipe.toml", &recipe);
-    folder.write("t.jsonl", "{\"formated_question\": \"2 + 2?\", \"answer\": \"4\", \"reason\": \"r\", \"gen_ans\": \"4\"}\n");
+    folder.write(
+        "t.jsonl",
+        "{\"formated_question\": \"2 + 2?\", \"answer\": \"4\", \"reason\": \"r\", \"gen_ans\": \"4\"}\n",
+    );
     folder.write("empty/config.json", "{}");
     let inputs = ["--input", "traces=t.jsonl", "--input", "base=empty"];
     refused_before_stages(&folder, &inputs, &["empty/tokenizer.json", "there is no tokenizer here"]);
@@ -182,6 +188,19 @@ fn programs_without_tests_are_told_before_the_teacher_is_asked() {
         path.join("traces").exists()
     });
     assert!(!asked, "no teacher was asked");
+}
+
+#[test]
+fn problems_without_gold_answers_are_told_before_the_training() {
+    let text = tiny_recipe();
+    let (before, rest) = text.split_once("[evaluate.accuracy.problems]\n").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let file = "kind = \"file\"\ninput = \"exam\"\ndomain = \"math\"\nformat = { columns = { question = \"q\" } }";
+    let folder = folder(&format!("{before}[evaluate.accuracy.problems]\n{file}\n\n{after}"), &[]);
+    folder.write("exam.jsonl", "{\"q\": \"1 + 1?\"}\n{\"q\": \"1 + 2?\"}\n");
+    let ran = folder.run(&["run", "recipe.toml", "--input", "exam=exam.jsonl"]);
+    ran.fails(2, &["evaluate.accuracy.problems", "2 of 2 problems have no gold answer", "\"1 + 1?\""]);
+    assert!(!ran.stderr.contains("2/8 collect"), "{}", ran.stderr);
 }
 
 #[test]

@@ -37,8 +37,8 @@ use self::judge::{Answers, Benchmarks, Form, Length, Likeness};
 pub use self::kept::Reuse;
 use self::kept::{Folders, Group, Kept, Reader};
 pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
-pub use self::refused::{POLICY, PREFER, WHERE};
-use self::select::{RuleOutcome, rule_outcomes};
+use self::refused::{POLICY, PREFER, WHERE};
+pub use self::select::{RuleOutcome, rule_outcomes};
 use self::verdicts::write_verdicts;
 use crate::contamination::{Item, Preset};
 use crate::duplicates::Near;
@@ -99,7 +99,10 @@ impl CurateConfig {
             (PREFER.name, balance.and_then(|balance| balance.prefer.as_ref())),
             (WHERE.name, self.judge.as_ref().map(|judge| &judge.condition)),
         ];
-        clauses.into_iter().find(|(_, clause)| clause.is_some_and(|clause| clauses::names(clause, column))).map(|(f, _)| f)
+        clauses
+            .into_iter()
+            .find(|(_, clause)| clause.is_some_and(|clause| clauses::names(clause, column)))
+            .map(|(f, _)| f)
     }
 }
 

@@ -77,7 +77,7 @@ impl Error {
     }
 
     /// A failure of DataFusion, Arrow or Parquet.
-    pub fn engine(doing: impl Into<String>, source: impl std::fmt::Display) -> Self {
+    pub fn engine(doing: impl Into<String>, source: impl fmt::Display) -> Self {
         Self::Engine { doing: doing.into(), message: source.to_string() }
     }
 }

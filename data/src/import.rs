@@ -15,7 +15,7 @@ use crate::files::Files;
 use crate::parquet_file::RecordWriter;
 use crate::record::{FinishReason, Prompt, Trace, prompt_id, short_hash};
 use crate::rows::{Flaw, Row};
-use crate::{Error, Mistake, Result, think};
+use crate::{Mistake, Result, think};
 
 /// Traces that are written at once.
 const CHUNK: usize = 256;

@@ -172,14 +172,17 @@ impl RunArgs {
         for (place, (name, path)) in self.inputs.iter().enumerate() {
             if let Some((_, first)) = self.inputs[..place].iter().find(|(earlier, _)| earlier == name) {
                 let (first, path) = (first.display(), path.display());
-                return Err(Failure::usage(format!("--input {name} is given twice, as {first} and as {path}; leave one out")));
+                return Err(Failure::usage(format!(
+                    "--input {name} is given twice, as {first} and as {path}; leave one out"
+                )));
             }
             if known.contains(&name.as_str()) {
                 continue;
             }
             let meant = nearest(name, known.iter().copied());
             let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
-            let there = if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
+            let there =
+                if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
             return Err(Failure::usage(format!(
                 "--input {name}: the recipe {} has no input of this name; {meant}{there}",
                 self.recipe.display()

@@ -18,7 +18,7 @@ use super::refused::{Field, PREFER, Placed, bytes_of, refused};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
 use crate::sql::refuse_deep;
-use crate::{Error, Mistake, Result};
+use crate::{Mistake, Result};
 
 type Planned<T> = std::result::Result<T, DataFusionError>;
 

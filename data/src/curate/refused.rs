@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::dialect::DuckDbDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer as Scanner};
 
 use super::clauses::columns;
-use crate::Mistake;
 use crate::sql::nearest;
+use crate::{Error, Mistake};
 
 /// A field of the recipe that is SQL.
 pub(super) struct Field {
@@ -20,11 +20,8 @@ pub(super) struct Field {
     pub(super) hidden: &'static [&'static str],
 }
 
-pub(super) const POLICY: Field = Field {
-    name: "curate.policy",
-    remedy: "write one SQL condition on the columns of the verdicts",
-    hidden: &[],
-};
+pub(super) const POLICY: Field =
+    Field { name: "curate.policy", remedy: "write one SQL condition on the columns of the verdicts", hidden: &[] };
 pub(super) const WHERE: Field = Field {
     name: "curate.judge.where",
     remedy: "write one SQL condition on the columns of the verdicts, without those that the judge fills",
@@ -68,10 +65,14 @@ pub(super) fn refused(field: &Field, sql: &str, error: &DataFusionError, within:
         && let SchemaError::FieldNotFound { field: column, .. } = schema_error.as_ref()
     {
         let name = &column.name;
+        let part = word(sql, name, within.as_ref()).or(within);
+        if hidden.contains(&name.as_str()) {
+            return Mistake { choices, part, ..Mistake::new(field, format!("{name} is not known yet"), remedy) };
+        }
         return Mistake {
             meant: nearest(name, columns.iter().map(String::as_str)).map(str::to_owned),
             choices,
-            part: word(sql, name, within.as_ref()).or(within),
+            part,
             ..Mistake::new(field, format!("there is no column {name:?}"), "")
         };
     }
@@ -79,6 +80,12 @@ pub(super) fn refused(field: &Field, sql: &str, error: &DataFusionError, within:
         && let Some(Placed { span, problem }) = inner.downcast_ref()
     {
         return Mistake { part: bytes_of(sql, *span), choices, ..Mistake::new(field, problem, remedy) };
+    }
+    // It is too deep.
+    if let DataFusionError::External(inner) = root
+        && let Some(Error::Invalid { problem, remedy, .. }) = inner.downcast_ref()
+    {
+        return Mistake::new(field, problem, remedy);
     }
     let said = root.strip_backtrace().replace('\n', " ");
     let said = said.strip_prefix("Error during planning: ").unwrap_or(&said);

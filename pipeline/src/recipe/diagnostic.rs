@@ -1,6 +1,5 @@
 //! What is wrong with a recipe, shown with the lines that it is about.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -23,7 +22,7 @@ pub(super) struct Diagnostic {
     pub(super) context: Option<(Range<usize>, String)>,
     /// What to do.
     pub(super) help: Vec<String>,
-    /// What may be named there. Said once of all mistakes that have the same.
+    /// The columns that may be named there. Of all mistakes, one lists them.
     pub(super) choices: Option<String>,
     /// It is a name that is not known: others may follow from it.
     pub(super) is_name: bool,
@@ -52,9 +51,10 @@ impl Diagnostics {
         self.all.sort_by_key(|one| (!one.is_name, one.other.is_some(), one.span.as_ref().map(|span| span.start)));
         let more = self.all.len().saturating_sub(MOST);
         self.all.truncate(MOST);
-        let mut said = HashSet::new();
-        for one in self.all.iter_mut().rev() {
-            one.help.extend(one.choices.take().filter(|choices| said.insert(choices.clone())));
+        // The lists of columns differ in a few only: the longest one is shown.
+        let choices = self.all.iter_mut().filter_map(|one| Some((one.choices.take()?, &mut one.help)));
+        if let Some((choices, help)) = choices.max_by_key(|(choices, _)| choices.len()) {
+            help.push(choices);
         }
         let mut shown: Vec<String> = self.all.iter().map(|one| self.one(one, renderer)).collect();
         if more > 0 {

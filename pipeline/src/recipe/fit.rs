@@ -76,8 +76,7 @@ struct Comparison<'s, 't> {
 pub(super) fn mistakes(text: &str, root: &DeTable<'_>, schema: &Value) -> Vec<Diagnostic> {
     let mut homes = Vec::new();
     collect_homes(schema, "", &mut homes);
-    let mut comparison =
-        Comparison { text, homes, found: Vec::new(), missing: Vec::new(), meant: BTreeSet::new() };
+    let mut comparison = Comparison { text, homes, found: Vec::new(), missing: Vec::new(), meant: BTreeSet::new() };
     if let Some(Shape::Table(fields)) = Shape::of(schema) {
         comparison.fields(Place { path: "", table: root, span: &(0..0), is_part: false }, fields);
     }
@@ -297,7 +296,8 @@ impl<'s> Comparison<'s, '_> {
                 let about = schema["description"].as_str()?.split_whitespace().collect::<Vec<_>>().join(" ");
                 Some(format!("{}: {about}", written(&(*name, *schema))))
             };
-            let mut diagnostic = Diagnostic { title, help: explained.filter_map(about).collect(), ..Diagnostic::default() };
+            let mut diagnostic =
+                Diagnostic { title, help: explained.filter_map(about).collect(), ..Diagnostic::default() };
             if table.is_empty() {
                 diagnostic.help.push("`r1-distill init` writes a complete recipe".to_owned());
             } else {

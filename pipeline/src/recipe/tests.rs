@@ -6,8 +6,8 @@ use annotate_snippets::Renderer;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::shape::Shape;
 use super::Recipe;
+use super::shape::Shape;
 
 /// Names that are not known, or missing.
 mod names;
@@ -37,6 +37,12 @@ fn said_of(path: &Path, text: String) -> String {
 #[track_caller]
 fn shows(changes: &[(&str, &str)], expected: &str) {
     let said = said_of(Path::new("recipe.toml"), changed(changes));
+    // All columns of the verdicts would be a long line.
+    let short = |line: &str| match line.split_once("the columns are: row, trace_id, ") {
+        Some((before, _)) => format!("{before}the columns are: ..."),
+        None => line.to_owned(),
+    };
+    let said = said.lines().map(short).collect::<Vec<_>>().join("\n");
     assert!(said == expected.trim(), "{changes:?} gives\n{said}\nand not\n{}", expected.trim());
 }
 

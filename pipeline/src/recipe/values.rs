@@ -37,7 +37,8 @@ impl Recipe {
     fn check_collect(&self, found: &mut Vec<Mistake>) {
         match &self.collect {
             TraceSource::Worked(_) if !matches!(self.prompts, ProblemSource::Procedural(_)) => {
-                let problem = "\"worked\" is the solutions of the problem generator, and [prompts] are none of its problems";
+                let problem =
+                    "\"worked\" is the solutions of the problem generator, and [prompts] are none of its problems";
                 found.push(Mistake::new("collect.kind", problem, "set prompts.kind to \"procedural\""));
             }
             TraceSource::Worked(_) => {}
@@ -81,7 +82,11 @@ impl Recipe {
         }
         if is_new && self.train.lora.is_some() {
             let problem = "student.base has random weights, and adapters need a trained base";
-            found.push(Mistake::new("train.lora", problem, "name a folder in [student.base], or leave [train.lora] out"));
+            found.push(Mistake::new(
+                "train.lora",
+                problem,
+                "name a folder in [student.base], or leave [train.lora] out",
+            ));
         }
         found.extend(base.check().err().map(of_student));
         let length = self.pack.sequence_length;

@@ -56,7 +56,10 @@ fn what_cannot_be_carried_out_is_refused() {
     for (wrong, words) in [
         (Balance { by: "topic".into(), ..fine.clone() }, ["curate.balance.by", "\"topic\"", "domain, kind"]),
         (Balance { quotas: None, ..fine.clone() }, ["curate.balance", "neither quotas nor shares", "one of the two"]),
-        (Balance { shares: shares(&[("a", 1.0)], None).shares, ..fine.clone() }, ["curate.balance", "both quotas and shares", "leave one"]),
+        (
+            Balance { shares: shares(&[("a", 1.0)], None).shares, ..fine.clone() },
+            ["curate.balance", "both quotas and shares", "leave one"],
+        ),
         (quotas(&[]), ["curate.balance.quotas", "none is above 0", ""]),
         (quotas(&[("math", 0)]), ["curate.balance.quotas", "none is above 0", ""]),
         (shares(&[("a", 1.0), ("b", -1.0)], None), ["curate.balance.shares.b: it is -1", "0 or more", ""]),

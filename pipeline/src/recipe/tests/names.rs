@@ -113,7 +113,12 @@ error: unknown field `shard_gigabyte_size` in [export]
    | ^^^^^^^^^^^^^^^^^^^ did you mean `shard_gigabytes`?"#,
     );
     shows(
-        &[("held_out = 50", "held_outs = 50"), ("hidden_size", "hiden_size"), ("licence", "license"), ("keep_best = false", "keep_best = \"yes\"")],
+        &[
+            ("held_out = 50", "held_outs = 50"),
+            ("hidden_size", "hiden_size"),
+            ("licence", "license"),
+            ("keep_best = false", "keep_best = \"yes\""),
+        ],
         r#"
 error: unknown field `hiden_size` in [student.base]
   --> recipe.toml:47:1
@@ -153,7 +158,10 @@ error: unknown field `epochs` in [pack]
    | ^^^^^^ belongs to [train]"#,
     );
     shows(
-        &[("description = \"Every kind of section.\"\n", ""), ("licence = \"mit\"", "licence = \"mit\"\ndescription = \"x\"")],
+        &[
+            ("description = \"Every kind of section.\"\n", ""),
+            ("licence = \"mit\"", "licence = \"mit\"\ndescription = \"x\""),
+        ],
         r#"
 error: unknown field `description` in [export]
   --> recipe.toml:86:1

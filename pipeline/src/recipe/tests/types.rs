@@ -82,7 +82,10 @@ error: `train.precision` may not be "fp32"
    = help: it may be "f32" or "bf16""#,
     );
     shows(
-        &[("kind = \"procedural\"\nseed = 1\ncount = 300\nmin_steps = 2\nmax_steps = 3\nmax_value = 40\nmax_change = 9", "kind = \"file\"\ninput = \"x\"\ndomain = \"math\"\nformat = \"openr1_math\"")],
+        &[(
+            "kind = \"procedural\"\nseed = 1\ncount = 300\nmin_steps = 2\nmax_steps = 3\nmax_value = 40\nmax_change = 9",
+            "kind = \"file\"\ninput = \"x\"\ndomain = \"math\"\nformat = \"openr1_math\"",
+        )],
         r#"
 error: `prompts.format` may not be "openr1_math"
  --> recipe.toml:8:10
@@ -93,7 +96,10 @@ error: `prompts.format` may not be "openr1_math"
   = help: it may be "mixture-of-thoughts", "openr1-math", "open-thoughts", "open-thoughts3", "bespoke-stratos", "am-deepseek-r1", "nemotron-v1", "sharegpt" or "messages""#,
     );
     shows(
-        &[("kind = \"procedural\"\nseed = 1\ncount = 300\nmin_steps = 2\nmax_steps = 3\nmax_value = 40\nmax_change = 9", "kind = \"file\"\ninput = \"x\"\ndomain = \"math\"\nformat = { column = { question = \"q\" } }")],
+        &[(
+            "kind = \"procedural\"\nseed = 1\ncount = 300\nmin_steps = 2\nmax_steps = 3\nmax_value = 40\nmax_change = 9",
+            "kind = \"file\"\ninput = \"x\"\ndomain = \"math\"\nformat = { column = { question = \"q\" } }",
+        )],
         r#"
 error: unknown table `prompts.format.column`
  --> recipe.toml:8:12
