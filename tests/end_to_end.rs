@@ -95,7 +95,7 @@ fn quotas_decide_the_mixture() {
     for (section, words) in [
         ("quotas = { 0 = -1 }", ["recipe.toml", "-1", "u64"]),
         ("quotas = { 0 = 1 }\nprefer = \"lenght DESC\"", ["curate.balance.prefer", "lenght", "thinking_chars"]),
-        ("shares = { 0 = 1.0 }\nquotas = { 0 = 1 }", ["curate.balance", "quotas or shares", "not both"]),
+        ("shares = { 0 = 1.0 }\nquotas = { 0 = 1 }", ["curate.balance", "both quotas and shares", "leave one"]),
     ] {
         folder.write("recipe.toml", &balance(section));
         folder.run(&["plan", "recipe.toml"]).fails(2, &words);

@@ -27,6 +27,8 @@ mod fuzzing;
 mod hub;
 /// Answers judged by a model at an endpoint.
 mod judge;
+/// Mistakes in recipes and in what is named beside them are told before anything is spent.
+mod mistakes;
 #[path = "../teacher/src/mock.rs"]
 #[expect(dead_code, reason = "the client's tests use more of it")]
 mod mock;

@@ -12,11 +12,11 @@ fn recipes() -> Vec<PathBuf> {
 fn every_recipe_plans_with_inputs_in_place() {
     let folder = TestFolder::new();
     folder.write("traces.jsonl", "{}\n");
-    folder.write("base/config.json", "{}");
+    folder.write_model_base();
     for path in recipes() {
         let recipe = path.to_str().unwrap();
         let mut arguments = vec!["plan", recipe];
-        if fs::read_to_string(&path).unwrap().contains("input = ") {
+        if fs::read_to_string(&path).unwrap().contains("\ninput = ") {
             arguments.extend(["--input", "traces=traces.jsonl", "--input", "base=base"]);
         }
         let ran = folder.run(&arguments);

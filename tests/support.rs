@@ -35,6 +35,19 @@ impl TestFolder {
         fs::copy(root().join("teacher/assets/tokenizer.json"), self.path("base/tokenizer.json")).unwrap();
     }
 
+    /// The folder `base` with all of a model but its weights.
+    pub(crate) fn write_model_base(&self) {
+        fs::create_dir_all(self.path("base")).unwrap();
+        let assets = root().join("teacher/assets");
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            fs::copy(assets.join(name), self.path("base").join(name)).unwrap();
+        }
+        let config = fs::read_to_string(assets.join("config.json")).unwrap();
+        let longer = config.replace("\"max_position_embeddings\": 512", "\"max_position_embeddings\": 2048");
+        assert_ne!(config, longer);
+        self.write("base/config.json", &longer);
+    }
+
     /// The program, to be run in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_r1-distill"));

@@ -147,8 +147,8 @@ pub fn judge_program(sandbox: &Sandbox, program: &str, spec: &TestSpec, limits: 
         time_limit_seconds: spec.time_limit_seconds.unwrap_or(limits.time_limit_seconds),
         memory_mb: spec.memory_mb.unwrap_or(limits.memory_mb),
     };
-    if let Err(problem) = limits.check() {
-        return Outcome::new(CodeVerdict::SandboxError, None, &problem);
+    if let Some(mistake) = limits.check().first() {
+        return Outcome::new(CodeVerdict::SandboxError, None, &mistake.to_string());
     }
     if !sandbox.has(spec.language) {
         let message = "there is no g++ or clang++ on this machine: install one to judge programs in C++";

@@ -9,12 +9,13 @@ mod grams;
 use std::collections::HashMap;
 
 use rapidfuzz::distance::{indel, lcs_seq};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::grams::{Grams, Sequences, Split, Words};
 
 /// Whose rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// open-r1 `scripts/decontaminate.py`: the prompt shares 8 words in a row, split at spaces, with a question.

@@ -18,22 +18,26 @@ mod code;
 mod judge;
 mod kept;
 mod llm_judge;
+mod refused;
 mod select;
 mod verdicts;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::alike::alike;
 pub use self::balance::{Balance, BalanceLine, Balanced, Others};
+use self::clauses::check_condition;
 use self::code::CodeJudge;
 use self::judge::{Answers, Benchmarks, Form, Length, Likeness};
 pub use self::kept::Reuse;
 use self::kept::{Folders, Group, Kept, Reader};
 pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
+use self::refused::{POLICY, PREFER, WHERE};
 pub use self::select::{Matching, RuleOutcome, matching, rule_outcomes};
 use self::verdicts::write_verdicts;
 use crate::contamination::{Item, Preset};
@@ -43,13 +47,13 @@ use crate::record::{CuratedTrace, Message, Prompt, Trace};
 use crate::rows::Flaw;
 use crate::sandbox::Limits;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Mistake, Result};
 
 /// Traces in memory at once.
 const PART_ROWS: usize = 8192;
 
 /// The recipe's section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CurateConfig {
     /// A SQL condition on the columns of the verdicts; the terms joined by AND are the lines of the funnel.
@@ -73,40 +77,37 @@ pub struct CurateConfig {
 }
 
 impl CurateConfig {
-    /// Refuses what cannot be carried out.
-    pub fn check(&self) -> std::result::Result<(), String> {
+    /// What cannot be carried out.
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut found = check_condition(&POLICY, &self.policy);
         for (name, near) in [("near_prompts", self.near_prompts), ("near_traces", self.near_traces)] {
-            let Near { shingle, bands, rows, threshold } = near;
-            if !(1..=64).contains(&shingle) || !(1..=256).contains(&bands) || !(1..=64).contains(&rows) {
-                return Err(format!(
-                    "curate.{name}: shingle and rows must be from 1 to 64 and bands from 1 to 256, not {shingle}, {rows} and {bands}"
-                ));
-            }
-            if !(0.0..=1.0).contains(&threshold) {
-                return Err(format!("curate.{name}.threshold is {threshold}; it must be from 0 to 1"));
-            }
+            found.extend(near.check().into_iter().map(|mistake| mistake.within(name).within("curate")));
         }
-        clauses::check_policy(&self.policy).map_err(|e| e.to_string())?;
-        self.balance.as_ref().map_or(Ok(()), Balance::check)?;
-        self.judge.as_ref().map_or(Ok(()), JudgeConfig::check).map_err(|problem| format!("curate.judge.{problem}"))?;
-        self.code.map_or(Ok(()), |limits| limits.check().map_err(|problem| format!("curate.code.{problem}")))
+        found.extend(self.balance.as_ref().and_then(|balance| balance.check().err()));
+        found.extend(self.judge.iter().flat_map(JudgeConfig::check));
+        let limits = self.code.iter().flat_map(Limits::check);
+        found.extend(limits.map(|mistake| mistake.within("curate.code")));
+        found
     }
 
-    /// Whether the policy, the quotas or what is put to the judge depend on a column of the verdicts.
-    pub fn names(&self, column: &str) -> bool {
+    /// The first field that depends on a column of the verdicts.
+    pub fn naming(&self, column: &str) -> Option<&'static str> {
         let balance = self.balance.as_ref();
         let clauses = [
-            Some(&self.policy),
-            balance.map(|balance| &balance.by),
-            balance.and_then(|balance| balance.prefer.as_ref()),
-            self.judge.as_ref().map(|judge| &judge.condition),
+            (POLICY.name, Some(&self.policy)),
+            ("curate.balance.by", balance.map(|balance| &balance.by)),
+            (PREFER.name, balance.and_then(|balance| balance.prefer.as_ref())),
+            (WHERE.name, self.judge.as_ref().map(|judge| &judge.condition)),
         ];
-        clauses.into_iter().flatten().any(|clause| clauses::names(clause, column))
+        clauses
+            .into_iter()
+            .find(|(_, clause)| clause.is_some_and(|clause| clauses::names(clause, column)))
+            .map(|(f, _)| f)
     }
 }
 
 /// Benchmarks that must not be trained on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contamination {
     /// Whose rule.
@@ -116,7 +117,7 @@ pub struct Contamination {
 }
 
 /// A benchmark's file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Benchmark {
     /// Its name in the verdicts.

@@ -27,6 +27,7 @@ mod forms;
 mod markers;
 mod stream;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::code::TestSpec;
@@ -40,7 +41,7 @@ pub(crate) use self::stream::{Taken, examples};
 
 /// How the rows of a file are to be understood; `C` says which columns hold what where it is none of those that have a
 /// name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format<C> {
     /// Messages of one question and one reply with think tags.

@@ -9,13 +9,15 @@
 mod cluster;
 mod sketch;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::cluster::{Clusters, Sketches, clusters};
 pub use self::sketch::{Sketcher, jaccard};
+use crate::Mistake;
 
 /// How texts are compared. Presets: [`Near::OURS`], [`Near::DATATROVE`], [`Near::TEXT_DEDUP`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Near {
     /// Words of a shingle. A sign such as `+` is a word.
@@ -29,6 +31,20 @@ pub struct Near {
 }
 
 impl Near {
+    /// What no texts can be compared by.
+    pub(crate) fn check(self) -> Vec<Mistake> {
+        let Self { shingle, bands, rows, threshold } = self;
+        let sizes = [("shingle", shingle, 64), ("bands", bands, 256), ("rows", rows, 64)];
+        let wrong = sizes.into_iter().filter(|(_, value, most)| !(1..=*most).contains(value));
+        let mut found: Vec<Mistake> = wrong
+            .map(|(name, value, most)| Mistake::new(name, format!("it is {value}"), format!("set it from 1 to {most}")))
+            .collect();
+        if !(0.0..=1.0).contains(&threshold) {
+            found.push(Mistake::new("threshold", format!("it is {threshold}"), "set it from 0 to 1"));
+        }
+        found
+    }
+
     /// Candidates from J = 0.6 on (0.998 of those at 0.8), verified.
     pub const OURS: Self = Self { shingle: 5, bands: 20, rows: 6, threshold: 0.8 };
     /// datatrove's defaults (`MinhashConfig`): 14 buckets of 8 hashes, 5-grams.

@@ -1,3 +1,5 @@
+use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What went wrong, where, and what to do about it.
@@ -74,7 +76,63 @@ impl Error {
     }
 
     /// A failure of DataFusion, Arrow or Parquet.
-    pub fn engine(doing: impl Into<String>, source: impl std::fmt::Display) -> Self {
+    pub fn engine(doing: impl Into<String>, source: impl fmt::Display) -> Self {
         Self::Engine { doing: doing.into(), message: source.to_string() }
+    }
+}
+
+/// A value of a recipe that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The field after its tables, as in `curate.policy`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// A name that was probably meant.
+    pub meant: Option<String>,
+    /// What the user can do.
+    pub remedy: String,
+    /// What may be named there, for mistakes in names.
+    pub choices: Option<String>,
+    /// Where in the field's text, in bytes, if a part of it is wrong.
+    pub part: Option<Range<usize>>,
+}
+
+impl Mistake {
+    /// A mistake of a whole value.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+            meant: None,
+            remedy: remedy.into(),
+            choices: None,
+            part: None,
+        }
+    }
+
+    /// The same, of a field of this table.
+    #[must_use]
+    pub fn within(self, table: &str) -> Self {
+        Self { field: format!("{table}.{}", self.field), ..self }
+    }
+
+    fn advice(&self) -> String {
+        let meant = self.meant.as_ref().map(|name| format!("did you mean {name}?"));
+        let remedy = Some(self.remedy.clone()).filter(|remedy| !remedy.is_empty());
+        meant.into_iter().chain(remedy).chain(self.choices.clone()).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}; {}", self.field, self.problem, self.advice())
+    }
+}
+
+impl From<Mistake> for Error {
+    fn from(mistake: Mistake) -> Self {
+        let remedy = mistake.advice();
+        Self::Invalid { what: mistake.field, problem: mistake.problem, remedy }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Columns, Example, Format, Rejected, Reply, Seen, Taken, examples, last_reply};
@@ -14,14 +15,14 @@ use crate::files::Files;
 use crate::parquet_file::RecordWriter;
 use crate::record::{FinishReason, Prompt, Trace, prompt_id, short_hash};
 use crate::rows::{Flaw, Row};
-use crate::{Error, Result, think};
+use crate::{Mistake, Result, think};
 
 /// Traces that are written at once.
 const CHUNK: usize = 256;
 
 /// Which columns of a file hold what. Exactly one of `answer`, `text` and `messages` says where the reply is. Dots lead
 /// into nested columns: `messages.0.content`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceMapping {
     /// The column of the question as it was put to the teacher.
@@ -122,15 +123,13 @@ fn imported_id(trace: &Trace) -> String {
 
 impl TraceMapping {
     /// Refuses a mapping that does not say once where the reply is.
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> std::result::Result<(), Mistake> {
         let Self { thinking, answer, text, messages, .. } = self;
+        let remedy = "set `answer` (with or without `thinking`), or `text`, or `messages`, and only one of the three";
         match (thinking, answer, text, messages) {
             (_, Some(_), None, None) | (None, None, Some(_), None) | (None, None, None, Some(_)) => Ok(()),
-            _ => Err(Error::invalid(
-                "the trace mapping",
-                "it does not say where the reply is, or says it twice",
-                "set `answer` (with or without `thinking`), or `text`, or `messages`, and only one of the three",
-            )),
+            (_, None, None, None) => Err(Mistake::new("columns", "it does not say where the reply is", remedy)),
+            _ => Err(Mistake::new("columns", "it says more than once where the reply is", remedy)),
         }
     }
 

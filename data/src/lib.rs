@@ -38,4 +38,4 @@ pub mod tokenizer;
 pub mod verify;
 mod words;
 
-pub use error::{Error, Result};
+pub use error::{Error, Mistake, Result};

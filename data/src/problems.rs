@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Prompt;
-use crate::{Error, Result};
+use crate::{Error, Mistake, Result};
 
 mod story;
 use story::{PEOPLE, THEMES, Theme};
@@ -30,7 +31,7 @@ const REPEATS_BEFORE_GIVING_UP: usize = 2_000;
 const ONE_CHECK_IN: u32 = 6;
 
 /// Which problems to make.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProblemSpec {
     /// Equal seeds give equal problems.
@@ -60,7 +61,9 @@ pub struct Problem {
 
 /// Makes `count` different problems, decided by the spec alone.
 pub fn generate(spec: &ProblemSpec) -> Result<Vec<Problem>> {
-    check(spec)?;
+    if let Some(mistake) = spec.check().into_iter().next() {
+        return Err(mistake.within("problems").into());
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
     let mut seen = HashSet::with_capacity(spec.count);
     let mut problems = Vec::with_capacity(spec.count);
@@ -84,27 +87,32 @@ pub fn generate(spec: &ProblemSpec) -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-fn check(spec: &ProblemSpec) -> Result<()> {
-    let refuse =
-        |field: &str, problem: String, remedy: &str| Err(Error::invalid(format!("problems.{field}"), problem, remedy));
-    if spec.count == 0 {
-        return refuse("count", "is 0".into(), "ask for at least one problem");
+impl ProblemSpec {
+    /// What cannot be made.
+    pub fn check(&self) -> Vec<Mistake> {
+        let Self { count, min_steps, max_steps, max_value, max_change, .. } = *self;
+        let mut found = Vec::new();
+        let mut refuse = |field: &str, problem: String, remedy: String| {
+            found.push(Mistake::new(field, problem, remedy));
+        };
+        if count == 0 {
+            refuse("count", "it is 0".into(), "ask for at least one problem".into());
+        }
+        if min_steps == 0 || min_steps > max_steps {
+            let problem = format!("it is {min_steps}, with max_steps = {max_steps}");
+            refuse("min_steps", problem, "set it from 1 to max_steps".into());
+        }
+        if max_steps > MOST_STEPS {
+            refuse("max_steps", format!("it is {max_steps}"), format!("set it to {MOST_STEPS} or less"));
+        }
+        if !(10..=9999).contains(&max_value) {
+            refuse("max_value", format!("it is {max_value}"), "set it from 10 to 9999".into());
+        } else if !(LEAST_CHANGE..=max_value).contains(&max_change) {
+            let problem = format!("it is {max_change}, with max_value = {max_value}");
+            refuse("max_change", problem, format!("set it from {LEAST_CHANGE} to max_value"));
+        }
+        found
     }
-    if spec.min_steps == 0 || spec.min_steps > spec.max_steps {
-        let problem = format!("is {}, with max_steps = {}", spec.min_steps, spec.max_steps);
-        return refuse("min_steps", problem, "choose 1 <= min_steps <= max_steps");
-    }
-    if spec.max_steps > MOST_STEPS {
-        return refuse("max_steps", format!("is {}", spec.max_steps), &format!("choose at most {MOST_STEPS}"));
-    }
-    if !(10..=9999).contains(&spec.max_value) {
-        return refuse("max_value", format!("is {}", spec.max_value), "choose from 10 to 9999");
-    }
-    if !(LEAST_CHANGE..=spec.max_value).contains(&spec.max_change) {
-        let problem = format!("is {}, with max_value = {}", spec.max_change, spec.max_value);
-        return refuse("max_change", problem, "choose from 2 to max_value");
-    }
-    Ok(())
 }
 
 /// A change of the number of things.

@@ -6,6 +6,7 @@ mod asked;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::asked::Asked;
@@ -18,7 +19,7 @@ use crate::record::Prompt;
 use crate::rows::{Flaw, Row};
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileMapping {
     /// The column of the question.

@@ -3,6 +3,7 @@
 //! `Prompt → Trace → Verdict + CuratedTrace → PackedBatch`, and `Sample` and `Metric` from evaluation and training.
 //! Ids are content hashes, so that the same question or the same request is recognised in every run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::Language;
@@ -123,7 +124,7 @@ pub struct PromptTests {
 }
 
 /// How text is sampled. Part of a trace's identity, but for the token limit (see [`trace_id`]).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// Softmax temperature; 0 is greedy.

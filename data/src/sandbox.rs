@@ -22,13 +22,14 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::command::Programs;
 use self::processes::Processes;
 pub(crate) use self::session::{Broken, Session};
-use crate::Result;
+use crate::{Mistake, Result};
 
 /// Size of the folder that a program may write to.
 const WORK_BYTES: u64 = 64 << 20;
@@ -43,7 +44,7 @@ pub(crate) const SIGXCPU: i64 = 24;
 pub(crate) const OUT_OF_MEMORY: i64 = 78;
 
 /// What a program may use for one test.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Seconds of CPU time; of wall-clock time twice as many and one more, since other processes run beside it.
@@ -53,15 +54,17 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Refuses limits that cannot be kept.
-    pub fn check(&self) -> std::result::Result<(), String> {
+    /// Limits that cannot be kept.
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
         if !(0.1..=600.0).contains(&self.time_limit_seconds) {
-            return Err(format!("time_limit_seconds is {}; it must be from 0.1 to 600", self.time_limit_seconds));
+            let problem = format!("it is {}", self.time_limit_seconds);
+            found.push(Mistake::new("time_limit_seconds", problem, "set it from 0.1 to 600"));
         }
         if !(64..=65536).contains(&self.memory_mb) {
-            return Err(format!("memory_mb is {}; it must be from 64 to 65536", self.memory_mb));
+            found.push(Mistake::new("memory_mb", format!("it is {}", self.memory_mb), "set it from 64 to 65536"));
         }
-        Ok(())
+        found
     }
 
     fn wall_seconds(&self) -> f64 {
@@ -90,7 +93,7 @@ impl Limits {
 }
 
 /// A language that programs are run in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
     /// The system's Python 3.

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use data::sql::nearest;
 use student::device::DeviceName;
 
 use crate::commands::{self, written};
 use crate::console::say;
-use crate::error::{Exit, Failure};
+use crate::error::Failure;
 use crate::options::RunOptions;
 use crate::plan::STAGES;
 use crate::recipe::Recipe;
@@ -182,9 +183,35 @@ impl RunArgs {
         })
     }
 
+    /// Refuses inputs that the recipe does not have, and those that are given twice.
+    fn check_inputs(&self, recipe: &Recipe) -> Result<(), Failure> {
+        let known: Vec<&str> = recipe.data_inputs().into_iter().chain(recipe.base_input()).collect();
+        for (place, (name, path)) in self.inputs.iter().enumerate() {
+            if let Some((_, first)) = self.inputs[..place].iter().find(|(earlier, _)| earlier == name) {
+                let (first, path) = (first.display(), path.display());
+                return Err(Failure::usage(format!(
+                    "--input {name} is given twice, as {first} and as {path}; leave one out"
+                )));
+            }
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let meant = nearest(name, known.iter().copied());
+            let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
+            let there =
+                if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
+            return Err(Failure::usage(format!(
+                "--input {name}: the recipe {} has no input of this name; {meant}{there}",
+                self.recipe.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// The recipe with its text, what the command line replaces in it replaced.
     pub(crate) fn recipe(&self) -> Result<(Recipe, String), Failure> {
         let (mut recipe, mut text) = Recipe::load(&self.recipe)?;
+        self.check_inputs(&recipe)?;
         if let Some(steps) = self.max_steps {
             recipe.train.max_steps = steps;
             text = format!("# run with --max-steps {steps}, which replaces train.max_steps\n{text}");
@@ -207,8 +234,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let word = if failure.exit == Exit::Interrupted { "stopped" } else { "error" };
-            say(&format!("{word}: {failure}"));
+            say(&failure.in_full());
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -20,17 +20,33 @@ pub(crate) struct Failure {
     /// How the process ends.
     pub exit: Exit,
     message: String,
+    /// The message says itself that it is an error.
+    is_whole: bool,
 }
 
 impl Failure {
     /// Something the user wrote cannot be used.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into() }
+        Self { exit: Exit::Usage, message: message.into(), is_whole: false }
+    }
+
+    /// Mistakes in what the user wrote, shown with their lines.
+    pub(crate) fn shown(message: String) -> Self {
+        Self { exit: Exit::Usage, message, is_whole: true }
+    }
+
+    /// As it is written to the terminal.
+    pub(crate) fn in_full(&self) -> String {
+        match (self.is_whole, self.exit) {
+            (true, _) => self.message.clone(),
+            (false, Exit::Interrupted) => format!("stopped: {}", self.message),
+            (false, _) => format!("error: {}", self.message),
+        }
     }
 
     /// A stage or command failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, message: message.into() }
+        Self { exit: Exit::Failed, message: message.into(), is_whole: false }
     }
 
     /// The system refuses a place that the user named: it cannot be used as it is, unless it is the disk that is full or
@@ -48,7 +64,7 @@ impl Failure {
 
     /// An endpoint does not do what it is there for.
     pub(crate) fn endpoint(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Teacher, message: message.into() }
+        Self { exit: Exit::Teacher, message: message.into(), is_whole: false }
     }
 
     /// The same, said of something.
@@ -58,7 +74,7 @@ impl Failure {
 
     /// The user asked to stop.
     pub(crate) fn interrupted(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Interrupted, message: message.into() }
+        Self { exit: Exit::Interrupted, message: message.into(), is_whole: false }
     }
 }
 
@@ -73,7 +89,7 @@ impl From<data::Error> for Failure {
             Unreachable { .. } => Exit::Teacher,
             Stopped => Exit::Interrupted,
         };
-        Self { exit, message: error.to_string() }
+        Self { exit, message: error.to_string(), is_whole: false }
     }
 }
 
@@ -86,7 +102,7 @@ impl From<student::Error> for Failure {
             Model { .. } | Invalid { .. } => Exit::Usage,
             Stopped { .. } => Exit::Interrupted,
         };
-        Self { exit, message: error.to_string() }
+        Self { exit, message: error.to_string(), is_whole: false }
     }
 }
 
@@ -101,7 +117,7 @@ impl From<teacher::Error> for Failure {
             Hub { passing: true, .. } | Endpoint { .. } | GaveUp { .. } | Incomplete { .. } => Exit::Teacher,
             Stopped { .. } => Exit::Interrupted,
         };
-        Self { exit, message: error.to_string() }
+        Self { exit, message: error.to_string(), is_whole: false }
     }
 }
 

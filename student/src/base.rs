@@ -7,6 +7,7 @@ use data::artifact::write_json;
 use data::chat::{ChatFormat, R1_TEMPLATE};
 use data::record::CuratedTrace;
 use data::tokenizer::{R1_SPECIAL, Tokenizer};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use crate::weights::check_finite;
 use crate::{Error, Result};
 
 /// The recipe's choice of base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Base {
     /// A Hugging Face model folder, given by name as an input.
@@ -50,10 +51,18 @@ pub enum Base {
 }
 
 impl Base {
-    /// Writes the folder of a random base: `config.json`, `tokenizer.json`, `tokenizer_config.json`.
-    pub fn create(&self, traces: &[CuratedTrace], dir: &Path) -> Result<()> {
-        let Self::Random {
-            vocab_size,
+    /// Refuses sizes that no model can have. Those of a folder are in its files.
+    pub fn check(&self) -> Result<()> {
+        self.new_config().map_or(Ok(()), |config| config.check()).map_err(|problem| {
+            // It begins with the name of a size, and that of a head is the quotient of two.
+            let field = problem.split(' ').next().unwrap_or_default().replace("head_dim", "hidden_size");
+            Error::invalid(format!("student.base.{field}"), problem, "correct the sizes")
+        })
+    }
+
+    /// The config of a new base, whose tokenizer has so many tokens.
+    fn sizes(&self, vocab_size: usize) -> Option<ModelConfig> {
+        let &Self::Random {
             hidden_size,
             intermediate_size,
             num_hidden_layers,
@@ -63,26 +72,40 @@ impl Base {
             ..
         } = self
         else {
-            return Ok(());
+            return None;
         };
-        let corpus: Vec<String> =
-            traces.iter().flat_map(|trace| trace.messages.iter().map(|m| m.content.clone())).collect();
-        let tokenizer = Tokenizer::train(&corpus, *vocab_size)?;
-        let config = ModelConfig {
+        Some(ModelConfig {
             architecture: Architecture::Qwen2,
-            vocab_size: tokenizer.vocab_size(),
-            hidden_size: *hidden_size,
-            intermediate_size: *intermediate_size,
-            num_hidden_layers: *num_hidden_layers,
-            num_attention_heads: *num_attention_heads,
-            num_key_value_heads: *num_key_value_heads,
-            head_dim: hidden_size / num_attention_heads.max(&1),
-            max_position_embeddings: *max_position_embeddings,
+            vocab_size,
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim: hidden_size / num_attention_heads.max(1),
+            max_position_embeddings,
             rms_norm_eps: 1e-6,
             rope_theta: 10_000.0,
             rope_scaling: None,
             tie_word_embeddings: true,
-        };
+        })
+    }
+
+    /// The config of a new base, if it is one, with as many tokens as its tokenizer may have.
+    pub fn new_config(&self) -> Option<ModelConfig> {
+        match self {
+            Self::Random { vocab_size, .. } => self.sizes(*vocab_size),
+            Self::Folder { .. } => None,
+        }
+    }
+
+    /// Writes the folder of a random base: `config.json`, `tokenizer.json`, `tokenizer_config.json`.
+    pub fn create(&self, traces: &[CuratedTrace], dir: &Path) -> Result<()> {
+        let Self::Random { vocab_size, max_position_embeddings, .. } = self else { return Ok(()) };
+        let corpus: Vec<String> =
+            traces.iter().flat_map(|trace| trace.messages.iter().map(|m| m.content.clone())).collect();
+        let tokenizer = Tokenizer::train(&corpus, *vocab_size)?;
+        let Some(config) = self.sizes(tokenizer.vocab_size()) else { return Ok(()) };
         config.check().map_err(|e| Error::invalid("student.base", e, "correct the sizes"))?;
         let format = ChatFormat::r1(tokenizer)?;
         format.tokenizer.save(&dir.join("tokenizer.json"))?;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use data::chat::ChatFormat;
 use data::record::{Prompt, Sample, Sampling, short_hash};
 use data::{think, verify};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Request};
@@ -22,7 +23,7 @@ pub const INTERVALS: &str = "An interval covers the sampling of the problems and
                              data may move the accuracy further.";
 
 /// The recipe's sampling protocol.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// Samples a problem.

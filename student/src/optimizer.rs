@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, take};
@@ -13,7 +14,7 @@ use crate::ops::{self, AdamStep};
 use crate::weights::is_vector;
 
 /// The numbers of the optimizer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// Peak learning rate.

@@ -19,17 +19,20 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::prelude::lit;
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::clauses::{Sorted, check_order, columns, refused_order, sorted};
-use crate::{Error, Result};
+use super::clauses::{Sorted, check_order, columns, sorted};
+use super::refused::{PREFER, refused};
+use crate::sql::nearest;
+use crate::{Error, Mistake, Result};
 
 /// Values that a message names at most.
 const NAMED: usize = 20;
 
 /// The recipe's section. Either `quotas` or `shares`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Balance {
     /// The column of the verdicts whose values have quotas: `domain`, `kind`, `source`, ...
@@ -50,7 +53,7 @@ pub struct Balance {
 }
 
 /// What becomes of traces whose value has no quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Others {
     /// All are kept.
@@ -92,33 +95,40 @@ impl BalanceLine {
 
 impl Balance {
     /// Refuses what cannot be carried out.
-    pub(super) fn check(&self) -> std::result::Result<(), String> {
-        let columns = columns().map_err(|e| e.to_string())?;
+    pub(super) fn check(&self) -> std::result::Result<(), Mistake> {
+        let refuse = |field: &str, problem: &str, remedy: &str| {
+            Err(Mistake::new(format!("curate.balance{field}"), problem, remedy))
+        };
+        let columns = columns().unwrap_or_default();
         if !columns.contains(&self.by) {
-            let columns = columns.join(", ");
-            return Err(format!("curate.balance.by: there is no column {:?}; name one of {columns}", self.by));
+            return Err(Mistake {
+                meant: nearest(&self.by, columns.iter().map(String::as_str)).map(str::to_owned),
+                choices: Some(format!("the columns are: {}", columns.join(", "))),
+                ..Mistake::new("curate.balance.by", format!("there is no column {:?}", self.by), "")
+            });
         }
-        self.prefer.as_deref().map_or(Ok(()), check_order).map_err(|e| e.to_string())?;
+        self.prefer.as_deref().map_or(Ok(()), check_order)?;
         match (&self.quotas, &self.shares) {
             (Some(quotas), None) if quotas.values().any(|quota| *quota > 0) => {}
             (None, Some(shares)) => {
                 if let Some((value, share)) = shares.iter().find(|(_, share)| !share.is_finite() || **share < 0.0) {
-                    return Err(format!("curate.balance.shares.{value} is {share}; it must be 0 or more"));
+                    return refuse(&format!(".shares.{value}"), &format!("it is {share}"), "set it to 0 or more");
                 }
                 if shares.values().all(|share| *share == 0.0) {
-                    return Err("curate.balance.shares: none is above 0; say how large a part each value has".into());
+                    return refuse(".shares", "none is above 0", "say how large a part each value has");
                 }
             }
             (Some(_), None) => {
-                return Err("curate.balance.quotas: none is above 0; say how many traces of each value are kept".into());
+                return refuse(".quotas", "none is above 0", "say how many traces of each value are kept");
             }
-            _ => return Err("curate.balance needs either quotas or shares, and not both".into()),
+            (Some(_), Some(_)) => return refuse("", "it has both quotas and shares", "leave one of the two out"),
+            (None, None) => return refuse("", "it has neither quotas nor shares", "write one of the two"),
         }
         if self.total == Some(0) {
-            return Err("curate.balance.total is 0; leave it out for as many as there are".into());
+            return refuse(".total", "it is 0", "leave it out for as many as there are");
         }
         if self.total.is_some() && self.shares.is_none() {
-            return Err("curate.balance.total goes with shares; quotas say the number of each value".into());
+            return refuse(".total", "it goes with shares; quotas say the number of each value", "leave it out");
         }
         Ok(())
     }
@@ -178,7 +188,7 @@ pub(super) async fn keep(
         Error::invalid("curate.balance", problem, "check `by` and `prefer`")
     };
     let order = match &balance.prefer {
-        Some(prefer) => sorted(prefer, verdicts.schema()).map_err(|e| refused_order(prefer, &e))?,
+        Some(prefer) => sorted(prefer, verdicts.schema()).map_err(|e| refused(&PREFER, prefer, &e, None))?,
         None => Vec::new(),
     };
     let mut candidates = Candidates::of(verdicts, &balance.by, balance.seed, terms, order).await.map_err(failed)?;

@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field as Column, Schema};
 use datafusion::common::config::Dialect;
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, Spanned};
 use datafusion::sql::sqlparser::dialect::DuckDbDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
 
+use super::refused::{Field, PREFER, Placed, bytes_of, refused};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
 use crate::sql::refuse_deep;
-use crate::{Error, Result};
+use crate::{Mistake, Result};
 
 type Planned<T> = std::result::Result<T, DataFusionError>;
 
@@ -33,25 +34,21 @@ pub(super) fn columns() -> Result<Vec<String>> {
     Ok(fields_of::<Verdict>()?.iter().map(|field| field.name().clone()).collect())
 }
 
-fn named_columns() -> String {
-    columns().map(|columns| columns.join(", ")).unwrap_or_default()
-}
-
 /// Whether clauses can be used is known without any verdicts.
-fn schema() -> Planned<DFSchema> {
-    let fields = fields_of::<Verdict>().map_err(|e| DataFusionError::External(Box::new(e)))?;
-    let schema = Schema::new(fields.iter().map(|field| Field::clone(field)).collect::<Vec<_>>());
+fn schema(field: &Field) -> Planned<DFSchema> {
+    let columns = fields_of::<Verdict>().map_err(|e| DataFusionError::External(Box::new(e)))?;
+    let columns = columns.iter().filter(|column| !field.hidden.contains(&column.name().as_str()));
+    let schema = Schema::new(columns.map(|column| Column::clone(column)).collect::<Vec<_>>());
     DFSchema::from_unqualified_fields(schema.fields, HashMap::new())
 }
 
-/// The terms that a policy joins by AND, as they are written and as they are planned.
-pub(super) fn policy_terms(policy: &str, schema: &DFSchema) -> Planned<Vec<(String, Expr)>> {
+/// The terms that a policy joins by AND.
+fn parsed_terms(policy: &str) -> Planned<Vec<ast::Expr>> {
     refuse_deep(policy)?;
-    let state = context().state();
-    let parsed = state.sql_to_expr_with_alias(policy, &Dialect::DuckDB)?;
+    let parsed = context().state().sql_to_expr_with_alias(policy, &Dialect::DuckDB)?;
     // Two terms without AND between them are one with an alias: the second would be lost.
     if let Some(alias) = parsed.alias {
-        return plan_err!("before {alias} an AND or OR is missing");
+        return Err(Placed::error(alias.span, format!("before {alias} an AND or OR is missing")));
     }
     let mut terms = Vec::new();
     let mut pending = vec![parsed.expr];
@@ -59,19 +56,26 @@ pub(super) fn policy_terms(policy: &str, schema: &DFSchema) -> Planned<Vec<(Stri
         match expr {
             ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => pending.extend([*right, *left]),
             ast::Expr::Nested(inner) => pending.push(*inner),
-            expr => {
-                let text = expr.to_string();
-                let expr = ast::ExprWithAlias { expr, alias: None };
-                terms.push((text, state.create_logical_expr_from_sql_expr(expr, schema)?));
-            }
-        }
-    }
-    for (text, term) in &terms {
-        if term.is_volatile() {
-            return plan_err!("{text} is another each time, and what is selected must not be");
+            expr => terms.push(expr),
         }
     }
     Ok(terms)
+}
+
+/// A term as it is written and as it is planned.
+fn planned_term(expr: ast::Expr, schema: &DFSchema) -> Planned<(String, Expr)> {
+    let text = expr.to_string();
+    let expr = ast::ExprWithAlias { expr, alias: None };
+    let term = context().state().create_logical_expr_from_sql_expr(expr, schema)?;
+    if term.is_volatile() {
+        return plan_err!("{text} is another each time, and what is selected must not be");
+    }
+    Ok((text, term))
+}
+
+/// The terms that a policy joins by AND, as they are written and as they are planned.
+pub(super) fn policy_terms(policy: &str, schema: &DFSchema) -> Planned<Vec<(String, Expr)>> {
+    parsed_terms(policy)?.into_iter().map(|term| planned_term(term, schema)).collect()
 }
 
 pub(super) fn condition(sql: &str, schema: &DFSchema) -> Planned<Expr> {
@@ -91,7 +95,7 @@ pub(super) fn sorted(sql: &str, schema: &DFSchema) -> Planned<Vec<Sorted>> {
     let parsed = parser.parse_comma_separated(Parser::parse_order_by_expr)?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
-        return plan_err!("before {next} a comma is missing");
+        return Err(Placed::error(next.span, format!("before {next} a comma is missing")));
     }
     let state = context().state();
     let mut keys = Vec::new();
@@ -111,46 +115,24 @@ pub(super) fn sorted(sql: &str, schema: &DFSchema) -> Planned<Vec<Sorted>> {
     Ok(keys)
 }
 
-/// A policy that cannot be used.
-pub(super) fn refused_policy(policy: &str, e: &DataFusionError) -> Error {
-    refused_condition("curate.policy", policy, e)
-}
-
-/// A condition that cannot be used; `what` is where it stands.
-pub(super) fn refused_condition(what: &str, sql: &str, e: &DataFusionError) -> Error {
-    Error::invalid(
-        what,
-        format!("{} cannot be used: {}", quoted(sql), e.strip_backtrace()),
-        format!("write one SQL condition on these columns: {}", named_columns()),
-    )
-}
-
-/// An order that cannot be used.
-pub(super) fn refused_order(prefer: &str, e: &DataFusionError) -> Error {
-    Error::invalid(
-        "curate.balance.prefer",
-        format!("{} cannot be used: {}", quoted(prefer), e.strip_backtrace()),
-        format!(
-            "write what may follow ORDER BY, as in \"pass_rate ASC, tokens DESC\", on these columns: {}",
-            named_columns()
-        ),
-    )
-}
-
-/// Refuses a policy before there are verdicts.
-pub(super) fn check_policy(policy: &str) -> Result<()> {
-    let planned = || {
-        let schema = schema()?;
-        for (text, term) in policy_terms(policy, &schema)? {
-            let physical = context().create_physical_expr(term, &schema)?;
-            let kind = physical.data_type(schema.as_arrow())?;
-            if kind != DataType::Boolean {
-                return plan_err!("{text} must be true or false; it is a {kind}");
-            }
-        }
-        Ok(())
+/// What is wrong with a condition, before there are verdicts.
+pub(super) fn check_condition(field: &Field, sql: &str) -> Vec<Mistake> {
+    let parsed = || Ok((schema(field)?, parsed_terms(sql)?));
+    let (schema, terms) = match parsed() {
+        Ok(parsed) => parsed,
+        Err(e) => return vec![refused(field, sql, &e, None)],
     };
-    planned().map_err(|e| refused_policy(policy, &e))
+    let check = |term: ast::Expr| {
+        let (text, term) = planned_term(term, &schema)?;
+        let physical = context().create_physical_expr(term, &schema)?;
+        let kind = physical.data_type(schema.as_arrow())?;
+        if kind == DataType::Boolean { Ok(()) } else { plan_err!("{text} must be true or false; it is a {kind}") }
+    };
+    let mistake = |term: ast::Expr| {
+        let part = bytes_of(sql, term.span());
+        check(term).err().map(|e| refused(field, sql, &e, part))
+    };
+    terms.into_iter().filter_map(mistake).collect()
 }
 
 /// Whether a clause names a column. What is no SQL names none.
@@ -160,15 +142,15 @@ pub(super) fn names(clause: &str, column: &str) -> bool {
 }
 
 /// Refuses an order before there are verdicts.
-pub(super) fn check_order(prefer: &str) -> Result<()> {
+pub(super) fn check_order(prefer: &str) -> std::result::Result<(), Mistake> {
     let planned = || {
-        let schema = schema()?;
+        let schema = schema(&PREFER)?;
         for key in sorted(prefer, &schema)? {
             context().create_physical_expr(key.expr, &schema)?;
         }
         Ok(())
     };
-    planned().map_err(|e| refused_order(prefer, &e))
+    planned().map_err(|e| refused(&PREFER, prefer, &e, None))
 }
 
 /// A clause as it was written: of one line in quotes, of several lines as they are.

@@ -18,15 +18,17 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::reply::{JudgeVerdict, Opinion};
-use super::clauses::policy_terms;
+use super::clauses::{check_condition, policy_terms};
+use super::refused::{WHERE, refused};
 use super::select::table;
 use super::{Part, Prompts, by_part, parts};
 use crate::parquet_file::{fields_of, parquet_files, read_records, read_rows_at, row_count, write_records};
 use crate::record::{Prompt, Sampling, Trace, Verdict, short_hash};
-use crate::{Error, Result};
+use crate::{Mistake, Result};
 
 /// Traces judged at a time, unless one file of verdicts has more.
 const BATCH_ROWS: usize = 4096;
@@ -39,7 +41,7 @@ pub const REMINDER: &str = "Reply with that JSON object alone, with the keys \"a
                             text, every quote and backslash within strings escaped.";
 
 /// The recipe's section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JudgeConfig {
     /// The model's name at its endpoint (`--judge-endpoint URL`).
@@ -54,18 +56,24 @@ pub struct JudgeConfig {
 }
 
 impl JudgeConfig {
-    /// Refuses what cannot be carried out.
-    pub(super) fn check(&self) -> std::result::Result<(), String> {
+    /// What cannot be carried out.
+    pub(super) fn check(&self) -> Vec<Mistake> {
+        let mut found = check_condition(&WHERE, &self.condition);
+        let mut refuse = |field: &str, problem: String, remedy: &str| {
+            found.push(Mistake::new(format!("curate.judge.{field}"), problem, remedy));
+        };
         if self.model.trim().is_empty() {
-            return Err("model is empty; name the judge as its endpoint does".into());
+            refuse("model", "it is empty".into(), "name the judge as its endpoint does");
         }
         for place in ["{question}", "{answer}"] {
             if !self.prompt.contains(place) {
-                return Err(format!("prompt does not say where {place} goes"));
+                refuse("prompt", format!("it does not say where {place} goes"), "write it where the text is to stand");
             }
         }
-        let unknown = pieces(&self.prompt).find(|piece| is_place(piece) && !PLACES.contains(piece));
-        unknown.map_or(Ok(()), |piece| Err(format!("prompt names {piece}; it may name {}", PLACES.join(", "))))
+        for piece in pieces(&self.prompt).filter(|piece| is_place(piece) && !PLACES.contains(piece)) {
+            refuse("prompt", format!("it names {piece}"), &format!("it may name {}", PLACES.join(", ")));
+        }
+        found
     }
 
     /// The request to judge an answer.
@@ -245,24 +253,11 @@ impl<'a> Judging<'a> {
 
 /// The rows of the traces that a judge's condition selects of the verdicts under `out`.
 pub async fn rows_to_judge(out: &Path, condition: &str) -> Result<Vec<u32>> {
-    Box::pin(selected(out, condition)).await.map_err(|e| {
-        let columns = fields_of::<Verdict>().map(|fields| {
-            let names = fields.iter().map(|field| field.name().as_str());
-            names.filter(|name| !OWN_COLUMNS.contains(name)).collect::<Vec<_>>().join(", ")
-        });
-        Error::invalid(
-            "curate.judge.where",
-            format!("{condition:?} cannot be used: {}", e.strip_backtrace()),
-            format!("write one SQL condition on these columns: {}", columns.unwrap_or_default()),
-        )
-    })
+    Box::pin(selected(out, condition)).await.map_err(|e| refused(&WHERE, condition, &e, None).into())
 }
 
-/// Columns that the judge fills, and so cannot be chosen by.
-const OWN_COLUMNS: [&str; 2] = ["judge_verdict", "judge_analysis"];
-
 async fn selected(out: &Path, condition: &str) -> std::result::Result<Vec<u32>, DataFusionError> {
-    let frame = table(out).await?.drop_columns(&OWN_COLUMNS)?;
+    let frame = table(out).await?.drop_columns(WHERE.hidden)?;
     let terms = policy_terms(condition, frame.schema())?.into_iter().map(|(_, term)| term);
     let frame = match terms.reduce(Expr::and) {
         Some(condition) => frame.filter(condition)?,

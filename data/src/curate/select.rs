@@ -15,7 +15,8 @@ use futures::StreamExt;
 use serde::Serialize;
 
 use super::balance;
-use super::clauses::{condition, context, names, policy_terms, quoted, refused_condition, refused_policy};
+use super::clauses::{condition, context, names, policy_terms, quoted};
+use super::refused::{CONDITION, POLICY, refused};
 use super::{CurateConfig, Curation, FunnelStep};
 use crate::parquet_file::fields_of;
 use crate::record::Verdict;
@@ -55,7 +56,7 @@ pub(super) struct Selection {
 /// Runs the policy over `verdicts` in `out`.
 pub(super) async fn select(out: &Path, config: &CurateConfig) -> Result<Selection> {
     let policy = config.policy.as_str();
-    let refused = |e: DataFusionError| refused_policy(policy, &e);
+    let refused = |e: DataFusionError| Error::from(refused(&POLICY, policy, &e, None));
     let frame = table(out).await.map_err(refused)?;
     let parse = |sql: &str| condition(sql, frame.schema());
     let (written, terms): (Vec<String>, Vec<Expr>) =
@@ -205,7 +206,7 @@ pub struct Matching {
 
 /// Finds the traces that a SQL condition on the columns of the verdicts under `out` selects; names the first `most`.
 pub async fn matching(out: &Path, sql: &str, most: usize) -> Result<Matching> {
-    Box::pin(matched(out, sql, most)).await.map_err(|e| refused_condition("the condition", sql, &e))
+    Box::pin(matched(out, sql, most)).await.map_err(|e| refused(&CONDITION, sql, &e, None).into())
 }
 
 async fn matched(out: &Path, sql: &str, most: usize) -> std::result::Result<Matching, DataFusionError> {

@@ -120,7 +120,7 @@ fn a_sandbox_that_is_no_longer_watched_ends() {
 #[test]
 fn limits_are_checked() {
     let limits = Limits { time_limit_seconds: 6.0, memory_mb: 512 };
-    assert!(limits.check().is_ok());
-    assert!(Limits { time_limit_seconds: f64::NAN, ..limits }.check().is_err());
-    assert!(Limits { memory_mb: 1, ..limits }.check().is_err());
+    assert_eq!(limits.check(), []);
+    assert_eq!(Limits { time_limit_seconds: f64::NAN, ..limits }.check()[0].field, "time_limit_seconds");
+    assert_eq!(Limits { memory_mb: 1, ..limits }.check()[0].field, "memory_mb");
 }

@@ -33,7 +33,8 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         Start::R1Traces => include_str!("../../../recipes/r1-traces-smollm2.toml"),
         Start::EmbeddedTeacher => include_str!("../../../recipes/embedded-teacher.toml"),
     };
-    if data::disk::exists(&args.path)? {
+    // A link to nothing is something too.
+    if args.path.is_symlink() || data::disk::exists(&args.path)? {
         return Err(Failure::usage(format!("{} is there already; name another file", args.path.display())));
     }
     data::artifact::write_bytes(&args.path, text.as_bytes())?;

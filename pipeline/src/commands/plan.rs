@@ -15,7 +15,7 @@ use crate::plan::{OF_TOKENIZER, Outlook, Plan, outlook};
 use crate::recipe::{Recipe, Teacher, TraceSource};
 use crate::stages::evaluate::{TEACHER_FOLDER, measured_teacher};
 use crate::stages::prompts::{problems, prompts};
-use crate::stages::{collect, replies};
+use crate::stages::{check_inputs, collect, replies};
 use crate::store::{Stage, Store};
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
@@ -25,6 +25,7 @@ pub(crate) fn plan(args: &RunArgs) -> Result<()> {
     let absent: Vec<&str> = inputs.iter().filter(|input| !input.is_here).map(|input| input.input.as_str()).collect();
     let plan = Plan::new(&recipe, &options, &absent)?;
     let store = Store::open(&options.runs, &recipe.name);
+    check_inputs(&recipe, &options, &plan, &store, &absent, "report")?;
     print(&format!("{}: {}", recipe.name, recipe.description))?;
     for fetch::Outlook { input, words, .. } in &inputs {
         print(&format!("input {input}: {words}"))?;

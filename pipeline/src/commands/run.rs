@@ -10,7 +10,7 @@ use crate::fetch;
 use crate::plan::Plan;
 use crate::run::{Run, Stop};
 use crate::signals;
-use crate::stages::no_judge;
+use crate::stages::{check_inputs, no_judge};
 use crate::store::Store;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::lock(&options.runs, &recipe.name)?;
     let to = to.unwrap_or_else(|| "report".to_owned());
+    check_inputs(&recipe, &options, &plan, &store, &[], &to)?;
     if let Some(judge) = &recipe.curate.judge
         && options.judge_endpoint.is_none()
         && !["prompts", "collect"].contains(&to.as_str())

@@ -3,7 +3,6 @@
 mod page;
 mod wrap;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,7 +13,7 @@ use data::inspect::{Judged, Places, first_id, inspect};
 use self::page::{Look, page};
 use crate::commands::sql::last_used;
 use crate::commands::{print, runtime};
-use crate::console::say;
+use crate::console::{colour, say};
 use crate::error::{Failure, Result};
 use crate::store::Store;
 
@@ -69,7 +68,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             serde_json::to_string_pretty(&found).map_err(|e| Failure::failed(format!("encoding the trace: {e}")))?;
         return print(&text);
     }
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = colour(&std::io::stdout());
     let width = terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(20, 120));
     print(page(&found, &Look { colour, width, full: args.full }).trim_end())
 }

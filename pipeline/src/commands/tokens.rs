@@ -1,7 +1,6 @@
 //! `r1-distill tokens`: conversations as the trainer sees them, token by token, with what the loss counts.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use clap::Args;
 use data::chat::ChatFormat;
@@ -13,6 +12,7 @@ use student::config::ModelConfig;
 
 use crate::cli::RunArgs;
 use crate::commands::print;
+use crate::console::colour;
 use crate::error::{Failure, Result};
 use crate::fetch;
 use crate::options::RunOptions;
@@ -44,7 +44,7 @@ pub(crate) struct TokensArgs {
 }
 
 pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
-    let (recipe, _) = Recipe::load(&args.run.recipe)?;
+    let (recipe, _) = args.run.recipe()?;
     let mut options = args.run.options()?;
     fetch::inputs(&recipe, &mut options)?;
     let plan = Plan::new(&recipe, &options, &[])?;
@@ -79,7 +79,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
     } else {
         shown.truncate(args.count);
     }
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = colour(&std::io::stdout());
     let found = findings(&rows, &format, config.capacity());
     print(&header(&recipe, &options, &config, &format, &found)?)?;
     for segment in shown {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::prompts::{Prompts, prompts};
 use super::replies::ask;
-use super::{number, realize, summary};
+use super::{number, preflight, realize, summary};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::{self, ProblemSource, TraceSource};
@@ -33,7 +33,10 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result
         let prompts = prompts(&input.dir)?;
         let folder = dir.join(FOLDER);
         let mut result = match &run.recipe.collect {
-            TraceSource::Teacher(teacher) => ask(run, teacher, &prompts, &folder)?,
+            TraceSource::Teacher(teacher) => {
+                preflight::programs(run, input)?;
+                ask(run, teacher, &prompts, &folder)?
+            }
             TraceSource::Import(file) => {
                 let imported = import(run, file, &prompts, dir)?;
                 summary(&imported)?

@@ -13,8 +13,10 @@ pub(crate) mod train;
 
 mod card;
 mod judge;
+mod preflight;
 mod teacher_access;
 
+pub(crate) use preflight::inputs as check_inputs;
 pub(crate) use teacher_access::no_judge;
 
 use std::path::Path;

@@ -54,6 +54,7 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
             Some(accuracy) => load(&accuracy.problems)?,
             None => Vec::new(),
         };
+        refuse_without_gold(&problems)?;
         // Whatever comes before it: a question that is measured is not learned, not even as an earlier turn.
         let measured: HashSet<String> = problems.iter().map(|p| prompt_id(&[], &p.question)).collect();
         let is_measured = |p: &Prompt| p.user_turns().any(|turn| measured.contains(&prompt_id(&[], turn)));
@@ -90,6 +91,18 @@ fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut 
             Ok(data::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
         }
     }
+}
+
+/// What has no answer cannot be measured on, which would be told only after the training.
+fn refuse_without_gold(problems: &[Prompt]) -> Result<()> {
+    let without = problems.iter().filter(|problem| problem.answer.is_none()).count();
+    let Some(first) = problems.iter().find(|problem| problem.answer.is_none()) else { return Ok(()) };
+    let question: String = first.question.chars().take(80).collect();
+    Err(Failure::usage(format!(
+        "evaluate.accuracy.problems: {without} of {} problems have no gold answer, the first: {question:?}; name the column \
+         of the answer in evaluate.accuracy.problems.format, or take these rows out",
+        problems.len()
+    )))
 }
 
 /// The file of what programs must pass, if any prompt has tests.

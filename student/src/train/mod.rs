@@ -19,6 +19,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use data::pack::PackedRow;
 use data::record::Metric;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::batch::{Order, supervised};
@@ -37,7 +38,7 @@ use crate::optimizer::{AdamW, OptimizerConfig};
 use crate::{Error, Result};
 
 /// The recipe's training section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Passes over the data.

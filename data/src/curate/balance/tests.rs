@@ -55,14 +55,17 @@ fn what_cannot_be_carried_out_is_refused() {
     assert_eq!(prefer("pass_rate, tokens DESC NULLS FIRST, length(domain) * 2 ASC").check(), Ok(()));
     for (wrong, words) in [
         (Balance { by: "topic".into(), ..fine.clone() }, ["curate.balance.by", "\"topic\"", "domain, kind"]),
-        (Balance { quotas: None, ..fine.clone() }, ["curate.balance", "quotas or shares", "not both"]),
-        (Balance { shares: shares(&[("a", 1.0)], None).shares, ..fine.clone() }, ["quotas or shares", "not both", ""]),
+        (Balance { quotas: None, ..fine.clone() }, ["curate.balance", "neither quotas nor shares", "one of the two"]),
+        (
+            Balance { shares: shares(&[("a", 1.0)], None).shares, ..fine.clone() },
+            ["curate.balance", "both quotas and shares", "leave one"],
+        ),
         (quotas(&[]), ["curate.balance.quotas", "none is above 0", ""]),
         (quotas(&[("math", 0)]), ["curate.balance.quotas", "none is above 0", ""]),
-        (shares(&[("a", 1.0), ("b", -1.0)], None), ["curate.balance.shares.b is -1", "0 or more", ""]),
+        (shares(&[("a", 1.0), ("b", -1.0)], None), ["curate.balance.shares.b: it is -1", "0 or more", ""]),
         (shares(&[("a", f64::NAN)], None), ["curate.balance.shares.a", "NaN", ""]),
         (shares(&[("a", 0.0)], None), ["curate.balance.shares", "none is above 0", ""]),
-        (shares(&[("a", 1.0)], Some(0)), ["curate.balance.total is 0", "leave it out", ""]),
+        (shares(&[("a", 1.0)], Some(0)), ["curate.balance.total: it is 0", "leave it out", ""]),
         (Balance { total: Some(9), ..fine.clone() }, ["curate.balance.total", "goes with shares", ""]),
         (prefer("pass_rat"), ["curate.balance.prefer", "pass_rat", "domain, kind"]),
         (prefer("pass_rate DESC tokens"), ["curate.balance.prefer", "before tokens a comma is missing", "ORDER BY"]),
@@ -74,7 +77,7 @@ fn what_cannot_be_carried_out_is_refused() {
         (prefer("count(*)"), ["curate.balance.prefer", "cannot be used", ""]),
         (prefer("domain + 1"), ["curate.balance.prefer", "cannot be used", ""]),
     ] {
-        let message = wrong.check().unwrap_err();
+        let message = wrong.check().unwrap_err().to_string();
         assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
     }
 }

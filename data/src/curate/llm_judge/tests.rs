@@ -127,14 +127,15 @@ async fn a_condition_that_cannot_be_used_is_told_with_the_columns() {
 
 #[test]
 fn prompts_that_cannot_work_are_refused() {
-    let check = |prompt: &str| JudgeConfig { prompt: prompt.into(), ..judge("true") }.check();
-    check(PROMPT).unwrap();
-    check("{question} {answer}").unwrap();
-    assert!(check("{question} {gold}").unwrap_err().contains("{answer}"));
-    assert!(check("{answer} {gold}").unwrap_err().contains("{question}"));
-    let typo = check("{question} {reference} {answer}").unwrap_err();
+    let said = |judge: &JudgeConfig| judge.check().iter().map(ToString::to_string).collect::<Vec<_>>().concat();
+    let check = |prompt: &str| said(&JudgeConfig { prompt: prompt.into(), ..judge("true") });
+    assert_eq!(check(PROMPT), "");
+    assert_eq!(check("{question} {answer}"), "");
+    assert!(check("{question} {gold}").contains("{answer}"));
+    assert!(check("{answer} {gold}").contains("{question}"));
+    let typo = check("{question} {reference} {answer}");
     assert!(typo.contains("{reference}") && typo.contains("{gold}"), "{typo}");
-    assert!(JudgeConfig { model: " ".into(), ..judge("true") }.check().unwrap_err().contains("model"));
+    assert!(said(&JudgeConfig { model: " ".into(), ..judge("true") }).contains("model"));
 }
 
 #[test]

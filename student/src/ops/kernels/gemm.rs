@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use gemm::Parallelism;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::views::{Mat, Output, Store};
@@ -23,7 +24,7 @@ const PARTS: usize = 8;
 const LEAST: usize = 128;
 
 /// In which numbers the products of weights are computed. Sums, and the weights themselves, are f32 in either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Single precision.
