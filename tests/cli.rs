@@ -19,7 +19,7 @@ fn help_explains_every_command_and_the_exit_codes() {
     let ran = TestFolder::new().run(&["--help"]);
     ran.succeeds();
     for word in
-        ["run", "plan", "tokens", "sql", "show", "serve", "generate", "init", "completions", "Exit codes", "130"]
+        ["run", "plan", "seeds", "tokens", "sql", "show", "serve", "generate", "init", "completions", "Exit codes", "130"]
     {
         assert!(ran.stdout.contains(word), "{word}");
     }

@@ -30,6 +30,8 @@ mod mock;
 mod parity;
 /// Every recipe in the tree parses, and `init` writes one that does.
 mod recipes;
+/// Tables of several seeds, and what report and card make of them.
+mod seeds;
 /// Running the program in a folder of its own.
 mod support;
 /// The architecture invariants of README.md that a test can check.

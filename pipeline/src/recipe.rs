@@ -18,6 +18,7 @@ use student::evaluate::Protocol;
 use student::train::TrainConfig;
 
 use crate::error::Failure;
+use crate::seeds::Seeds;
 
 /// The whole recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub(crate) struct Recipe {
     pub name: String,
     /// What it is for; printed, decides nothing.
     pub description: String,
+    /// The table of several seeds that report and card lead with; decides no student.
+    pub seeds: Option<Seeds>,
     /// The problems to learn from.
     pub prompts: ProblemSource,
     /// Where their traces come from.
@@ -178,9 +181,12 @@ impl Recipe {
             ))
         })?;
         let text = with_policy_inside(path, text)?;
-        let recipe: Self = toml::from_str(&text)
+        let mut recipe: Self = toml::from_str(&text)
             .map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
         recipe.check().map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))?;
+        if let Some(seeds) = &mut recipe.seeds {
+            seeds.read(path).map_err(|failure| failure.about(&path.display().to_string()))?;
+        }
         Ok((recipe, text))
     }
 

@@ -5,7 +5,9 @@ use crate::commands::{runtime, stop_on_ctrl_c};
 use crate::console::say;
 use crate::error::Result;
 use crate::fetch;
+use crate::options::RunOptions;
 use crate::plan::Plan;
+use crate::recipe::Recipe;
 use crate::run::{Run, Stop};
 use crate::stages::no_judge;
 use crate::store::Store;
@@ -21,16 +23,22 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::lock(&options.runs, &recipe.name)?;
     let to = to.unwrap_or_else(|| "report".to_owned());
-    if let Some(judge) = &recipe.curate.judge
-        && options.judge_endpoint.is_none()
-        && !["prompts", "collect"].contains(&to.as_str())
-        && store.find::<()>(&plan.collect)?.is_none()
-    {
-        // Traces that are not there yet cannot have been judged.
-        return Err(no_judge(judge));
+    if !["prompts", "collect"].contains(&to.as_str()) {
+        judge_is_there(&recipe, &options, &store, &plan)?;
     }
     let (runtime, stop) = (runtime()?, Stop::new());
     stop_on_ctrl_c(&runtime, &stop);
     say(&format!("{}: {}", recipe.name, recipe.description));
     crate::run::run(&Run { recipe, recipe_text, options, store, plan, to, runtime, stop })
+}
+
+/// Refuses a recipe with a judge that cannot be asked, before anything is spent: traces that are not there yet cannot have
+/// been judged.
+pub(crate) fn judge_is_there(recipe: &Recipe, options: &RunOptions, store: &Store, plan: &Plan) -> Result<()> {
+    match &recipe.curate.judge {
+        Some(judge) if options.judge_endpoint.is_none() && store.find::<()>(&plan.collect)?.is_none() => {
+            Err(no_judge(judge))
+        }
+        _ => Ok(()),
+    }
 }

@@ -84,13 +84,13 @@ impl Cell {
 }
 
 /// Headings of a column of text and of columns of numbers.
-fn heads(text: &str, numbers: &[&str]) -> Vec<Cell> {
+pub(super) fn heads(text: &str, numbers: &[&str]) -> Vec<Cell> {
     let numbers = numbers.iter().map(|number| Cell::Number((*number).to_owned()));
     std::iter::once(Cell::Text(text.to_owned())).chain(numbers).collect()
 }
 
 /// A row of a heading and numbers.
-fn row<const N: usize>(heading: Cell, numbers: [String; N]) -> Vec<Cell> {
+pub(super) fn row<const N: usize>(heading: Cell, numbers: [String; N]) -> Vec<Cell> {
     std::iter::once(heading).chain(numbers.into_iter().map(Cell::Number)).collect()
 }
 
@@ -134,6 +134,7 @@ fn accuracy(report: &RunReport) -> Vec<Block<'_>> {
             note: String::new(),
         }));
     }
+    blocks.extend(super::seeds::blocks(report));
     if !report.accuracy_by_kind.is_empty() {
         let columns = kind_columns(report);
         let mut heads = heads("Kind", &["Problems"]);

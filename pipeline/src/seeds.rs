@@ -1,0 +1,225 @@
+//! A recipe's table of seeds: how much of its result is chance.
+//!
+//! One training is one draw: other initial weights, another order of the data or other traces give another student, and
+//! an interval that covers the sampling of answers says nothing about that (Bouthillier et al. 2021, arXiv 2103.03098).
+//! `r1-distill seeds` trains a recipe with several seeds and writes the table; the recipe names it, and report and model
+//! card then lead with the median and the range. The table decides no student, so it enters the fingerprints of export
+//! (for the card) and report only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use data::artifact::{fingerprint, read_json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use student::base::Base;
+
+use crate::error::{Failure, Result};
+use crate::recipe::{ProblemSource, Recipe, TraceSource};
+use crate::store::Stage;
+
+/// The recipe's section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Seeds {
+    /// The table, beside the recipe; `r1-distill seeds` writes it there.
+    pub file: PathBuf,
+    /// What it holds, once it is there.
+    #[serde(skip)]
+    pub table: Option<SeedTable>,
+}
+
+/// The table as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SeedTable {
+    /// How it was made.
+    pub command: String,
+    /// When, as YYYY-MM-DD (UTC).
+    pub date: String,
+    /// On what: another processor rounds differently and gives other numbers.
+    pub machine: String,
+    /// [`identity`] of the recipe it was made with.
+    pub recipe: String,
+    /// Problems that each student was measured on.
+    pub problems: usize,
+    /// Samples a problem.
+    pub samples: u32,
+    /// The recipe's own data with several training seeds.
+    pub training: Vec<SeedRow>,
+    /// The recipe's own training seed on several data seeds.
+    pub data: Vec<SeedRow>,
+}
+
+/// One student of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SeedRow {
+    /// Its seed.
+    pub seed: u64,
+    /// pass@1 before training, 0 to 1.
+    pub before: f64,
+    /// pass@1 after training.
+    pub after: f64,
+    /// Lower end of the 95 % interval of `after`, which covers the sampling of problems and answers.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// pass@1 of the control, where it was trained.
+    pub control: Option<f64>,
+}
+
+/// Median and range of some numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spread {
+    /// The middle one; of an even number of them, the mean of the middle two.
+    pub median: f64,
+    /// The least.
+    pub lowest: f64,
+    /// The greatest.
+    pub highest: f64,
+}
+
+/// What a run knows of other seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OtherSeeds {
+    /// The recipe's table.
+    Table(SeedTable),
+    /// A table is there, and was made with another recipe.
+    OfAnotherRecipe(PathBuf),
+    /// Nothing; the recipe may name a table that is not there.
+    Nothing(Option<PathBuf>),
+}
+
+impl Seeds {
+    /// Reads the table, if it is there. `recipe` is the recipe's own path.
+    pub(crate) fn read(&mut self, recipe: &Path) -> Result<()> {
+        let path = beside(recipe, &self.file);
+        let there = path.try_exists().map_err(|e| data::Error::io("read", &path, e))?;
+        self.table = if there { Some(table(&path)?) } else { None };
+        Ok(())
+    }
+}
+
+/// A file that a recipe names.
+pub(crate) fn beside(recipe: &Path, file: &Path) -> PathBuf {
+    recipe.parent().unwrap_or(Path::new("")).join(file)
+}
+
+fn table(path: &Path) -> Result<SeedTable> {
+    let refused = |problem: &str| {
+        Failure::usage(format!("seeds.file: {}: {problem}; `r1-distill seeds` makes it anew once it is removed", path.display()))
+    };
+    let table: SeedTable = read_json(path).map_err(|e| refused(&e.to_string()))?;
+    if table.training.is_empty() {
+        return Err(refused("it has no training seed"));
+    }
+    let shares = table.training.iter().chain(&table.data).flat_map(|row| [row.before, row.after, row.low, row.high]);
+    if shares.chain(table.training.iter().filter_map(|row| row.control)).any(|share| !(0.0..=1.0).contains(&share)) {
+        return Err(refused("a pass@1 is not between 0 and 1"));
+    }
+    Ok(table)
+}
+
+impl SeedTable {
+    /// pass@1 after training, over training seeds.
+    pub(crate) fn after(&self) -> Option<Spread> {
+        Spread::of(self.training.iter().map(|row| row.after))
+    }
+
+    /// pass@1 before training, over training seeds.
+    pub(crate) fn before(&self) -> Option<Spread> {
+        Spread::of(self.training.iter().map(|row| row.before))
+    }
+
+    /// pass@1 of the control, over the training seeds that have one.
+    pub(crate) fn control(&self) -> Option<Spread> {
+        Spread::of(self.training.iter().filter_map(|row| row.control))
+    }
+
+    /// pass@1 after training, over data seeds.
+    pub(crate) fn after_by_data(&self) -> Option<Spread> {
+        Spread::of(self.data.iter().map(|row| row.after))
+    }
+}
+
+impl Spread {
+    /// Of some numbers; `None` of none.
+    pub(crate) fn of(numbers: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = numbers.collect();
+        sorted.sort_by(f64::total_cmp);
+        let (lowest, highest) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] };
+        Some(Self { median, lowest, highest })
+    }
+}
+
+impl OtherSeeds {
+    /// Of a recipe, whose stages up to packing name the content of all its inputs.
+    pub(crate) fn of(recipe: &Recipe, stages: &[&Stage]) -> Result<Self> {
+        let Some(Seeds { file, table }) = &recipe.seeds else { return Ok(Self::Nothing(None)) };
+        let Some(table) = table else { return Ok(Self::Nothing(Some(file.clone()))) };
+        let same = table.recipe == identity(recipe, stages)?;
+        Ok(if same { Self::Table(table.clone()) } else { Self::OfAnotherRecipe(file.clone()) })
+    }
+
+    /// Why there is no table to show, in a sentence; `None` where there is one.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let why = match self {
+            Self::Table(_) => return None,
+            Self::OfAnotherRecipe(file) => format!(
+                "The table of seeds that the recipe names ({}) was made with another recipe and is not shown.",
+                file.display()
+            ),
+            Self::Nothing(Some(file)) => {
+                format!("The table of seeds that the recipe names ({}) is not there.", file.display())
+            }
+            Self::Nothing(None) => return Some(ONE_SEED.to_owned()),
+        };
+        Some(format!("{why} {ONE_SEED}"))
+    }
+}
+
+const ONE_SEED: &str = "These are the numbers of one training seed, and another may give others: \
+                        `r1-distill seeds RECIPE` measures several.";
+
+/// What makes a recipe the one that a table was made with: all that decides the student and how it is measured, with the
+/// recipe's own seeds. Names, export and whether teacher and control are measured decide neither.
+pub(crate) fn identity(recipe: &Recipe, stages: &[&Stage]) -> Result<String> {
+    let accuracy = recipe.evaluate.accuracy.as_ref();
+    let sections = (
+        json!({"prompts": recipe.prompts, "collect": recipe.collect, "curate": recipe.curate, "student": recipe.student}),
+        json!({"pack": recipe.pack, "train": recipe.train}),
+        json!({"problems": accuracy.map(|a| &a.problems), "protocol": accuracy.map(|a| &a.protocol)}),
+    );
+    let spec = serde_json::to_value(sections).map_err(|e| Failure::failed(format!("encoding the recipe: {e}")))?;
+    // Those that are no result of another stage.
+    let given = stages.iter().flat_map(|stage| &stage.inputs).filter(|(name, _)| name.contains(' '));
+    let given: BTreeMap<String, String> = given.map(|(name, content)| (name.clone(), content.clone())).collect();
+    Ok(fingerprint("seeds", 1, &spec, &given))
+}
+
+/// The recipe with another training seed: of the order of the data, and of the initial weights where they are random.
+pub(crate) fn with_training_seed(mut recipe: Recipe, seed: u64) -> Recipe {
+    recipe.train.seed = seed;
+    if let Base::Random { seed: weights, .. } = &mut recipe.student.base {
+        *weights = seed;
+    }
+    recipe
+}
+
+/// The recipe with another data seed: of the problems where they are made up, of the teacher's draws where one is asked,
+/// and of which traces are held out and how they are packed.
+pub(crate) fn with_data_seed(mut recipe: Recipe, seed: u64) -> Recipe {
+    if let ProblemSource::Procedural(problems) = &mut recipe.prompts {
+        problems.seed = seed;
+    }
+    if let TraceSource::Teacher(teacher) = &mut recipe.collect {
+        teacher.seed = seed;
+    }
+    recipe.pack.seed = seed;
+    recipe
+}
