@@ -223,3 +223,103 @@ pub(crate) fn with_data_seed(mut recipe: Recipe, seed: u64) -> Recipe {
     recipe.pack.seed = seed;
     recipe
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::RunArgs;
+    use crate::plan::Plan;
+
+    #[derive(Debug, Parser)]
+    struct Options {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    fn quickstart() -> (PathBuf, RunArgs) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/quickstart.toml");
+        let options = Options::parse_from(["r1-distill".into(), path.clone().into_os_string()]);
+        (path, options.args)
+    }
+
+    fn plan(recipe: &Recipe) -> Plan {
+        Plan::new(recipe, &quickstart().1.options(), &[]).unwrap()
+    }
+
+    fn identity_of(recipe: &Recipe) -> String {
+        let plan = plan(recipe);
+        identity(recipe, &[&plan.prompts, &plan.collect, &plan.curate, &plan.pack]).unwrap()
+    }
+
+    /// The table in the tree is that of the recipe beside it, and shows the spread that README speaks of.
+    #[test]
+    fn the_quickstart_has_its_table() {
+        let (path, args) = quickstart();
+        let recipe = args.recipe().unwrap().0;
+        let OtherSeeds::Table(table) = plan(&recipe).seeds else {
+            panic!("{}: the recipe changed, or the table is gone: run its command again", path.display())
+        };
+        assert!(table.training.len() >= 5 && table.data.len() >= 3 && table.problems >= 600);
+        let (training, data) = (table.after().unwrap(), table.after_by_data().unwrap());
+        let (lowest, highest) = (training.lowest.min(data.lowest), training.highest.max(data.highest));
+        assert!(highest - lowest <= 0.08, "{lowest} to {highest}");
+        let readme = std::fs::read_to_string(path.with_file_name("../README.md")).unwrap();
+        for number in [training.median, training.lowest, training.highest] {
+            let said = format!("{:.1}", 100.0 * number);
+            assert!(readme.contains(&said), "README.md does not say {said}");
+        }
+        assert!(readme.contains(&table.command) && readme.contains(&table.machine), "{} {}", table.command, table.machine);
+    }
+
+    /// Names, export, and whether teacher and control are measured decide no student; everything else does.
+    #[test]
+    fn a_table_is_of_a_recipe() {
+        let recipe = quickstart().1.recipe().unwrap().0;
+        let own = identity_of(&recipe);
+        let mut same = recipe.clone();
+        same.name = "other".into();
+        same.export.licence = "apache-2.0".into();
+        let accuracy = same.evaluate.accuracy.as_mut().unwrap();
+        (accuracy.teacher, accuracy.control) = (false, false);
+        assert_eq!(identity_of(&same), own);
+        let changes: [fn(&mut Recipe); 6] = [
+            |recipe| *recipe = with_training_seed(recipe.clone(), 99),
+            |recipe| *recipe = with_data_seed(recipe.clone(), 99),
+            |recipe| recipe.train.optimizer.learning_rate *= 2.0,
+            |recipe| recipe.curate.policy = "finished".into(),
+            |recipe| recipe.pack.sequence_length = 256,
+            |recipe| recipe.evaluate.accuracy.as_mut().unwrap().protocol.samples = 2,
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let mut other = recipe.clone();
+            change(&mut other);
+            assert_ne!(identity_of(&other), own, "change {i}");
+        }
+    }
+
+    #[test]
+    fn seeds_reach_all_that_they_should() {
+        let recipe = quickstart().1.recipe().unwrap().0;
+        let trained = with_training_seed(recipe.clone(), 77);
+        let Base::Random { seed, .. } = trained.student.base else { panic!("the base is random") };
+        assert_eq!((trained.train.seed, seed), (77, 77));
+        assert_eq!((&trained.prompts, &trained.collect, &trained.pack), (&recipe.prompts, &recipe.collect, &recipe.pack));
+        let learned = with_data_seed(recipe.clone(), 77);
+        let (ProblemSource::Procedural(problems), TraceSource::Teacher(teacher)) = (&learned.prompts, &learned.collect)
+        else {
+            panic!("problems are made up and a teacher is asked")
+        };
+        assert_eq!((problems.seed, teacher.seed, learned.pack.seed), (77, 77, 77));
+        assert_eq!((&learned.train, &learned.student), (&recipe.train, &recipe.student));
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        let of = |numbers: &[f64]| Spread::of(numbers.iter().copied());
+        assert_eq!(of(&[0.3, 0.1, 0.2]), Some(Spread { median: 0.2, lowest: 0.1, highest: 0.3 }));
+        assert_eq!(of(&[0.5, 0.25, 0.75, 0.0]), Some(Spread { median: 0.375, lowest: 0.0, highest: 0.75 }));
+        assert_eq!(of(&[]), None);
+    }
+}

@@ -59,6 +59,7 @@ fn example() -> RunReport {
             files: vec![ExportFile { name: "model.safetensors".into(), bytes: 988_097_824 }],
             checks: vec!["logits equal those of the trained weights".into()],
         }),
+        seeds: None,
     }
 }
 
