@@ -34,10 +34,7 @@ fn seeds_run_through_the_ordinary_stages() {
     assert_eq!((table["problems"].as_u64(), table["samples"].as_u64()), (Some(8), Some(4)));
     assert!(table["training"][0]["control"].is_number() && table["machine"].as_str().unwrap().contains("device cpu"));
     let command = table["command"].as_str().unwrap();
-    assert_eq!(
-        command,
-        "r1-distill seeds recipe.toml --train-seeds 5,6,7 --data-seeds 1,2 --problems 8 --max-steps 4"
-    );
+    assert_eq!(command, "r1-distill seeds recipe.toml --train-seeds 5,6,7 --data-seeds 1,2 --problems 8 --max-steps 4");
     // Every seed of training and weights is another training; the problems to learn from are another set by data seed.
     let stages = |name: &str| {
         let entries = fs::read_dir(folder.path("runs/tiny-seeds")).unwrap();
@@ -106,7 +103,8 @@ fn what_cannot_be_a_table_is_refused() {
         folder.run(&["plan", "recipe.toml"]).fails(2, &["recipe.toml", "seeds.file", "tiny.seeds.json"]);
     }
     fs::remove_file(folder.path("tiny.seeds.json")).unwrap();
-    let (before, rest) = tiny_recipe().split_once("[evaluate.accuracy]").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (before, rest) =
+        tiny_recipe().split_once("[evaluate.accuracy]").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let (_, export) = rest.split_once("[export]").unwrap();
     folder.write("recipe.toml", &format!("{before}[evaluate]\n\n[export]{export}"));
     folder.run(&["seeds", "recipe.toml"]).fails(2, &["[evaluate.accuracy]", "pass@1"]);

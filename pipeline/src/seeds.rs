@@ -109,7 +109,10 @@ pub(crate) fn beside(recipe: &Path, file: &Path) -> PathBuf {
 
 fn table(path: &Path) -> Result<SeedTable> {
     let refused = |problem: &str| {
-        Failure::usage(format!("seeds.file: {}: {problem}; `r1-distill seeds` makes it anew once it is removed", path.display()))
+        Failure::usage(format!(
+            "seeds.file: {}: {problem}; `r1-distill seeds` makes it anew once it is removed",
+            path.display()
+        ))
     };
     let table: SeedTable = read_json(path).map_err(|e| refused(&e.to_string()))?;
     if table.training.is_empty() {
@@ -151,8 +154,11 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (lowest, highest) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
-        let median =
-            if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] };
+        let median = if sorted.len().is_multiple_of(2) {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted[middle]
+        };
         Some(Self { median, lowest, highest })
     }
 }
@@ -270,7 +276,12 @@ mod tests {
             let said = format!("{:.1}", 100.0 * number);
             assert!(readme.contains(&said), "README.md does not say {said}");
         }
-        assert!(readme.contains(&table.command) && readme.contains(&table.machine), "{} {}", table.command, table.machine);
+        assert!(
+            readme.contains(&table.command) && readme.contains(&table.machine),
+            "{} {}",
+            table.command,
+            table.machine
+        );
     }
 
     /// Names, export, and whether teacher and control are measured decide no student; everything else does.
@@ -305,7 +316,10 @@ mod tests {
         let trained = with_training_seed(recipe.clone(), 77);
         let Base::Random { seed, .. } = trained.student.base else { panic!("the base is random") };
         assert_eq!((trained.train.seed, seed), (77, 77));
-        assert_eq!((&trained.prompts, &trained.collect, &trained.pack), (&recipe.prompts, &recipe.collect, &recipe.pack));
+        assert_eq!(
+            (&trained.prompts, &trained.collect, &trained.pack),
+            (&recipe.prompts, &recipe.collect, &recipe.pack)
+        );
         let learned = with_data_seed(recipe.clone(), 77);
         let (ProblemSource::Procedural(problems), TraceSource::Teacher(teacher)) = (&learned.prompts, &learned.collect)
         else {

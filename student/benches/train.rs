@@ -363,7 +363,13 @@ fn main() {
                 }
                 let rows = [row(config.vocab_size, 1, length)];
                 // One step has it all: the optimizer's moments are there before it.
-                return one(Model::random(&config, 0.02, 1, &device), &rows, precision(&how), recompute == "recompute", 1);
+                return one(
+                    Model::random(&config, 0.02, 1, &device),
+                    &rows,
+                    precision(&how),
+                    recompute == "recompute",
+                    1,
+                );
             }
             _ => panic!("{argument} is not an option; see the top of student/benches/train.rs"),
         }

@@ -138,7 +138,8 @@ impl SeedsArgs {
     /// The command that makes this table; no path of this machine is in it.
     fn command(&self) -> String {
         let recipe = &self.options.recipe;
-        let recipe = if recipe.is_relative() { recipe.as_path() } else { Path::new(recipe.file_name().unwrap_or_default()) };
+        let recipe =
+            if recipe.is_relative() { recipe.as_path() } else { Path::new(recipe.file_name().unwrap_or_default()) };
         let list = |seeds: &[u64]| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let mut command = format!("r1-distill seeds {} --train-seeds {}", recipe.display(), list(&self.train_seeds));
         if !self.data_seeds.is_empty() {

@@ -158,5 +158,9 @@ fn other_seeds(card: &mut String, seeds: &OtherSeeds) -> std::fmt::Result {
             table.data.len()
         )?;
     }
-    writeln!(card, "(`{}`, {}, {}.) These weights are one of such trainings:\n", table.command, table.machine, table.date)
+    writeln!(
+        card,
+        "(`{}`, {}, {}.) These weights are one of such trainings:\n",
+        table.command, table.machine, table.date
+    )
 }
