@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use data::artifact::{fingerprint, read_json};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use student::base::Base;
 
 use crate::error::{Failure, Result};
@@ -190,18 +189,16 @@ impl OtherSeeds {
 }
 
 const ONE_SEED: &str = "These are the numbers of one training seed, and another may give others: \
-                        `r1-distill seeds RECIPE` measures several.";
+                        r1-distill seeds RECIPE measures several.";
 
 /// What makes a recipe the one that a table was made with: all that decides the student and how it is measured, with the
 /// recipe's own seeds. Names, export and whether teacher and control are measured decide neither.
 pub(crate) fn identity(recipe: &Recipe, stages: &[&Stage]) -> Result<String> {
     let accuracy = recipe.evaluate.accuracy.as_ref();
-    let sections = (
-        json!({"prompts": recipe.prompts, "collect": recipe.collect, "curate": recipe.curate, "student": recipe.student}),
-        json!({"pack": recipe.pack, "train": recipe.train}),
-        json!({"problems": accuracy.map(|a| &a.problems), "protocol": accuracy.map(|a| &a.protocol)}),
-    );
-    let spec = serde_json::to_value(sections).map_err(|e| Failure::failed(format!("encoding the recipe: {e}")))?;
+    let (problems, protocol) = (accuracy.map(|a| &a.problems), accuracy.map(|a| &a.protocol));
+    let Recipe { prompts, collect, curate, student, pack, train, .. } = recipe;
+    let spec = serde_json::to_value((prompts, collect, curate, student, pack, train, problems, protocol))
+        .map_err(|e| Failure::failed(format!("encoding the recipe: {e}")))?;
     // Those that are no result of another stage.
     let given = stages.iter().flat_map(|stage| &stage.inputs).filter(|(name, _)| name.contains(' '));
     let given: BTreeMap<String, String> = given.map(|(name, content)| (name.clone(), content.clone())).collect();

@@ -64,7 +64,7 @@ pub(crate) fn seeds(args: &SeedsArgs) -> Result<()> {
     let mut several = |kind: &str, seeds: &[u64], with: fn(Recipe, u64) -> Recipe| -> Result<Vec<SeedRow>> {
         let one = |(i, seed): (usize, &u64)| {
             say(&format!("{}: {kind} seed {seed}, {} of {}", run.recipe.name, i + 1, seeds.len()));
-            one(&mut run, with(variant.clone(), *seed), *seed)
+            measure(&mut run, with(variant.clone(), *seed), *seed)
         };
         seeds.iter().enumerate().map(one).collect()
     };
@@ -86,7 +86,7 @@ pub(crate) fn seeds(args: &SeedsArgs) -> Result<()> {
 }
 
 /// Trains and measures one variant.
-fn one(run: &mut Run, recipe: Recipe, seed: u64) -> Result<SeedRow> {
+fn measure(run: &mut Run, recipe: Recipe, seed: u64) -> Result<SeedRow> {
     run.plan = Plan::new(&recipe, &run.options, &[])?;
     run.recipe = recipe;
     crate::run::run(run)?;
