@@ -18,9 +18,20 @@ fn recipe(name: &str) -> String {
 fn help_explains_every_command_and_the_exit_codes() {
     let ran = TestFolder::new().run(&["--help"]);
     ran.succeeds();
-    for word in
-        ["run", "plan", "tokens", "sql", "show", "serve", "generate", "init", "completions", "Exit codes", "130"]
-    {
+    for word in [
+        "run",
+        "plan",
+        "seeds",
+        "tokens",
+        "sql",
+        "show",
+        "serve",
+        "generate",
+        "init",
+        "completions",
+        "Exit codes",
+        "130",
+    ] {
         assert!(ran.stdout.contains(word), "{word}");
     }
     let ran = TestFolder::new().run(&["run", "--help"]);

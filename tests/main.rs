@@ -44,6 +44,8 @@ mod recipes;
 mod replies;
 /// What is printed is true, and the same wherever it is printed.
 mod said;
+/// Tables of several seeds, and what report and card make of them.
+mod seeds;
 /// Ctrl-C, SIGTERM and SIGHUP, in every command.
 mod signals;
 /// Tests that need what not every machine has.

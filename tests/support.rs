@@ -136,7 +136,7 @@ pub(crate) fn small_quickstart() -> String {
         ("count = 3000", "count = 80"),
         ("count = 150", "count = 6"),
         ("samples = 4", "samples = 2"),
-        ("vocab_size = 448", "vocab_size = 320"),
+        ("vocab_size = 640", "vocab_size = 320"),
         ("hidden_size = 128", "hidden_size = 32"),
         ("intermediate_size = 384", "intermediate_size = 64"),
         ("held_out = 50", "held_out = 5"),

@@ -58,6 +58,8 @@ enum Command {
         #[command(flatten)]
         options: RunArgs,
     },
+    /// Train and measure a recipe with several seeds, and write the table that its report and card lead with
+    Seeds(commands::seeds::SeedsArgs),
     /// Show conversations as the trainer sees them: ids, text and what the loss counts, and every check on them
     Tokens(commands::tokens::TokensArgs),
     /// Write a run's curated traces as a dataset for other tools
@@ -82,7 +84,7 @@ enum Command {
     },
 }
 
-/// Options of `run`, `plan` and `tokens`.
+/// Options of `run`, `plan`, `seeds` and `tokens`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The recipe
@@ -157,6 +159,18 @@ fn key(name: &str) -> Result<Option<String>, Failure> {
 }
 
 impl RunArgs {
+    /// Those that decide the result, as they are written on a command line. Where inputs are is left out.
+    pub(crate) fn decisive(&self) -> String {
+        let inputs = self.inputs.iter().map(|(name, _)| format!(" --input {name}=PATH"));
+        let steps = self.max_steps.map(|steps| format!(" --max-steps {steps}"));
+        inputs.chain(steps).collect()
+    }
+
+    /// What trainings run on.
+    pub(crate) fn device_names(&self) -> String {
+        self.device.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// The options, the key read from the environment.
     pub(crate) fn options(&self) -> Result<RunOptions, Failure> {
         Ok(RunOptions {
@@ -244,6 +258,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run { options, to } => commands::run::run(&options, to),
         Command::Plan { options } => commands::plan::plan(&options),
+        Command::Seeds(args) => commands::seeds::seeds(&args),
         Command::Tokens(args) => commands::tokens::tokens(&args),
         Command::Dataset(args) => commands::dataset::dataset(&args),
         Command::Sql(args) => commands::sql::sql(&args),

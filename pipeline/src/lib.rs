@@ -10,6 +10,7 @@ mod plan;
 mod recipe;
 mod report;
 mod run;
+mod seeds;
 mod signals;
 mod stages;
 mod store;

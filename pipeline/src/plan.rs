@@ -11,6 +11,7 @@ use student::base::Base;
 use crate::error::{Failure, Result};
 use crate::options::RunOptions;
 use crate::recipe::{ProblemSource, Recipe, TraceSource};
+use crate::seeds::OtherSeeds;
 use crate::stages::pack::TOKENIZER;
 use crate::store::{Stage, Store};
 
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub export: Stage,
     /// The report.
     pub report: Stage,
+    /// What is known of the recipe's other seeds: in card and report, and in no student.
+    pub seeds: OtherSeeds,
 }
 
 /// What running a stage would do.
@@ -127,9 +130,13 @@ impl Plan {
             evaluation["accuracy"] = json!({"protocol": json_of(&accuracy.protocol)?, "teacher": accuracy.teacher});
         }
         let evaluate = stage("evaluate", 2, evaluation, vec![from(&prompts), from(&collect), from(&train)]);
-        let export = stage("export", 3, json_of(&recipe.export)?, vec![from(&train), from(&evaluate)]);
-        let report = stage("report", 2, json!({"recipe": json_of(recipe)?}), vec![from(&export)]);
-        Ok(Self { prompts, collect, curate, pack, train, evaluate, export, report })
+        let seeds = OtherSeeds::of(recipe, &[&prompts, &collect, &curate, &pack])?;
+        let table = json_of(&seeds)?;
+        let spec = json!({"export": json_of(&recipe.export)?, "seeds": &table});
+        let export = stage("export", 3, spec, vec![from(&train), from(&evaluate)]);
+        let spec = json!({"recipe": json_of(recipe)?, "seeds": table});
+        let report = stage("report", 2, spec, vec![from(&export)]);
+        Ok(Self { prompts, collect, curate, pack, train, evaluate, export, report, seeds })
     }
 
     /// All stages, in order.

@@ -32,6 +32,7 @@ use self::places::Places;
 use self::text::PolicyFile;
 use crate::console::colour;
 use crate::error::Failure;
+use crate::seeds::Seeds;
 
 /// The whole recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,8 @@ pub(crate) struct Recipe {
     pub name: String,
     /// What it is for; printed, decides nothing.
     pub description: String,
+    /// The table of several seeds that report and card lead with; decides no student.
+    pub seeds: Option<Seeds>,
     /// The problems to learn from.
     pub prompts: ProblemSource,
     /// Where their traces come from.
@@ -191,10 +194,14 @@ impl Recipe {
                 "cannot read the recipe {path}: {problem}; `r1-distill init` writes one to start from"
             ))
         })?;
-        Self::parse(path, text).map_err(|found| {
+        let (mut recipe, text) = Self::parse(path, text).map_err(|found| {
             let renderer = if colour(&std::io::stderr()) { Renderer::styled() } else { Renderer::plain() };
             Failure::shown(found.render(&renderer))
-        })
+        })?;
+        if let Some(seeds) = &mut recipe.seeds {
+            seeds.read(path).map_err(|failure| failure.about(&path.display().to_string()))?;
+        }
+        Ok((recipe, text))
     }
 
     /// Makes a recipe of a text. Returns it with the text, and a policy's file in it: so what a run keeps is complete.

@@ -347,7 +347,7 @@ fn main() {
             "--one" => {
                 let (name, how, steps) = (value(), value(), value());
                 let shape = SHAPES.iter().find(|s| s.name == name).unwrap();
-                let model = Model::random(&shape.config(), 1, &device);
+                let model = Model::random(&shape.config(), 0.02, 1, &device);
                 let rows = [row(shape.vocab, shape.sequences, shape.length)];
                 return one(model, &rows, precision(&how), false, steps.parse().unwrap());
             }
@@ -362,7 +362,13 @@ fn main() {
                 }
                 let rows = [row(config.vocab_size, 1, length)];
                 // One step has it all: the optimizer's moments are there before it.
-                return one(Model::random(&config, 1, &device), &rows, precision(&how), recompute == "recompute", 1);
+                return one(
+                    Model::random(&config, 0.02, 1, &device),
+                    &rows,
+                    precision(&how),
+                    recompute == "recompute",
+                    1,
+                );
             }
             _ => panic!("{argument} is not an option; see the top of student/benches/train.rs"),
         }

@@ -45,6 +45,9 @@ pub enum Base {
         num_key_value_heads: usize,
         /// Longest sequence, in tokens.
         max_position_embeddings: usize,
+        /// Standard deviation of the initial weights. GPT-2's 0.02 suits widths around 1,000; a narrow model learns much
+        /// faster from about `1 / sqrt(hidden_size)`, which keeps the scale of what goes through a matrix.
+        initializer_range: f64,
         /// Seed of the weights.
         seed: u64,
     },
@@ -53,6 +56,12 @@ pub enum Base {
 impl Base {
     /// Refuses sizes that no model can have. Those of a folder are in its files.
     pub fn check(&self) -> Result<()> {
+        if let Self::Random { initializer_range, .. } = self
+            && !(*initializer_range > 0.0 && initializer_range.is_finite())
+        {
+            let problem = format!("is {initializer_range}");
+            return Err(Error::invalid("student.base.initializer_range", problem, "write one above 0, as 0.02"));
+        }
         self.new_config().map_or(Ok(()), |config| config.check()).map_err(|problem| {
             // It begins with the name of a size, and that of a head is the quotient of two.
             let field = problem.split(' ').next().unwrap_or_default().replace("head_dim", "hidden_size");
@@ -101,7 +110,7 @@ impl Base {
 
     /// Writes the folder of a random base: `config.json`, `tokenizer.json`, `tokenizer_config.json`.
     pub fn create(&self, traces: &[CuratedTrace], dir: &Path) -> Result<()> {
-        let Self::Random { vocab_size, max_position_embeddings, .. } = self else { return Ok(()) };
+        let Self::Random { vocab_size, max_position_embeddings, initializer_range, .. } = self else { return Ok(()) };
         let corpus: Vec<String> =
             traces.iter().flat_map(|trace| trace.messages.iter().map(|m| m.content.clone())).collect();
         let tokenizer = Tokenizer::train(&corpus, *vocab_size)?;
@@ -110,7 +119,9 @@ impl Base {
         let format = ChatFormat::r1(tokenizer)?;
         format.tokenizer.save(&dir.join("tokenizer.json"))?;
         let bos = format.tokenizer.token_id(R1_SPECIAL[0]);
-        write_json(&dir.join("config.json"), &config.to_json(bos, format.eos_id))?;
+        let mut config = config.to_json(bos, format.eos_id);
+        config["initializer_range"] = json!(initializer_range);
+        write_json(&dir.join("config.json"), &config)?;
         // Not Qwen2Tokenizer: this class reads tokenizer.json as it is in every version of transformers.
         let tokenizer_config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -130,7 +141,9 @@ impl Base {
         let config = self.config(dir)?;
         match self {
             Self::Folder { .. } => Model::load_as(&config, dir, device),
-            Self::Random { seed, .. } => Ok(Model::random(&config, *seed, device)),
+            Self::Random { initializer_range, seed, .. } => {
+                Ok(Model::random(&config, *initializer_range as f32, *seed, device))
+            }
         }
     }
 

@@ -245,7 +245,6 @@ impl ModelConfig {
             "tie_word_embeddings": self.tie_word_embeddings,
             "hidden_act": "silu",
             "attention_dropout": 0.0,
-            "initializer_range": 0.02,
             "use_cache": true,
             "bos_token_id": bos,
             "eos_token_id": eos,

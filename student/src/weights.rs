@@ -168,11 +168,11 @@ impl Model {
         Ok(model)
     }
 
-    /// New weights: normal with deviation 0.02, projections back into the residual stream scaled down by √(2·layers)
+    /// New weights: normal with this deviation, projections back into the residual stream scaled down by √(2·layers)
     /// (GPT-2's rule), norms 1, biases 0.
-    pub fn random(config: &ModelConfig, seed: u64, device: &Device) -> Self {
+    pub fn random(config: &ModelConfig, deviation: f32, seed: u64, device: &Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let residual = 0.02 / ((2 * config.num_hidden_layers) as f32).sqrt();
+        let residual = deviation / ((2 * config.num_hidden_layers) as f32).sqrt();
         let built: std::result::Result<Self, std::convert::Infallible> = Self::build(config, |name, shape| {
             let count = shape[0] * shape[1];
             let values = if name.ends_with(".bias") {
@@ -181,7 +181,7 @@ impl Model {
                 vec![1.0; count]
             } else {
                 let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-                normal(&mut rng, count, if into_residual { residual } else { 0.02 })
+                normal(&mut rng, count, if into_residual { residual } else { deviation })
             };
             Ok(Tensor::from_data(TensorData::new(values, shape), device))
         });

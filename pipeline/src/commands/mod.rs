@@ -5,6 +5,7 @@ pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod seeds;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod sql;

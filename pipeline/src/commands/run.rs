@@ -7,7 +7,9 @@ use crate::commands::runtime;
 use crate::console::say;
 use crate::error::Result;
 use crate::fetch;
+use crate::options::RunOptions;
 use crate::plan::Plan;
+use crate::recipe::Recipe;
 use crate::run::{Run, Stop};
 use crate::signals;
 use crate::stages::{check_inputs, no_judge};
@@ -25,13 +27,8 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let store = Store::lock(&options.runs, &recipe.name)?;
     let to = to.unwrap_or_else(|| "report".to_owned());
     check_inputs(&recipe, &options, &plan, &store, &[], &to)?;
-    if let Some(judge) = &recipe.curate.judge
-        && options.judge_endpoint.is_none()
-        && !["prompts", "collect"].contains(&to.as_str())
-        && store.find::<()>(&plan.collect)?.is_none()
-    {
-        // Traces that are not there yet cannot have been judged.
-        return Err(no_judge(judge));
+    if !["prompts", "collect"].contains(&to.as_str()) {
+        judge_is_there(&recipe, &options, &store, &plan)?;
     }
     // Traces that are paid for are of no use to weights that cannot be trained. Curation needs no weights.
     if let Some(input) = recipe.base_input()
@@ -48,4 +45,15 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     );
     say(&format!("{}: {}", recipe.name, recipe.description));
     crate::run::run(&Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
+}
+
+/// Refuses a recipe with a judge that cannot be asked, before anything is spent: traces that are not there yet cannot have
+/// been judged.
+pub(crate) fn judge_is_there(recipe: &Recipe, options: &RunOptions, store: &Store, plan: &Plan) -> Result<()> {
+    match &recipe.curate.judge {
+        Some(judge) if options.judge_endpoint.is_none() && store.find::<()>(&plan.collect)?.is_none() => {
+            Err(no_judge(judge))
+        }
+        _ => Ok(()),
+    }
 }

@@ -132,6 +132,7 @@ fn accuracy(report: &RunReport) -> Vec<Block<'_>> {
             note: String::new(),
         }));
     }
+    blocks.extend(super::seeds::blocks(report));
     if !report.accuracy_by_kind.is_empty() {
         let columns = kind_columns(report);
         let mut heads = heads("Kind", &["Problems"]);

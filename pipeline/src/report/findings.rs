@@ -5,11 +5,14 @@ use std::cmp::Ordering;
 use student::evaluate::INTERVALS;
 
 use super::number::{compact, count, counted, duration, loss, number, percent};
-use super::{AccuracyRow, FunnelRow, RunReport, TrainingCurve};
+use super::{AccuracyRow, FunnelRow, RunReport, TrainingCurve, seeds};
 
 /// The result of the run in one sentence, made from the best evidence it has.
 pub(super) fn headline(report: &RunReport) -> String {
     let (before, after) = (model(report, "before"), model(report, "after"));
+    if let Some(headline) = seeds::headline(report) {
+        return headline;
+    }
     if let Some(after) = after {
         let result = measured(after);
         let (verb, of) = match before.map(|row| (after.accuracy.total_cmp(&row.accuracy), percent(row.accuracy))) {
@@ -58,6 +61,7 @@ pub(super) fn remarks(report: &RunReport) -> Vec<String> {
     let mut remarks = Vec::new();
     let Some(after) = model(report, "after") else { return remarks };
     let before = model(report, "before");
+    remarks.extend(seeds::remark(report));
     if let Some(teacher) = model(report, "teacher") {
         let relation = match before {
             _ if after.accuracy >= teacher.accuracy => ", which the student matches or exceeds".to_owned(),
@@ -232,7 +236,7 @@ pub(super) fn model<'a>(report: &'a RunReport, name: &str) -> Option<&'a Accurac
 }
 
 /// An accuracy with its interval in whole percents, as the headline prints it.
-fn measured(row: &AccuracyRow) -> String {
+pub(super) fn measured(row: &AccuracyRow) -> String {
     if row.low.is_finite() && row.high.is_finite() {
         let (low, high) = (row.low * 100.0, row.high * 100.0);
         format!("{} (95 % interval {low:.0}–{high:.0})", percent(row.accuracy))

@@ -23,6 +23,7 @@ mod markdown;
 pub(crate) mod number;
 mod samples;
 mod scale;
+mod seeds;
 mod text;
 mod training;
 
@@ -37,6 +38,8 @@ use student::train::TrainingLoss;
 
 pub(crate) use html::html;
 pub(crate) use markdown::markdown;
+
+use crate::seeds::OtherSeeds;
 
 /// All that a report says about a run. Every part but the name may be empty.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -77,6 +80,8 @@ pub(crate) struct RunReport {
     pub samples: Vec<SampleTrace>,
     /// The exported model folder.
     pub export: Option<Export>,
+    /// What is known of other seeds.
+    pub seeds: Option<OtherSeeds>,
 }
 
 /// One stage of the pipeline.

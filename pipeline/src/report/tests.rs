@@ -62,6 +62,7 @@ fn example() -> RunReport {
                 Check { passed: false, text: "rounding changed them by 3.08".into() },
             ],
         }),
+        seeds: None,
     }
 }
 

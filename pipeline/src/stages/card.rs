@@ -8,25 +8,21 @@ use student::train::{BestEvaluation, TrainSummary};
 
 use super::evaluate::Measured;
 use crate::fetch;
-use crate::options::RunOptions;
 use crate::recipe::{Recipe, TraceSource};
 use crate::report::number::{count, loss, parameters, training_loss, training_loss_is};
+use crate::run::Run;
+use crate::seeds::OtherSeeds;
 
 /// The text of `README.md`.
-pub(crate) fn write(recipe: &Recipe, options: &RunOptions, measured: &Measured, student: &TrainSummary) -> String {
+pub(crate) fn write(run: &Run, measured: &Measured, student: &TrainSummary) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = compose(&mut card, recipe, options, measured, student);
+    let _ = compose(&mut card, run, measured, student);
     card
 }
 
-fn compose(
-    card: &mut String,
-    recipe: &Recipe,
-    options: &RunOptions,
-    measured: &Measured,
-    student: &TrainSummary,
-) -> std::fmt::Result {
+fn compose(card: &mut String, run: &Run, measured: &Measured, student: &TrainSummary) -> std::fmt::Result {
+    let (recipe, options) = (&run.recipe, &run.options);
     let origin = |input: &str| options.inputs.get(input).and_then(|place| fetch::origin(place));
     let base_origin = recipe.base_input().and_then(origin);
     writeln!(
@@ -85,7 +81,7 @@ fn compose(
         )?;
     }
     writeln!(card, "- Parameters: {}\n", count(student.parameters))?;
-    results(card, recipe, measured)?;
+    results(card, recipe, &run.plan.seeds, measured)?;
     writeln!(card, "## Limits\n")?;
     writeln!(
         card,
@@ -95,12 +91,13 @@ fn compose(
 }
 
 /// Accuracy and held-out loss, where they were measured.
-fn results(card: &mut String, recipe: &Recipe, measured: &Measured) -> std::fmt::Result {
+fn results(card: &mut String, recipe: &Recipe, seeds: &OtherSeeds, measured: &Measured) -> std::fmt::Result {
     if !measured.accuracy.is_empty() || measured.held_out.is_some() {
         writeln!(card, "## What was measured\n")?;
     }
     if let Some(settings) = &recipe.evaluate.accuracy {
         let protocol = &settings.protocol;
+        other_seeds(card, seeds)?;
         writeln!(
             card,
             "pass@1 on problems that were not trained on, {} samples each at temperature {}, top-p {}, at most {} tokens; \
@@ -131,4 +128,44 @@ fn results(card: &mut String, recipe: &Recipe, measured: &Measured) -> std::fmt:
         )?;
     }
     Ok(())
+}
+
+/// What a reader must know before this run's own number: what other seeds give.
+fn other_seeds(card: &mut String, seeds: &OtherSeeds) -> std::fmt::Result {
+    if let Some(why) = seeds.missing() {
+        return writeln!(card, "{why}\n");
+    }
+    let OtherSeeds::Table(table) = seeds else { return Ok(()) };
+    let Some(after) = table.after() else { return Ok(()) };
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    write!(
+        card,
+        "**{} pass@1: the median of {} training seeds ({} to {}) on {} problems",
+        percent(after.median),
+        table.training.len(),
+        percent(after.lowest),
+        percent(after.highest),
+        table.problems
+    )?;
+    if let Some(before) = table.before() {
+        write!(card, "; {} before training", percent(before.median))?;
+    }
+    if let Some(control) = table.control() {
+        write!(card, "; {} after as many steps on the bare answers", percent(control.median))?;
+    }
+    writeln!(card, ".**\n")?;
+    if let Some(data) = table.after_by_data() {
+        writeln!(
+            card,
+            "Other problems and traces to learn from gave {} to {} ({} data seeds).\n",
+            percent(data.lowest),
+            percent(data.highest),
+            table.data.len()
+        )?;
+    }
+    writeln!(
+        card,
+        "(`{}`, {}, {}.) These weights are one of such trainings:\n",
+        table.command, table.machine, table.date
+    )
 }

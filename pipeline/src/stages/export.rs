@@ -61,12 +61,7 @@ pub(crate) fn stage(
             _ => None,
         };
         let model = load_trained(model, &trained, train.lora.as_ref())?;
-        let card = card::write(
-            &run.recipe,
-            &run.options,
-            &measured(&evaluation.dir)?,
-            &decode(&checkpoint.summary["student"])?,
-        );
+        let card = card::write(run, &measured(&evaluation.dir)?, &decode(&checkpoint.summary["student"])?);
         let shard_bytes = (run.recipe.export.shard_gigabytes * 1e9) as u64;
         let mut exported = summary(&export(&model, &base, &dir.join("model"), &card, shard_bytes)?)?;
         check_prompts(&dir.join("model"), &trained_prompts(curated_in, packed)?)?;

@@ -19,6 +19,7 @@ use super::export::{Exported, rounding_in_words};
 use super::replies::adopted;
 use super::train::Checkpoint;
 use super::{decode, pack, prompts, realize};
+use crate::console::today;
 use crate::error::{Failure, Result};
 use crate::report::number::counted;
 use crate::report::{
@@ -54,7 +55,7 @@ pub(crate) fn stage(
         let report = RunReport {
             name: run.recipe.name.clone(),
             recipe_text: run.recipe_text.clone(),
-            date: date(),
+            date: today(),
             device: run.options.devices().map(|device| device.to_string()).collect::<Vec<_>>().join(", "),
             stages: stages(run)?,
             inputs: inputs(run)?,
@@ -74,27 +75,13 @@ pub(crate) fn stage(
             length_unit: unit.to_owned(),
             samples: samples(run, &all, &verdicts, &evaluation.dir)?,
             export: Some(export(run, &exported.summary)?),
+            seeds: Some(run.plan.seeds.clone()),
         };
         write_bytes(&dir.join("report.html"), html(&report).as_bytes())?;
         write_bytes(&dir.join("report.md"), markdown(&report).as_bytes())?;
         Ok(json!({}))
     })?;
     Ok(())
-}
-
-/// Today, from the system's clock, as YYYY-MM-DD (UTC). Days to civil date after Hinnant, "chrono-compatible low-level
-/// date algorithms".
-fn date() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let days = (seconds / 86_400) as i64 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 fn stages(run: &Run) -> Result<Vec<StageRow>> {

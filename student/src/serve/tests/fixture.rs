@@ -51,7 +51,7 @@ fn config(vocab_size: usize, hidden_size: usize, context: usize) -> ModelConfig 
 
 /// A model that writes anything.
 pub(super) fn random_model(format: &ChatFormat, context: usize) -> Model {
-    Model::random(&config(format.tokenizer.vocab_size(), 16, context), 7, &DeviceName::Cpu.open().unwrap())
+    Model::random(&config(format.tokenizer.vocab_size(), 16, context), 0.02, 7, &DeviceName::Cpu.open().unwrap())
 }
 
 /// A model that, at temperature 0, writes `tokens` after the end of the prompt: attention and feed-forward add nothing,
