@@ -26,7 +26,7 @@ use super::clauses::{check_condition, policy_terms};
 use super::refused::{WHERE, refused};
 use super::select::table;
 use super::{Part, Prompts, by_part, parts};
-use crate::parquet_file::{fields_of, parquet_files, read_records, read_rows_at, row_count, write_records};
+use crate::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
 use crate::record::{Prompt, Sampling, Trace, Verdict, short_hash};
 use crate::{Mistake, Result};
 
