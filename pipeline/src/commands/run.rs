@@ -17,18 +17,28 @@ use crate::store::Store;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let (recipe, recipe_text) = args.recipe()?;
-    let mut options = args.options()?;
-    // Before anything is spent: the device, the inputs and the folder must be usable.
+    let run = prepare(recipe, recipe_text, args.options()?, to.unwrap_or_else(|| "report".to_owned()))?;
+    say(&format!("{}: {}", run.recipe.name, run.recipe.description));
+    crate::run::run(&run)
+}
+
+/// Makes a run that can begin. Before anything is spent, the device, the inputs, the judge and the folder must be usable, up
+/// to the stage `to`.
+pub(crate) fn prepare(recipe: Recipe, recipe_text: String, mut options: RunOptions, to: String) -> Result<Run> {
     for device in options.devices() {
         device.open()?;
     }
     fetch::inputs(&recipe, &mut options)?;
     let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::lock(&options.runs, &recipe.name)?;
-    let to = to.unwrap_or_else(|| "report".to_owned());
     check_inputs(&recipe, &options, &plan, &store, &[], &to)?;
-    if !["prompts", "collect"].contains(&to.as_str()) {
-        judge_is_there(&recipe, &options, &store, &plan)?;
+    if let Some(judge) = &recipe.curate.judge
+        && options.judge_endpoint.is_none()
+        && !["prompts", "collect"].contains(&to.as_str())
+        && store.find::<()>(&plan.collect)?.is_none()
+    {
+        // Traces that are not there yet cannot have been judged.
+        return Err(no_judge(judge));
     }
     // Traces that are paid for are of no use to weights that cannot be trained. Curation needs no weights.
     if let Some(input) = recipe.base_input()
@@ -43,17 +53,5 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
         |heard| say(&format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
         || say("stopped: at once; the last checkpoint and all collected traces are kept"),
     );
-    say(&format!("{}: {}", recipe.name, recipe.description));
-    crate::run::run(&Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
-}
-
-/// Refuses a recipe with a judge that cannot be asked, before anything is spent: traces that are not there yet cannot have
-/// been judged.
-pub(crate) fn judge_is_there(recipe: &Recipe, options: &RunOptions, store: &Store, plan: &Plan) -> Result<()> {
-    match &recipe.curate.judge {
-        Some(judge) if options.judge_endpoint.is_none() && store.find::<()>(&plan.collect)?.is_none() => {
-            Err(no_judge(judge))
-        }
-        _ => Ok(()),
-    }
+    Ok(Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
 }

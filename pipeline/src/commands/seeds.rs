@@ -6,17 +6,14 @@ use clap::Args;
 use data::artifact::write_json;
 
 use crate::cli::RunArgs;
-use crate::commands::run::judge_is_there;
-use crate::commands::{runtime, stop_on_ctrl_c};
+use crate::commands::run::prepare;
 use crate::console::{say, today};
 use crate::error::{Failure, Result};
-use crate::fetch;
 use crate::plan::Plan;
 use crate::recipe::{Accuracy, ProblemSource, Recipe};
-use crate::run::{Run, Stop};
+use crate::run::Run;
 use crate::seeds::{SeedRow, SeedTable, Spread, beside, identity, with_data_seed, with_training_seed};
 use crate::stages::evaluate::measured;
-use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub(crate) struct SeedsArgs {
@@ -46,21 +43,9 @@ pub(crate) struct SeedsArgs {
 pub(crate) fn seeds(args: &SeedsArgs) -> Result<()> {
     let (recipe, _) = args.options.recipe()?;
     let variant = args.variant(&recipe)?;
-    let mut options = args.options.options();
-    for device in options.devices() {
-        device.open()?;
-    }
-    fetch::inputs(&recipe, &mut options)?;
-    let plan = Plan::new(&recipe, &options, &[])?;
+    let mut run = prepare(variant.clone(), String::new(), args.options.options()?, "evaluate".to_owned())?;
+    let plan = Plan::new(&recipe, &run.options, &[])?;
     let made_with = identity(&recipe, &[&plan.prompts, &plan.collect, &plan.curate, &plan.pack])?;
-    let plan = Plan::new(&variant, &options, &[])?;
-    let store = Store::lock(&options.runs, &variant.name)?;
-    judge_is_there(&variant, &options, &store, &plan)?;
-    let (runtime, stop) = (runtime()?, Stop::new());
-    stop_on_ctrl_c(&runtime, &stop);
-    let recipe_text = String::new();
-    let mut run =
-        Run { recipe: variant.clone(), recipe_text, options, store, plan, to: "evaluate".into(), runtime, stop };
     let mut several = |kind: &str, seeds: &[u64], with: fn(Recipe, u64) -> Recipe| -> Result<Vec<SeedRow>> {
         let one = |(i, seed): (usize, &u64)| {
             say(&format!("{}: {kind} seed {seed}, {} of {}", run.recipe.name, i + 1, seeds.len()));
