@@ -70,7 +70,7 @@ fn what_cannot_be_carried_out_is_refused() {
         (prefer("pass_rat"), ["curate.balance.prefer", "pass_rat", "domain, kind"]),
         (prefer("pass_rate DESC tokens"), ["curate.balance.prefer", "before tokens a comma is missing", "ORDER BY"]),
         (prefer("pass_rate; DROP TABLE x"), ["curate.balance.prefer", "before ; a comma", ""]),
-        (prefer("SELECT 1"), ["curate.balance.prefer", "cannot be used", ""]),
+        (prefer("SELECT 1"), ["curate.balance.prefer", "before 1 a comma is missing", ""]),
         (prefer(""), ["curate.balance.prefer", "cannot be used", ""]),
         (prefer("1"), ["curate.balance.prefer", "the same for every trace", ""]),
         (prefer("tokens, random()"), ["curate.balance.prefer", "random() is another each time", ""]),
