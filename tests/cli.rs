@@ -154,7 +154,7 @@ fn a_second_run_of_the_same_recipe_is_refused_while_the_first_is_going() {
     let second = folder.run(&["run", "recipe.toml"]);
     first.kill().unwrap();
     first.wait().unwrap();
-    second.fails(2, &["another run"]);
+    second.fails(1, &["another run"]);
 }
 
 #[test]
