@@ -151,7 +151,7 @@ fn quotas_that_keep_nothing_leave_verdicts_to_ask() {
 #[test]
 fn what_the_first_steps_show_is_there() {
     let folder = TestFolder::new();
-    folder.write("recipe.toml", &small_quickstart());
+    folder.write("recipe.toml", &small_quickstart().replace("count = 80", "count = 30"));
     folder.run(&["run", "recipe.toml", "--to", "curate"]).succeeds();
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let help = folder.run(&["--help"]).stdout;
@@ -174,7 +174,7 @@ fn what_the_first_steps_show_is_there() {
     }
     // The condition is one on the verdicts; others of its kind are named.
     let ran = folder.run(&["show", "--where", "thinking_chars > 0"]);
-    assert!(ran.stderr.contains("the first of 80 where thinking_chars > 0; others: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the first of 30 where thinking_chars > 0; others: "), "{}", ran.stderr);
     let other = ran.stderr.split("others: ").nth(1).unwrap().split_whitespace().next().unwrap();
     assert!(folder.run(&["show", other]).stdout.contains(&format!("trace {other}  ")));
     folder.run(&["show", "--where", "thinking_chars < 0"]).fails(2, &["no trace", "thinking_chars < 0"]);

@@ -120,7 +120,13 @@ pub(crate) fn number(value: f64) -> String {
         let sign = if value < 0.0 { "−" } else { "" };
         format!("{sign}{}", count(size.round() as u64))
     } else {
-        let decimals = if size >= 99.95 { 1 } else { 3 };
+        // Fewer would give neighbouring ticks of an axis, 0.0015 and 0.002, one label.
+        let decimals = match size {
+            99.95.. => 1,
+            0.0995.. => 3,
+            0.00995.. => 4,
+            _ => 5,
+        };
         trimmed(&format!("{value:.decimals$}")).replace('-', "−")
     }
 }
@@ -146,6 +152,8 @@ mod tests {
             [0.0, 0.412, 12.34, 1234.4, 2e-5, -0.5].map(number),
             ["0", "0.412", "12.34", "1,234", "2e−5", "−0.5"]
         );
+        // The ticks of a learning rate's axis.
+        assert_eq!([0.0005, 0.001, 0.0015, 0.002, 0.025].map(number), ["5e−4", "0.001", "0.0015", "0.002", "0.025"]);
         assert_eq!([counted(1, "trace"), counted(1200, "trace")], ["1 trace", "1,200 traces"]);
     }
 
