@@ -33,8 +33,8 @@ pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let (runtime, stop) = (runtime()?, Stop::new());
     signals::stop_gracefully(
         &stop,
-        |heard| say(&format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
-        || say("stopped: at once; the last checkpoint and all collected traces are kept"),
+        |heard| Some(format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
+        "stopped: at once; the last checkpoint and all collected traces are kept",
     );
     say(&format!("{}: {}", recipe.name, recipe.description));
     crate::run::run(&Run { recipe, recipe_text, options, store, plan, to, runtime, stop })
