@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -137,19 +137,37 @@ fn every_command_ends_at_a_signal_with_one_code() {
             going.ends(130, &["stopped by SIG"]);
         }
     }
-    // A dataset: in the middle of reading what it exports.
+}
+
+/// Whoever reads the messages has paused, as `less` does: the program cannot go on, but it can end.
+#[test]
+fn a_reader_that_has_paused_does_not_keep_the_program_from_ending() {
     let folder = TestFolder::new();
     folder.write("recipe.toml", &tiny_recipe());
     folder.run(&["run", "recipe.toml", "--to", "curate"]).succeeds();
-    let curated = fs::read_dir(folder.path("runs/tiny/curate/curated")).unwrap().next().unwrap().unwrap().path();
-    fs::remove_file(&curated).unwrap();
-    let curated = curated.strip_prefix(folder.path(".")).unwrap_or(&curated).to_string_lossy().into_owned();
-    fifo(&folder, &curated);
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    // All that the system keeps for a reader.
+    writer.write_all(&[b'.'; 1 << 16]).unwrap();
     let dataset = ["dataset", "runs/tiny", "--format", "messages", "--output", "out.jsonl"];
-    let going = Going::start(&mut folder.command(&dataset));
-    let _held = read_by_somebody(&folder, &curated);
-    going.signal("TERM");
-    going.ends(130, &["stopped by SIGTERM"]);
+    let mut child = folder.command(&dataset).stderr(writer).spawn().unwrap();
+    let begun = Instant::now();
+    let going_on = || assert!(begun.elapsed() < PATIENCE, "it goes on");
+    while !folder.path("out.jsonl").exists() {
+        going_on();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if begun.elapsed() > PATIENCE => {
+                child.kill().unwrap();
+                panic!("it goes on");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert_eq!(status.code(), Some(130));
 }
 
 #[test]

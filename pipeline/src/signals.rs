@@ -6,7 +6,7 @@
 //! once.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +18,9 @@ use crate::run::Stop;
 /// `timeout` sends SIGTERM to its child and then to the child's group, systemd sends SIGTERM and SIGHUP, a shell that ends sends
 /// SIGHUP after the terminal did: what comes so soon after another is the same request. Only a key is pressed twice on purpose.
 const ECHO: Duration = Duration::from_secs(1);
+
+/// So long stderr may take to take a line.
+const TELLING: Duration = Duration::from_millis(500);
 
 /// One of the signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,27 +98,41 @@ pub(crate) fn handle(handler: impl FnMut(Signal) + Send + 'static) {
     *HANDLER.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handler));
 }
 
-/// The first signal asks to stop, after `first` has told what is still done; the second ends the process at once, after `second`.
+/// The first signal asks to stop, and `first` says what is still done; the second ends the process at once, with `last` words.
 pub(crate) fn stop_gracefully(
     stop: &Stop,
-    first: impl Fn(Signal) + Send + 'static,
-    second: impl Fn() + Send + 'static,
+    first: impl Fn(Signal) -> Option<String> + Send + 'static,
+    last: &'static str,
 ) {
     let stop = stop.clone();
     handle(move |heard| {
         if stop.asked() {
-            second();
-            exit();
+            end(last);
         }
-        first(heard);
         stop.ask();
+        if let Some(words) = first(heard) {
+            tell(&words);
+        }
     });
 }
 
 /// Ends the process with a last word.
 pub(crate) fn end(word: &str) -> ! {
-    say(word);
+    tell(word);
     exit();
+}
+
+/// Says something, unless nobody takes it: a reader that has paused, and what waits for it, must not keep the program from
+/// ending.
+pub(crate) fn tell(words: &str) {
+    let (sender, told) = mpsc::channel();
+    let words = words.to_owned();
+    std::thread::spawn(move || {
+        say(&words);
+        // Nobody waits for it any more.
+        let _ = sender.send(());
+    });
+    let _ = told.recv_timeout(TELLING);
 }
 
 #[expect(clippy::exit, reason = "the user asked to stop, and there is nothing to wait for")]

@@ -50,8 +50,8 @@ pub(crate) fn prepare(recipe: Recipe, recipe_text: String, mut options: RunOptio
     let (runtime, stop) = (runtime()?, Stop::new());
     signals::stop_gracefully(
         &stop,
-        |heard| say(&format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
-        || say("stopped: at once; the last checkpoint and all collected traces are kept"),
+        |heard| Some(format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
+        "stopped: at once; the last checkpoint and all collected traces are kept",
     );
     Ok(Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
 }

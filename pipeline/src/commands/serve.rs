@@ -81,7 +81,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
         })?;
         let address = listener.local_addr().map_err(|e| Failure::failed(format!("cannot listen: {e}")))?;
         // Told when it is known how much there is to finish.
-        signals::stop_gracefully(&stop, |_| (), || say("stopped: at once"));
+        signals::stop_gracefully(&stop, |_| None, "stopped: at once");
         let (slots, context) = (model.engine.slots(), model.engine.context());
         say(&format!(
             "serving {} on http://{address}/v1: {slots} at a time with {context} tokens each, {} may wait (Ctrl-C stops)",

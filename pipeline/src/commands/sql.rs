@@ -291,8 +291,8 @@ fn interrupt(current: &Mutex<Option<Stop>>, interactive: bool, heard: Signal) {
     let stays = interactive && heard == Signal::Interrupt;
     match current.as_ref() {
         Some(stop) if !stop.asked() && (stays || !interactive) => {
-            say(&format!("stopping the query ({heard}; again leaves at once)"));
             stop.ask();
+            signals::tell(&format!("stopping the query ({heard}; again leaves at once)"));
         }
         // It was meant for the pager.
         None if stays => {}
