@@ -158,7 +158,7 @@ impl<R: BufRead> BufRead for BoundedLines<R> {
             let gone = &buffer[..count.min(buffer.len())];
             match gone.iter().rposition(|byte| *byte == b'\n') {
                 Some(last) => {
-                    self.ended += gone.iter().filter(|byte| **byte == b'\n').count();
+                    self.ended += gone.split(|byte| *byte == b'\n').count() - 1;
                     self.bytes = gone.len() - last - 1;
                 }
                 None => self.bytes += gone.len(),
