@@ -160,7 +160,7 @@ pub struct Trace {
     pub temperature: Option<f64>,
     /// Nucleus mass, where known.
     pub top_p: Option<f64>,
-    /// Token limit, where known.
+    /// Token limit that it was sampled under, where known; a trace that was not cut off serves other limits too.
     pub max_tokens: Option<u32>,
     /// The seed sent with the request, where there was one.
     pub seed: Option<u64>,

@@ -159,7 +159,7 @@ async fn passing_failures_are_ridden_out() {
 #[tokio::test]
 async fn one_prompts_failure_takes_no_other_with_it_and_is_asked_again_next_time() {
     let dir = tempfile::tempdir().unwrap();
-    let mended = std::sync::Arc::new(AtomicUsize::new(0));
+    let mended = Arc::new(AtomicUsize::new(0));
     let flag = mended.clone();
     let mock = Mock::start(move |asked| {
         if asked.question().starts_with("What is 2") && flag.load(SeqCst) == 0 {
@@ -293,7 +293,7 @@ async fn progress_counts_what_is_durable() {
     let dir = tempfile::tempdir().unwrap();
     let mock = Mock::start(echo);
     run(&prompts(3), 1, &endpoint(&mock, 2), dir.path()).await.unwrap();
-    let seen = std::sync::Mutex::new(Vec::new());
+    let seen = Mutex::new(Vec::new());
     let (stop, prompts, request) = (never(), prompts(10), request(1));
     let note = |progress| seen.lock().unwrap().push(progress);
     collect(&prompts, &request, &endpoint(&mock, 2), dir.path(), &stop, &note).await.unwrap();

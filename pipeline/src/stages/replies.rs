@@ -125,12 +125,12 @@ fn listed(names: &[&str]) -> String {
 pub(crate) fn outlook(runs_folder: &Path, teacher: &Teacher, prompts: &[Prompt], folder: &Path) -> Result<Vec<String>> {
     let outlook = teacher::outlook(prompts, &request(teacher), folder, &runs(runs_folder)?)?;
     let teacher::Outlook { held, adopted, missing, notes } = outlook;
-    let mut line = format!("{held} replies are held");
-    if !adopted.is_empty() {
-        let names: Vec<&str> = adopted.keys().map(String::as_str).collect();
-        line += &format!(", {} would be adopted from {}", adopted.values().sum::<usize>(), listed(&names));
-    }
-    line += &format!(", {missing} would be asked for");
+    let names: Vec<&str> = adopted.keys().map(String::as_str).collect();
+    let taken_over = match adopted.values().sum::<usize>() {
+        0 => String::new(),
+        count => format!("{count} would be adopted from {}, ", listed(&names)),
+    };
+    let line = format!("teacher: {held} replies are held, {taken_over}{missing} would be asked for");
     Ok(std::iter::once(line).chain(notes).collect())
 }
 
