@@ -12,7 +12,7 @@ use student::device::DeviceName;
 
 use crate::commands::{self, written};
 use crate::console::say;
-use crate::error::Failure;
+use crate::error::{Exit, Failure};
 use crate::options::RunOptions;
 use crate::plan::STAGES;
 use crate::recipe::Recipe;

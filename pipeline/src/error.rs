@@ -95,10 +95,10 @@ impl From<data::Error> for Failure {
 
 impl From<student::Error> for Failure {
     fn from(error: student::Error) -> Self {
-        use student::Error::{Data, Invalid, Model, NotFinite, NotSaved, Stopped};
+        use student::Error::{BrokenWeights, Data, HeldOutNotFinite, Invalid, Model, NotFinite, NotSaved, Stopped};
         let exit = match error {
             Data(error) => return error.into(),
-            NotFinite { .. } | NotSaved { .. } => Exit::Failed,
+            NotFinite { .. } | HeldOutNotFinite { .. } | BrokenWeights { .. } | NotSaved { .. } => Exit::Failed,
             Model { .. } | Invalid { .. } => Exit::Usage,
             Stopped { .. } => Exit::Interrupted,
         };
