@@ -27,7 +27,7 @@ fn inputs(folder: &TestFolder) -> Vec<Value> {
     let lines = |rows: &[Value]| rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat();
     folder.write("set/a.jsonl", &lines(&rows[..25]));
     folder.write("set/b.jsonl", &format!("{{\"messages\": []}}\n{}not a row\n", lines(&rows[25..])));
-    folder.write_base_for_curation();
+    folder.write_model_base();
     rows
 }
 

@@ -34,7 +34,7 @@ fn folder(traces: usize, answer: impl Fn(usize) -> String) -> TestFolder {
         format!("{row}\n")
     });
     folder.write("traces.jsonl", &rows.collect::<String>());
-    folder.write_base_for_curation();
+    folder.write_model_base();
     folder.write("recipe.toml", &RECIPE);
     folder
 }

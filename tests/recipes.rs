@@ -113,7 +113,7 @@ fn every_policy_keeps_what_it_says() {
     };
     let rows = traces().iter().map(row).collect::<Vec<_>>().concat();
     folder.write("traces.jsonl", &rows);
-    folder.write_base_for_curation();
+    folder.write_model_base();
     let recipe = fs::read_to_string(root().join("recipes/r1-traces-smollm2.toml")).unwrap();
     let recipe = recipe
         .replace(

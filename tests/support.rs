@@ -29,12 +29,6 @@ impl TestFolder {
         path
     }
 
-    /// The folder `base` with a tokenizer, which is all of a base that curation needs.
-    pub(crate) fn write_base_for_curation(&self) {
-        self.write("base/config.json", "{}");
-        fs::copy(root().join("teacher/assets/tokenizer.json"), self.path("base/tokenizer.json")).unwrap();
-    }
-
     /// The folder `base` with all of a model but its weights.
     pub(crate) fn write_model_base(&self) {
         fs::create_dir_all(self.path("base")).unwrap();
