@@ -139,9 +139,12 @@ fn what_a_policy_that_selects_nothing_found_can_be_asked() {
 #[test]
 fn quotas_that_keep_nothing_leave_verdicts_to_ask() {
     let folder = TestFolder::new();
+    let recipe = tiny_recipe();
+    let policy = recipe.lines().find(|line| line.starts_with("policy = ")).unwrap();
     let section =
-        "[curate.balance]\nby = \"sample\"\nothers = \"none\"\nseed = 1\nquotas = { 0 = 0 }\n\n[student.base]";
-    folder.write("recipe.toml", &tiny_recipe().replace("[student.base]", section));
+        "[curate.balance]\nby = \"kind\"\nothers = \"none\"\nseed = 1\nquotas = { shop = 5 }\n\n[student.base]";
+    let recipe = recipe.replace(policy, "policy = \"kind <> 'shop'\"").replace("[student.base]", section);
+    folder.write("recipe.toml", &recipe);
     folder.run(&["run", "recipe.toml", "--to", "curate"]).fails(2, &["curate.balance", "keep none", "FROM verdicts"]);
     let asked = folder.run(&["sql", "SELECT count(*) AS n FROM verdicts", "--format", "csv"]);
     assert_eq!(asked.stdout, "n\n300\n", "{}", asked.stderr);

@@ -224,7 +224,7 @@ fn what_does_not_fit_is_said_with_the_set_it_is_of() {
         let seed = format!("held_out = 1\nseed = {seed}\n");
         let folder = folder(&[("held_out = 0\nseed = 1\n", seed.as_str())], nothing, nothing);
         let traces = fs::read_to_string(folder.path("traces.jsonl")).unwrap();
-        folder.write("traces.jsonl", &traces.lines().take(2).map(|line| format!("{line}\n")).collect::<String>());
+        folder.write("traces.jsonl", &traces.lines().take(2).map(|line| line.to_owned() + "\n").collect::<String>());
         let packed = ran(&folder, &["run", "--to", "pack"]);
         packed.fails(2, &["set: pack.sequence_length: none of 1 traces fits into 256 tokens"]);
         said.extend(["the held-out set", "the training set"].into_iter().filter(|set| packed.stderr.contains(set)));

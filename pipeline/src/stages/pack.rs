@@ -71,19 +71,19 @@ pub(crate) fn in_words(summary: &Value) -> String {
     // A summary of this version has all of a report's fields.
     let of = |set: &str| serde_json::from_value::<PackReport>(summary[set].clone()).ok();
     let train = &summary["train"];
-    let mut words = format!(
+    let mut words = vec![format!(
         "{} rows, {} tokens, {:.1} % full, {}",
         number(train, "rows"),
         number(train, "tokens"),
         100.0 * train["utilization"].as_f64().unwrap_or_default(),
         of("train").map(|report| report.too_long_in_words()).unwrap_or_default()
-    );
+    )];
     for set in ["held_out", "control"] {
         if let Some(report) = of(set).filter(|report| report.too_long > 0) {
-            words += &format!("; of {}: {}", set_in_words(set), report.too_long_in_words());
+            words.push(format!("of {}: {}", set_in_words(set), report.too_long_in_words()));
         }
     }
-    words
+    words.join("; ")
 }
 
 /// How the recipe packs.

@@ -96,7 +96,10 @@ mod tests {
                 continue;
             }
             let k = found.steps;
-            assert!(k >= 2 && k <= 10 && 2 * k <= steps && (k == 10 || 2 * k + 1 >= steps), "{steps} steps: {found:?}");
+            assert!(
+                (2..=10).contains(&k) && 2 * k <= steps && (k == 10 || 2 * k + 1 >= steps),
+                "{steps} steps: {found:?}"
+            );
             assert_eq!((found.start, found.end), (Some(over(1..=k)), over(steps - k + 1..=steps)), "{steps} steps");
             assert!(found.start < Some(found.end), "{steps} steps: a loss that rises is told as one: {found:?}");
         }
