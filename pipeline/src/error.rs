@@ -157,7 +157,12 @@ mod tests {
         let of_student = [
             (student::Error::model(&path(), "x", "y"), Exit::Usage),
             (student::Error::invalid("x", "y", "z"), Exit::Usage),
-            (student::Error::NotFinite { step: 1, what: text(), value: f64::NAN, traces: text() }, Exit::Failed),
+            (
+                student::Error::NotFinite { step: 1, what: text(), value: f64::NAN, traces: text(), weights: None },
+                Exit::Failed,
+            ),
+            (student::Error::HeldOutNotFinite { value: f64::NAN, traces: text(), weights: None }, Exit::Failed),
+            (student::Error::BrokenWeights { step: 1, problem: text() }, Exit::Failed),
             (student::Error::NotSaved { dir: path(), step: 1, problem: text(), kept: text() }, Exit::Failed),
             (student::Error::Stopped { after: text() }, Exit::Interrupted),
         ];

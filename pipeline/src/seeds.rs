@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn plan(recipe: &Recipe) -> Plan {
-        Plan::new(recipe, &quickstart().1.options(), &[]).unwrap()
+        Plan::new(recipe, &quickstart().1.options().unwrap(), &[]).unwrap()
     }
 
     fn identity_of(recipe: &Recipe) -> String {
