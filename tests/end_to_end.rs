@@ -93,7 +93,7 @@ fn quotas_decide_the_mixture() {
     }
 
     for (section, words) in [
-        ("quotas = { 0 = -1 }", ["recipe.toml", "-1", "u64"]),
+        ("quotas = { 0 = -1 }", ["recipe.toml", "-1", "out of range"]),
         ("quotas = { 0 = 1 }\nprefer = \"lenght DESC\"", ["curate.balance.prefer", "lenght", "thinking_chars"]),
         ("shares = { 0 = 1.0 }\nquotas = { 0 = 1 }", ["curate.balance", "both quotas and shares", "leave one"]),
     ] {
