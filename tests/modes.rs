@@ -69,7 +69,7 @@ fn all_that_a_run_leaves_has_the_umasks_mode() {
 #[test]
 fn ledgers_and_adapters_have_the_umasks_mode() {
     let folder = TestFolder::new();
-    folder.write("quickstart.toml", &small_quickstart());
+    folder.write("quickstart.toml", &small_quickstart().replace("count = 80", "count = 6"));
     run_under(0o027, &folder, &["run", "quickstart.toml", "--to", "collect"]);
     folder.write("recipe.toml", &tiny_recipe());
     run_under(0o027, &folder, &["run", "recipe.toml", "--max-steps", "2", "--to", "export"]);
