@@ -64,7 +64,7 @@ fn the_median_leads_where_the_table_is_of_this_recipe() {
     // Numbers that no run gives, so that it is the table that is quoted.
     let path = folder.path("tiny.seeds.json");
     let mut table: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    let mut row = |after: f64| {
+    let row = |after: f64| {
         let mut row = table["training"][0].clone();
         (row["before"], row["after"], row["low"], row["high"]) = (0.01.into(), after.into(), 0.2.into(), 0.9.into());
         row
