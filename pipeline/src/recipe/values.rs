@@ -24,7 +24,7 @@ impl Recipe {
         }
         self.check_evaluate(&mut found);
         self.check_training(&mut found);
-        if !(self.export.shard_gigabytes > 0.0) {
+        if self.export.shard_gigabytes.is_nan() || self.export.shard_gigabytes <= 0.0 {
             found.push(Mistake::new(
                 "export.shard_gigabytes",
                 format!("it is {}", self.export.shard_gigabytes),
