@@ -100,7 +100,7 @@ fn tokens_shows_what_the_trainer_sees() {
     let text = folder.run(&["tokens", "recipe.toml", "--count", "2"]);
     text.succeeds();
     assert_eq!(text.stdout.matches("── trace ").count(), 2, "{}", text.stdout);
-    assert_eq!(text.stdout.matches(" ok: ").count(), 5, "{}", text.stdout);
+    assert_eq!(text.stdout.matches(" ok: ").count(), 6, "{}", text.stdout);
     for words in
         ["[prompt, not counted by the loss", "[supervised: ", "<think>\n", "</think>", "BOS <｜begin▁of▁sentence｜> 0"]
     {
