@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Ran, TestFolder, tiny_recipe};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A command on its way, whose words can be waited for.
 struct Going {
@@ -147,7 +147,7 @@ fn a_reader_that_has_paused_does_not_keep_the_program_from_ending() {
     folder.run(&["run", "recipe.toml", "--to", "curate"]).succeeds();
     let (_reader, mut writer) = std::io::pipe().unwrap();
     // All that the system keeps for a reader.
-    writer.write_all(&[b'.'; 1 << 16]).unwrap();
+    writer.write_all(&vec![b'.'; 1 << 16]).unwrap();
     let dataset = ["dataset", "runs/tiny", "--format", "messages", "--output", "out.jsonl"];
     let mut child = folder.command(&dataset).stderr(writer).spawn().unwrap();
     let begun = Instant::now();

@@ -148,7 +148,7 @@ mod tests {
             let sending = Sending(counted.clone());
             let chunks = stream::repeat_with(move || {
                 let _ = &sending;
-                Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1 << 16]))
+                Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1 << 14]))
             });
             async { Body::from_stream(chunks) }
         };

@@ -32,7 +32,7 @@ async fn chat(endpoint: &Endpoint, max_tokens: u32) -> Failure {
 
 #[tokio::test]
 async fn a_reply_without_end_is_the_endpoints_failure_and_named() {
-    let mock = Raw::start(ENDLESS, &[b' '; 1 << 16], Duration::ZERO);
+    let mock = Raw::start(ENDLESS, &[b' '; 1 << 14], Duration::ZERO);
     let failure = chat(&endpoint(&mock.url), 1000).await;
     assert_eq!(failure.cause, Cause::Endpoint);
     let bytes = (1000 * 512 + (1 << 20)).to_string();
@@ -47,7 +47,7 @@ async fn a_length_that_lies_changes_nothing() {
     // More than the header says is not read; less is a broken connection.
     for (length, words) in [("3", "not the JSON expected"), ("99999999999", "has more than")] {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
-        let mock = Raw::start(&head, &[b' '; 1 << 16], Duration::ZERO);
+        let mock = Raw::start(&head, &[b' '; 1 << 14], Duration::ZERO);
         let failure = chat(&endpoint(&mock.url), 10).await;
         assert!(failure.message.contains(words), "{failure:?}");
     }
@@ -64,7 +64,7 @@ async fn a_reply_that_trickles_ends_with_the_timeout() {
 
 #[tokio::test]
 async fn of_a_refusal_the_beginning_is_read() {
-    let mock = Raw::start("HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", &[b'x'; 1 << 16], Duration::ZERO);
+    let mock = Raw::start("HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", &[b'x'; 1 << 14], Duration::ZERO);
     let failure = chat(&endpoint(&mock.url), 10).await;
     assert_eq!(failure.cause, Cause::Request);
     assert!(failure.message.starts_with("HTTP 400: xxx") && failure.message.len() < 1000, "{failure:?}");
@@ -81,7 +81,7 @@ async fn of_a_refusal_the_beginning_is_read() {
 
 #[tokio::test]
 async fn a_list_of_models_without_end_is_refused_before_anything_is_asked() {
-    let mock = Raw::start(ENDLESS, &[b' '; 1 << 16], Duration::ZERO);
+    let mock = Raw::start(ENDLESS, &[b' '; 1 << 14], Duration::ZERO);
     let error = check(&endpoint(&mock.url)).await.unwrap_err().to_string();
     assert!(error.contains(&mock.url) && error.contains("more than 16777216 bytes"), "{error}");
 }

@@ -368,7 +368,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_without_end_is_no_list() {
-        let raw = Raw::start("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &[b' '; 1 << 20], Duration::ZERO);
+        let raw =
+            Raw::start("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &vec![b' '; 1 << 20], Duration::ZERO);
         let waits = crate::Waits::default();
         let endpoint = Url::parse(raw.url.trim_end_matches("/v1")).unwrap();
         let hub = Hub { cache: Cache { root: "nowhere".into() }, offline: false, endpoint, token: None, waits };
