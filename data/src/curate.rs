@@ -83,7 +83,7 @@ impl CurateConfig {
         for (name, near) in [("near_prompts", self.near_prompts), ("near_traces", self.near_traces)] {
             found.extend(near.check().into_iter().map(|mistake| mistake.within(name).within("curate")));
         }
-        found.extend(self.balance.as_ref().and_then(|balance| balance.check().err()));
+        found.extend(self.balance.as_ref().and_then(|balance| balance.check().err()).map(|mistake| *mistake));
         found.extend(self.judge.iter().flat_map(JudgeConfig::check));
         let limits = self.code.iter().flat_map(Limits::check);
         found.extend(limits.map(|mistake| mistake.within("curate.code")));

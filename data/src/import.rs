@@ -64,7 +64,7 @@ pub fn import(
     go_on: &dyn Fn(Seen) -> bool,
 ) -> Result<Imported> {
     if let Format::Columns(mapping) = format {
-        mapping.check()?;
+        mapping.check().map_err(|mistake| *mistake)?;
     }
     let wanted: HashSet<&str> = prompts.iter().map(|prompt| prompt.id.as_str()).collect();
     let before = rejected.count();
@@ -123,13 +123,15 @@ fn imported_id(trace: &Trace) -> String {
 
 impl TraceMapping {
     /// Refuses a mapping that does not say once where the reply is.
-    pub fn check(&self) -> std::result::Result<(), Mistake> {
+    pub fn check(&self) -> std::result::Result<(), Box<Mistake>> {
         let Self { thinking, answer, text, messages, .. } = self;
         let remedy = "set `answer` (with or without `thinking`), or `text`, or `messages`, and only one of the three";
         match (thinking, answer, text, messages) {
             (_, Some(_), None, None) | (None, None, Some(_), None) | (None, None, None, Some(_)) => Ok(()),
-            (_, None, None, None) => Err(Mistake::new("columns", "it does not say where the reply is", remedy)),
-            _ => Err(Mistake::new("columns", "it says more than once where the reply is", remedy)),
+            (_, None, None, None) => {
+                Err(Box::new(Mistake::new("columns", "it does not say where the reply is", remedy)))
+            }
+            _ => Err(Box::new(Mistake::new("columns", "it says more than once where the reply is", remedy))),
         }
     }
 

@@ -95,17 +95,17 @@ impl BalanceLine {
 
 impl Balance {
     /// Refuses what cannot be carried out.
-    pub(super) fn check(&self) -> std::result::Result<(), Mistake> {
+    pub(super) fn check(&self) -> std::result::Result<(), Box<Mistake>> {
         let refuse = |field: &str, problem: &str, remedy: &str| {
-            Err(Mistake::new(format!("curate.balance{field}"), problem, remedy))
+            Err(Box::new(Mistake::new(format!("curate.balance{field}"), problem, remedy)))
         };
         let columns = columns().unwrap_or_default();
         if !columns.contains(&self.by) {
-            return Err(Mistake {
+            return Err(Box::new(Mistake {
                 meant: nearest(&self.by, columns.iter().map(String::as_str)).map(str::to_owned),
                 choices: Some(format!("the columns are: {}", columns.join(", "))),
                 ..Mistake::new("curate.balance.by", format!("there is no column {:?}", self.by), "")
-            });
+            }));
         }
         self.prefer.as_deref().map_or(Ok(()), check_order)?;
         match (&self.quotas, &self.shares) {

@@ -142,7 +142,7 @@ pub(super) fn names(clause: &str, column: &str) -> bool {
 }
 
 /// Refuses an order before there are verdicts.
-pub(super) fn check_order(prefer: &str) -> std::result::Result<(), Mistake> {
+pub(super) fn check_order(prefer: &str) -> std::result::Result<(), Box<Mistake>> {
     let planned = || {
         let schema = schema(&PREFER)?;
         for key in sorted(prefer, &schema)? {
@@ -150,7 +150,7 @@ pub(super) fn check_order(prefer: &str) -> std::result::Result<(), Mistake> {
         }
         Ok(())
     };
-    planned().map_err(|e| refused(&PREFER, prefer, &e, None))
+    planned().map_err(|e| Box::new(refused(&PREFER, prefer, &e, None)))
 }
 
 /// A clause as it was written: of one line in quotes, of several lines as they are.

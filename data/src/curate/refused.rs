@@ -107,7 +107,7 @@ pub(super) fn refused(field: &Field, sql: &str, error: &DataFusionError, within:
     let function = problem.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next());
     let part = part.or_else(|| word(sql, function?, within.as_ref())).or(within);
     let problem = problem.replace("found: EOF", "found its end");
-    Mistake { part, choices, ..Mistake::new(field, format!("it cannot be used: {problem}"), remedy) }
+    Mistake { choices, part, ..Mistake::new(field, format!("it cannot be used: {problem}"), remedy) }
 }
 
 /// "1, Column: 5"

@@ -4,25 +4,25 @@ use super::shows;
 fn misspelt_tables_are_named_and_what_is_in_them_is_not_missing() {
     shows(
         &[("[train]", "[trian]")],
-        r#"
+        r"
 error: unknown table `trian`
   --> recipe.toml:61:2
    |
 61 | [trian]
-   |  ^^^^^ did you mean `train`?"#,
+   |  ^^^^^ did you mean `train`?",
     );
     shows(
         &[("[train]", "[trian]"), ("[train.optimizer]", "[trian.optimizer]")],
-        r#"
+        r"
 error: unknown table `trian`
   --> recipe.toml:61:2
    |
 61 | [trian]
-   |  ^^^^^ did you mean `train`?"#,
+   |  ^^^^^ did you mean `train`?",
     );
     shows(
         &[("[train]", "[trian]"), ("epochs = 3\n", ""), ("[train.optimizer]", "[trian.optimizer]")],
-        r#"
+        r"
 error: unknown table `trian`
   --> recipe.toml:61:2
    |
@@ -35,16 +35,16 @@ error: missing field `epochs` in [trian]
 61 | [trian]
    | ^^^^^^^
    |
-   = help: `epochs`: Passes over the data."#,
+   = help: `epochs`: Passes over the data.",
     );
     shows(
         &[("[curate.contamination]", "[curate.contaminaton]")],
-        r#"
+        r"
 error: unknown table `curate.contaminaton`
   --> recipe.toml:34:9
    |
 34 | [curate.contaminaton]
-   |         ^^^^^^^^^^^^ did you mean `contamination`?"#,
+   |         ^^^^^^^^^^^^ did you mean `contamination`?",
     );
     shows(
         &[("[curate.contamination]", "[curate.contaminaton]"), ("\"strict\"", "\"strikt\"")],
@@ -65,12 +65,12 @@ error: `curate.contaminaton.preset` may not be "strikt"
     );
     shows(
         &[("[train.optimizer]", "[train.optimiser]")],
-        r#"
+        r"
 error: unknown table `train.optimiser`
   --> recipe.toml:72:8
    |
 72 | [train.optimiser]
-   |        ^^^^^^^^^ did you mean `optimizer`?"#,
+   |        ^^^^^^^^^ did you mean `optimizer`?",
     );
 }
 
@@ -78,21 +78,21 @@ error: unknown table `train.optimiser`
 fn misspelt_fields_are_named() {
     shows(
         &[("sequence_length", "sequence_lenght")],
-        r#"
+        r"
 error: unknown field `sequence_lenght` in [pack]
   --> recipe.toml:56:1
    |
 56 | sequence_lenght = 512
-   | ^^^^^^^^^^^^^^^ did you mean `sequence_length`?"#,
+   | ^^^^^^^^^^^^^^^ did you mean `sequence_length`?",
     );
     shows(
         &[("near_prompts = { shingle = 5", "near_prompts = { shingel = 5")],
-        r#"
+        r"
 error: unknown field `shingel` in `curate.near_prompts`
   --> recipe.toml:24:18
    |
 24 | near_prompts = { shingel = 5, bands = 20, rows = 6, threshold = 0.8 }
-   |                  ^^^^^^^ did you mean `shingle`?"#,
+   |                  ^^^^^^^ did you mean `shingle`?",
     );
     shows(
         &[("question = \"problem\"", "questoin = \"problem\"")],
@@ -105,12 +105,12 @@ error: unknown field `questoin` in `curate.contamination.benchmarks[0]`
     );
     shows(
         &[("shard_gigabytes", "shard_gigabyte_size")],
-        r#"
+        r"
 error: unknown field `shard_gigabyte_size` in [export]
   --> recipe.toml:87:1
    |
 87 | shard_gigabyte_size = 4.0
-   | ^^^^^^^^^^^^^^^^^^^ did you mean `shard_gigabytes`?"#,
+   | ^^^^^^^^^^^^^^^^^^^ did you mean `shard_gigabytes`?",
     );
     shows(
         &[
@@ -150,12 +150,12 @@ error: `train.keep_best` must be true or false, not a string
 fn names_in_the_wrong_table_belong_somewhere() {
     shows(
         &[("epochs = 3\n", ""), ("held_out = 50\n", "held_out = 50\nepochs = 3\n")],
-        r#"
+        r"
 error: unknown field `epochs` in [pack]
   --> recipe.toml:59:1
    |
 59 | epochs = 3
-   | ^^^^^^ belongs to [train]"#,
+   | ^^^^^^ belongs to [train]",
     );
     shows(
         &[
@@ -171,12 +171,12 @@ error: unknown field `description` in [export]
     );
     shows(
         &[("[curate.contamination]", "[contamination]")],
-        r#"
+        r"
 error: unknown table `contamination`
   --> recipe.toml:34:2
    |
 34 | [contamination]
-   |  ^^^^^^^^^^^^^ belongs to [curate.contamination]"#,
+   |  ^^^^^^^^^^^^^ belongs to [curate.contamination]",
     );
     shows(
         &[("model = \"embedded\"\n", "model = \"embedded\"\ninput = \"traces\"\n")],
@@ -189,23 +189,23 @@ error: unknown field `input` in [collect]
     );
     shows(
         &[("[train.optimizer]", "[optimizer]")],
-        r#"
+        r"
 error: unknown table `optimizer`
   --> recipe.toml:72:2
    |
 72 | [optimizer]
-   |  ^^^^^^^^^ belongs to [train.optimizer]"#,
+   |  ^^^^^^^^^ belongs to [train.optimizer]",
     );
     shows(
         &[("licence = \"mit\"", "licence = \"mit\"\nfoo.bar = 1")],
-        r#"
+        r"
 error: unknown table `export.foo`
   --> recipe.toml:87:1
    |
 87 | foo.bar = 1
    | ^^^
    |
-   = help: [export] may have `model_name`, `licence` and `shard_gigabytes`"#,
+   = help: [export] may have `model_name`, `licence` and `shard_gigabytes`",
     );
 }
 
@@ -213,18 +213,18 @@ error: unknown table `export.foo`
 fn missing_fields_are_named_with_their_table() {
     shows(
         &[("epochs = 3\n", "")],
-        r#"
+        r"
 error: missing field `epochs` in [train]
   --> recipe.toml:61:1
    |
 61 | [train]
    | ^^^^^^^
    |
-   = help: `epochs`: Passes over the data."#,
+   = help: `epochs`: Passes over the data.",
     );
     shows(
         &[("epochs = 3\n", ""), ("max_steps = 0\n", "")],
-        r#"
+        r"
 error: missing fields `epochs` and `max_steps` in [train]
   --> recipe.toml:61:1
    |
@@ -232,26 +232,26 @@ error: missing fields `epochs` and `max_steps` in [train]
    | ^^^^^^^
    |
    = help: `epochs`: Passes over the data.
-   = help: `max_steps`: Stop after this many steps even if the epochs are not done; 0 for no limit."#,
+   = help: `max_steps`: Stop after this many steps even if the epochs are not done; 0 for no limit.",
     );
     shows(
         &[("shingle = 5, bands = 20, rows = 6, threshold = 0.9", "shingle = 5, rows = 6, threshold = 0.9")],
-        r#"
+        r"
 error: missing field `bands` in `curate.near_traces`
   --> recipe.toml:25:15
    |
 25 | near_traces = { shingle = 5, rows = 6, threshold = 0.9 }
    |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: `bands`: Bands of the signature."#,
+   = help: `bands`: Bands of the signature.",
     );
     shows(
         &[("[pack]\nsequence_length = 512\ntoo_long = \"drop\"\nheld_out = 50\nseed = 1\n", "")],
-        r#"
+        r"
 error: missing table [pack] in the recipe
 --> recipe.toml
  = help: [pack]: How traces become token rows.
- = help: `r1-distill init` writes a complete recipe"#,
+ = help: `r1-distill init` writes a complete recipe",
     );
     shows(
         &[("question = \"problem\" }", "}")],

@@ -131,57 +131,57 @@ error: `prompts.count` must be an integer, not a string
     );
     shows(
         &[("epochs = 3", "epochs = 3.0")],
-        r#"
+        r"
 error: `train.epochs` must be an integer, not a number with a point
   --> recipe.toml:62:10
    |
 62 | epochs = 3.0
-   |          ^^^ write 3"#,
+   |          ^^^ write 3",
     );
     shows(
         &[("epochs = 3", "epochs = 2.5")],
-        r#"
+        r"
 error: `train.epochs` must be an integer, not a number with a point
   --> recipe.toml:62:10
    |
 62 | epochs = 2.5
-   |          ^^^ must be an integer"#,
+   |          ^^^ must be an integer",
     );
     shows(
         &[("epochs = 3", "epochs = -1")],
-        r#"
+        r"
 error: `train.epochs` is -1, which is out of range
   --> recipe.toml:62:10
    |
 62 | epochs = -1
-   |          ^^ from 0 to 4294967295"#,
+   |          ^^ from 0 to 4294967295",
     );
     shows(
         &[("epochs = 3", "epochs = 5000000000")],
-        r#"
+        r"
 error: `train.epochs` is 5000000000, which is out of range
   --> recipe.toml:62:10
    |
 62 | epochs = 5000000000
-   |          ^^^^^^^^^^ from 0 to 4294967295"#,
+   |          ^^^^^^^^^^ from 0 to 4294967295",
     );
     shows(
         &[("count = 300", "count = 99999999999999999999")],
-        r#"
+        r"
 error: `prompts.count` is 99999999999999999999, which is out of range
  --> recipe.toml:7:9
   |
 7 | count = 99999999999999999999
-  |         ^^^^^^^^^^^^^^^^^^^^ from 0 to 18446744073709551615"#,
+  |         ^^^^^^^^^^^^^^^^^^^^ from 0 to 18446744073709551615",
     );
     shows(
         &[("weight_decay = 0.01", "weight_decay = nan")],
-        r#"
+        r"
 error: `train.optimizer.weight_decay` is nan, which is no number to compute with
   --> recipe.toml:76:16
    |
 76 | weight_decay = nan
-   |                ^^^ must be finite"#,
+   |                ^^^ must be finite",
     );
     shows(
         &[("weight_decay = 0.01", "weight_decay = \"0.01\"")],
@@ -203,12 +203,12 @@ error: `train.keep_best` must be true or false, not a string
     );
     shows(
         &[("near_prompts = { shingle = 5, bands = 20, rows = 6, threshold = 0.8 }", "near_prompts = 0.8")],
-        r#"
+        r"
 error: `curate.near_prompts` must be a table, not a number with a point
   --> recipe.toml:24:16
    |
 24 | near_prompts = 0.8
-   |                ^^^ must be a table"#,
+   |                ^^^ must be a table",
     );
     shows(
         &[("quotas = { math = 30 }", "quotas = { math = \"30\" }")],
@@ -221,12 +221,12 @@ error: `curate.balance.quotas.math` must be an integer, not a string
     );
     shows(
         &[("model_name = \"whole\"", "model_name = 1979-05-27")],
-        r#"
+        r"
 error: `export.model_name` must be a string, not a date
   --> recipe.toml:85:14
    |
 85 | model_name = 1979-05-27
-   |              ^^^^^^^^^^ must be a string"#,
+   |              ^^^^^^^^^^ must be a string",
     );
 }
 
@@ -234,12 +234,12 @@ error: `export.model_name` must be a string, not a date
 fn what_is_no_toml_is_shown_where_it_is_not() {
     shows(
         &[("epochs = 3", "epochs = = 3")],
-        r#"
+        r"
 error: this is no TOML: extra `=`, expected nothing
   --> recipe.toml:62:10
    |
 62 | epochs = = 3
-   |          ^"#,
+   |          ^",
     );
     shows(
         &[("name = \"whole\"", "name = \"whole")],
@@ -270,25 +270,25 @@ error: this is no TOML: a string stands in quotes
     );
     shows(
         &[("keep_best = false", "keep_best = False")],
-        r#"
+        r"
 error: this is no TOML: a string stands in quotes
   --> recipe.toml:68:13
    |
 68 | keep_best = False
-   |             ^^^^^ write false"#,
+   |             ^^^^^ write false",
     );
     shows(
         &[("[train]", "[train")],
-        r#"
+        r"
 error: this is no TOML: unclosed table, expected `]`
   --> recipe.toml:61:7
    |
 61 | [train
-   |       ^"#,
+   |       ^",
     );
     shows(
         &[("epochs = 3\n", "epochs = 3\nrows_per_step = 9\n")],
-        r#"
+        r"
 error: `rows_per_step` is there twice
   --> recipe.toml:65:1
    |
@@ -296,22 +296,22 @@ error: `rows_per_step` is there twice
    | ------------- first here
 64 | max_steps = 0
 65 | rows_per_step = 2
-   | ^^^^^^^^^^^^^ and again here"#,
+   | ^^^^^^^^^^^^^ and again here",
     );
     shows(
         &[("shingle = 5,", "shingle = 5, bands = 3,")],
-        r#"
+        r"
 error: `bands` is there twice
   --> recipe.toml:24:42
    |
 24 | near_prompts = { shingle = 5, bands = 3, bands = 20, rows = 6, threshold = 0.8 }
    |                               -----      ^^^^^ and again here
    |                               |
-   |                               first here"#,
+   |                               first here",
     );
     shows(
         &[("[export]", "[train]\nepochs = 1\n\n[export]")],
-        r#"
+        r"
 error: the table [train] is there twice
   --> recipe.toml:84:2
    |
@@ -319,7 +319,7 @@ error: the table [train] is there twice
    |  ----- first here
 ...
 84 | [train]
-   |  ^^^^^ and again here"#,
+   |  ^^^^^ and again here",
     );
     shows(
         &[("quotas = { math = 30 }", "quotas = { math = 30 ")],

@@ -271,18 +271,18 @@ error: `curate.judge.prompt`: it names {reference}
 fn values_that_cannot_be_are_shown_field_by_field() {
     shows(
         &[("learning_rate = 3e-3", "learning_rate = -1.0")],
-        r#"
+        r"
 error: `train.optimizer.learning_rate`: it is -1
   --> recipe.toml:73:17
    |
 73 | learning_rate = -1.0
    |                 ^^^^
    |
-   = help: set it above 0"#,
+   = help: set it above 0",
     );
     shows(
         &[("top_p = 0.95", "top_p = 1.5"), ("samples = 2", "samples = 0"), ("temperature = 0.0", "temperature = -1")],
-        r#"
+        r"
 error: `collect.samples`: it is 0
   --> recipe.toml:16:11
    |
@@ -305,7 +305,7 @@ error: `curate.judge.sampling.temperature`: it is -1
 41 | sampling = { temperature = -1, top_p = 1.0, max_tokens = 4096 }
    |                            ^^
    |
-   = help: set it from 0 to 10"#,
+   = help: set it from 0 to 10",
     );
     shows(
         &[("name = \"whole\"", "name = \"../whole\"")],
@@ -320,7 +320,7 @@ error: `name`: "../whole" cannot become a folder
     );
     shows(
         &[("rows = 6, threshold = 0.9", "rows = 0, threshold = 1.9")],
-        r#"
+        r"
 error: `curate.near_traces.rows`: it is 0
   --> recipe.toml:25:49
    |
@@ -335,18 +335,18 @@ error: `curate.near_traces.threshold`: it is 1.9
 25 | near_traces = { shingle = 5, bands = 20, rows = 0, threshold = 1.9 }
    |                                                                ^^^
    |
-   = help: set it from 0 to 1"#,
+   = help: set it from 0 to 1",
     );
     shows(
         &[("quotas = { math = 30 }", "quotas = { math = 30 }\ntotal = 3")],
-        r#"
+        r"
 error: `curate.balance.total`: it goes with shares; quotas say the number of each value
   --> recipe.toml:30:9
    |
 30 | total = 3
    |         ^
    |
-   = help: leave it out"#,
+   = help: leave it out",
     );
     shows(
         &[("quotas = { math = 30 }", "shares = { \"a.b\" = -1.0, c = 1.0 }")],
@@ -361,25 +361,25 @@ error: `curate.balance.shares.a.b`: it is -1
     );
     shows(
         &[("quotas = { math = 30 }\n", "")],
-        r#"
+        r"
 error: `curate.balance`: it has neither quotas nor shares
   --> recipe.toml:27:1
    |
 27 | [curate.balance]
    | ^^^^^^^^^^^^^^^^
    |
-   = help: write one of the two"#,
+   = help: write one of the two",
     );
     shows(
         &[("max_steps = 3\n", "max_steps = 40\n")],
-        r#"
+        r"
 error: `prompts.max_steps`: it is 40
  --> recipe.toml:9:13
   |
 9 | max_steps = 40
   |             ^^
   |
-  = help: set it to 8 or less"#,
+  = help: set it to 8 or less",
     );
     shows(
         &[(
@@ -397,36 +397,36 @@ error: `collect.format.columns`: it says more than once where the reply is
     );
     shows(
         &[("num_key_value_heads = 2", "num_key_value_heads = 3")],
-        r#"
+        r"
 error: `student.base.num_attention_heads`: num_attention_heads is not a multiple of num_key_value_heads
   --> recipe.toml:50:23
    |
 50 | num_attention_heads = 4
    |                       ^
    |
-   = help: correct the sizes"#,
+   = help: correct the sizes",
     );
     shows(
         &[("sequence_length = 512", "sequence_length = 1024")],
-        r#"
+        r"
 error: `pack.sequence_length`: 1024 tokens, but the base holds 512
   --> recipe.toml:56:19
    |
 56 | sequence_length = 1024
    |                   ^^^^
    |
-   = help: lower it, or raise student.base.max_position_embeddings"#,
+   = help: lower it, or raise student.base.max_position_embeddings",
     );
     shows(
         &[("held_out = 50", "held_out = 0")],
-        r#"
+        r"
 error: `train.eval_every`: it is 50, but no traces are held out to evaluate on
   --> recipe.toml:67:14
    |
 67 | eval_every = 50
    |              ^^
    |
-   = help: set pack.held_out above 0, or train.eval_every to 0"#,
+   = help: set pack.held_out above 0, or train.eval_every to 0",
     );
     shows(
         &[(
@@ -463,13 +463,13 @@ error: `curate.policy`: student_tokens are not known: student.base has random we
     );
     shows(
         &[("shard_gigabytes = 4.0", "shard_gigabytes = 0")],
-        r#"
+        r"
 error: `export.shard_gigabytes`: it is 0
   --> recipe.toml:87:19
    |
 87 | shard_gigabytes = 0
    |                   ^
    |
-   = help: set it above 0"#,
+   = help: set it above 0",
     );
 }
