@@ -99,7 +99,7 @@ fn all(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Writes a checkpoint and then removes all but the last `keep` and the best. Where it cannot be written (a full disk),
 /// those before it are left as they are.
-pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progress, keep: usize) -> Result<()> {
+pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: &Progress, keep: usize) -> Result<()> {
     let path = folder(dir, progress.step);
     let aside = dir.join(".writing");
     if aside.exists() {
@@ -125,7 +125,7 @@ pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: Progr
 }
 
 /// Writes and syncs all files of a checkpoint.
-fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: Progress) -> Result<()> {
+fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: &Progress) -> Result<()> {
     fs::create_dir_all(aside).map_err(|e| data::Error::io("create", aside, e))?;
     let weights = model.trainable().into_iter().map(|(name, t)| (name, plain(t))).collect();
     write_tensors(&aside.join("model.safetensors"), weights, Precision::F32)?;
@@ -138,7 +138,7 @@ fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: Progress) -> 
         moments.sort_by(|a, b| a.0.cmp(&b.0));
         write_tensors(&aside.join(file), moments, Precision::F32)?;
     }
-    Ok(write_json(&aside.join(STATE), &progress)?)
+    Ok(write_json(&aside.join(STATE), progress)?)
 }
 
 fn plain(tensor: Tensor<2>) -> Tensor<2> {

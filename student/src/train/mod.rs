@@ -280,7 +280,7 @@ impl<'a> Training<'a> {
             let (dir, keep) = (self.options.dir, self.options.keep_checkpoints);
             let saved = self.log.sync();
             let saved =
-                saved.and_then(|()| checkpoint::save(dir, &self.models[0], &self.optimizer, self.progress, keep));
+                saved.and_then(|()| checkpoint::save(dir, &self.models[0], &self.optimizer, &self.progress, keep));
             saved.map_err(|e| self.not_saved(&e))?;
             self.saved = Instant::now();
         }
