@@ -108,11 +108,15 @@ mod tests {
     #[test]
     fn a_short_last_step_counts_by_its_tokens() {
         let mut ends = Ends::default();
-        [(4.0, 100), (4.0, 100), (2.0, 100), (0.5, 20)].iter().for_each(|(loss, tokens)| ends.add(*loss, *tokens));
+        for (loss, tokens) in [(4.0, 100), (4.0, 100), (2.0, 100), (0.5, 20)] {
+            ends.add(loss, tokens);
+        }
         // (2 * 100 + 0.5 * 20) / 120
         assert_eq!(ends.loss(), TrainingLoss { start: Some(4.0), end: 1.75, steps: 2 });
         let mut two = Ends::default();
-        [(4.0, 100), (1.0, 50)].iter().for_each(|(loss, tokens)| two.add(*loss, *tokens));
+        for (loss, tokens) in [(4.0, 100), (1.0, 50)] {
+            two.add(loss, tokens);
+        }
         assert_eq!(two.loss(), TrainingLoss { start: None, end: 3.0, steps: 2 });
     }
 }
