@@ -217,7 +217,7 @@ mod tests {
             (vec![("content-type", "application/json"), ("content-length", "4194304")], 200),
         ] {
             let pairs = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            let status = check_body(&HeaderMap::from_iter(pairs)).map_or_else(|e| e.status.as_u16(), |()| 200);
+            let status = check_body(&pairs.collect::<HeaderMap>()).map_or_else(|e| e.status.as_u16(), |()| 200);
             assert_eq!(status, expected, "{headers:?}");
         }
     }

@@ -146,7 +146,7 @@ impl Running {
     /// Sends a request with these headers as it stands, and reads the reply's status, head and body.
     pub(super) fn raw(&self, line: &str, headers: &[&str], body: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        let headers = headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
+        let headers = headers.iter().flat_map(|header| [*header, "\r\n"]).collect::<String>();
         let length = body.len();
         let text = format!("{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
         stream.write_all(text.as_bytes()).unwrap();
