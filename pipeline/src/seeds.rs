@@ -248,7 +248,7 @@ mod tests {
     }
 
     fn plan(recipe: &Recipe) -> Plan {
-        Plan::new(recipe, &quickstart().1.options().unwrap(), &[]).unwrap()
+        Plan::new(recipe, &quickstart().options().unwrap(), &[]).unwrap()
     }
 
     fn identity_of(recipe: &Recipe) -> String {
