@@ -95,6 +95,7 @@ fn an_empty_or_broken_problem_file_is_named() {
     let folder = TestFolder::new();
     folder.write("recipe.toml", &recipe("r1-traces-smollm2.toml"));
     folder.write_model_base();
+    fs::copy(root().join("teacher/assets/model.safetensors"), folder.path("base/model.safetensors")).unwrap();
     let run = ["run", "recipe.toml", "--input", "traces=t.jsonl", "--input", "base=base"];
     folder.write("t.jsonl", "");
     folder.run(&run).fails(2, &["t.jsonl", "no rows"]);

@@ -275,7 +275,7 @@ fn adapters_are_exported_beside_the_model_they_are_merged_into() {
     assert_ne!(read("model/model.safetensors"), fs::read(base.join("model.safetensors")).unwrap());
     let card = String::from_utf8(read("model/README.md")).unwrap();
     // Two blocks; v from 32 to 16 wide, up from 32 to 64.
-    assert!(card.contains("LoRA of rank 2") && card.contains(": 576 parameters were trained"), "{card}");
+    assert!(card.contains("LoRA of rank 2") && card.contains(": 576 of 28,960 parameters were trained"), "{card}");
 }
 
 /// The same where a teacher is sampled: what it was asked before the kill is not asked again, and what it is asked

@@ -18,8 +18,8 @@ struct Going {
 
 impl Going {
     /// `command` writes what is waited for to stderr.
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    fn start(command: &Command) -> Self {
+        let mut child = hearing(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -66,6 +66,22 @@ impl Going {
     }
 }
 
+/// The command, with SIGHUP as it is by default: where the tests run under `nohup` it is ignored, and would stay so.
+fn hearing(command: &Command) -> Command {
+    let mut heard = Command::new("env");
+    heard.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        heard.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => heard.env(name, value),
+            None => heard.env_remove(name),
+        };
+    }
+    heard
+}
+
 /// A named pipe that nobody has written to: whoever reads it waits.
 fn fifo(folder: &TestFolder, name: &str) {
     assert!(Command::new("mkfifo").arg(folder.path(name)).status().unwrap().success());
@@ -91,7 +107,7 @@ fn every_signal_stops_a_run_which_saves_and_goes_on() {
     folder.write("recipe.toml", &recipe);
     let name = |signal: &str| if signal == "INT" { "Ctrl-C".to_owned() } else { format!("SIG{signal}") };
     for signal in ["TERM", "HUP", "INT"] {
-        let mut run = Going::start(&mut folder.command(&["run", "recipe.toml", "--checkpoint-seconds", "0"]));
+        let mut run = Going::start(&folder.command(&["run", "recipe.toml", "--checkpoint-seconds", "0"]));
         run.wait("5/8 train");
         run.signal(signal);
         run.ends(
@@ -100,7 +116,7 @@ fn every_signal_stops_a_run_which_saves_and_goes_on() {
         );
     }
     // As `timeout` sends it, to the process and to its group; and as systemd does.
-    let mut run = Going::start(&mut folder.command(&["run", "recipe.toml"]));
+    let mut run = Going::start(&folder.command(&["run", "recipe.toml"]));
     run.wait("5/8 train");
     for signal in ["TERM", "TERM", "HUP"] {
         run.signal(signal);
@@ -114,7 +130,7 @@ fn every_command_ends_at_a_signal_with_one_code() {
     fifo(&folder, "recipe.toml");
     for signal in ["TERM", "INT", "HUP"] {
         for command in ["run", "plan", "tokens"] {
-            let going = Going::start(&mut folder.command(&[command, "recipe.toml"]));
+            let going = Going::start(&folder.command(&[command, "recipe.toml"]));
             let _held = read_by_somebody(&folder, "recipe.toml");
             going.signal(signal);
             going.ends(130, &["stopped by"]);
@@ -174,7 +190,7 @@ fn a_reader_that_has_paused_does_not_keep_the_program_from_ending() {
 fn a_query_stops_at_every_signal() {
     let folder = TestFolder::new();
     for signal in ["TERM", "HUP", "INT"] {
-        let mut going = Going::start(&mut folder.command(&["sql", "--format", "csv"]));
+        let mut going = Going::start(&folder.command(&["sql", "--format", "csv"]));
         let endless = "SELECT count(*) FROM range(1, 1000000) a, range(1, 1000000) b WHERE a.value < b.value;";
         let mut stdin = going.child.stdin.take().unwrap();
         stdin.write_all(format!("SELECT 'begun';\n{endless}\n").as_bytes()).unwrap();
@@ -197,7 +213,7 @@ fn nohup_is_respected() {
     let program = env!("CARGO_BIN_EXE_r1-distill");
     let mut command = Command::new("sh");
     command.current_dir(folder.path("")).args(["-c", "trap '' HUP; exec \"$0\" plan recipe.toml", program]);
-    let going = Going::start(&mut command);
+    let going = Going::start(&command);
     let _held = read_by_somebody(&folder, "recipe.toml");
     going.signal("HUP");
     going.signal("TERM");
@@ -207,7 +223,7 @@ fn nohup_is_respected() {
 /// A server on a port of its own.
 fn serve(folder: &TestFolder, options: &[&str]) -> (Going, String) {
     let arguments = [&["serve", "runs/tiny/export/model", "--listen", "127.0.0.1:0"], options].concat();
-    let mut going = Going::start(&mut folder.command(&arguments));
+    let mut going = Going::start(&folder.command(&arguments));
     let line = going.wait("serving model on http://");
     let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
     (going, address)

@@ -194,6 +194,8 @@ struct Asker {
     session: Arc<Session>,
     /// The question that is being answered.
     current: Arc<Mutex<Option<Stop>>>,
+    /// Somebody types the questions.
+    interactive: bool,
 }
 
 impl Asker {
@@ -201,7 +203,7 @@ impl Asker {
         let current: Arc<Mutex<Option<Stop>>> = Arc::default();
         let watched = Arc::clone(&current);
         signals::handle(move |heard| interrupt(&watched, interactive, heard));
-        Self { runtime, session: Arc::new(session), current }
+        Self { runtime, session: Arc::new(session), current, interactive }
     }
 
     /// Waits for an answer or for Ctrl-C, whichever comes first.
@@ -234,7 +236,8 @@ impl Asker {
             }
         };
         self.set_current(None);
-        answer
+        // A signal that came with the end of one question ends a script all the same.
+        if stop.asked() && !self.interactive { Err(stopped()) } else { answer }
     }
 
     fn set_current(&self, stop: Option<Stop>) {
