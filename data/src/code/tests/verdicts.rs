@@ -240,5 +240,5 @@ fn limits_of_the_tests_go_first() {
     expect(judge("while True: pass", &spec), TimeLimit, Some(0), "");
     assert!(sandbox().is_none() || began.elapsed().as_secs() < 10);
     let spec = TestSpec { memory_mb: Some(1), ..spec };
-    expect(judge("", &spec), CodeVerdict::SandboxError, None, "memory_mb is 1");
+    expect(judge("", &spec), CodeVerdict::SandboxError, None, "memory_mb: it is 1");
 }
