@@ -19,7 +19,8 @@ struct Going {
 impl Going {
     /// `command` writes what is waited for to stderr.
     fn start(command: &Command) -> Self {
-        let mut child = hearing(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            hearing(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {

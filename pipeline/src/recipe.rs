@@ -214,11 +214,11 @@ impl Recipe {
     }
 
     fn of(path: &Path, text: &str, policy: &mut Option<PolicyFile>) -> Result<Self, Vec<Diagnostic>> {
-        let mut root = text::parse(text).map_err(|one| vec![one])?;
+        let mut root = text::parse(text).map_err(|one| vec![*one])?;
         let mut found = Vec::new();
         match text::policy_inside(path, text, root.get_mut()) {
             Ok(file) => *policy = file,
-            Err(one) => found.push(one),
+            Err(one) => found.push(*one),
         }
         let schema = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
         let schema = schema.into_generator().into_root_schema_for::<Self>();

@@ -128,10 +128,10 @@ impl SeedsArgs {
         let list = |seeds: &[u64]| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let mut command = format!("r1-distill seeds {} --train-seeds {}", recipe.display(), list(&self.train_seeds));
         if !self.data_seeds.is_empty() {
-            command += &format!(" --data-seeds {}", list(&self.data_seeds));
+            command.extend([" --data-seeds ", &list(&self.data_seeds)]);
         }
         if let Some(problems) = self.problems {
-            command += &format!(" --problems {problems}");
+            command.extend([" --problems ", &problems.to_string()]);
         }
         if self.no_control {
             command += " --no-control";

@@ -118,7 +118,7 @@ impl<'s> Comparison<'s, '_> {
                 self.kinds(Place { path, table, span: &span, is_part: false }, kinds);
             }
             (Shape::Names(inner), DeValue::Table(table)) => {
-                for (name, value) in table.iter() {
+                for (name, value) in table {
                     self.value(&joined(path, name.get_ref()), value, inner);
                 }
             }
@@ -195,7 +195,7 @@ impl<'s> Comparison<'s, '_> {
 
     fn fields(&mut self, place: Place<'_, '_>, fields: Fields<'s>) {
         let has = |name: &str| place.table.iter().any(|(key, _)| key.get_ref() == name);
-        for (key, value) in place.table.iter() {
+        for (key, value) in place.table {
             match fields.get(key.get_ref()) {
                 // The kind is known by now.
                 Some(schema) if schema.get("const").is_some() => {}

@@ -35,24 +35,24 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Reads TOML as far as it is TOML.
-pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Diagnostic> {
+pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Box<Diagnostic>> {
     let (root, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     // What follows is often of the first one's making.
     let Some(error) = errors.first() else {
         if root.get_ref().is_empty() {
-            return Err(whole("the recipe is empty"));
+            return Err(Box::new(whole("the recipe is empty")));
         }
         return Ok(root);
     };
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
-    Err(if first.starts_with('{') {
+    Err(Box::new(if first.starts_with('{') {
         whole("this is JSON; a recipe is TOML")
     } else if is_yaml(first) {
         whole("this is YAML; a recipe is TOML")
     } else {
         syntax(text, root.get_ref(), error)
-    })
+    }))
 }
 
 fn whole(title: &str) -> Diagnostic {
@@ -142,7 +142,7 @@ pub(super) fn policy_inside(
     recipe: &Path,
     text: &str,
     root: &mut DeTable<'_>,
-) -> Result<Option<PolicyFile>, Diagnostic> {
+) -> Result<Option<PolicyFile>, Box<Diagnostic>> {
     let Some(curate) = root.iter_mut().find(|(key, _)| key.get_ref() == "curate") else { return Ok(None) };
     let DeValue::Table(curate) = curate.1.get_mut() else { return Ok(None) };
     let Some((_, policy)) = curate.iter_mut().find(|(key, _)| key.get_ref() == "policy") else { return Ok(None) };
@@ -158,16 +158,17 @@ pub(super) fn policy_inside(
     let without = Spanned::new(named.clone(), DeValue::String("".into()));
     let Some((file, value)) = file.filter(|_| is_inline) else {
         *policy = without;
-        return Err(Diagnostic {
+        return Err(Box::new(Diagnostic {
             help: vec!["write a condition in SQL, or { file = \"policy.sql\" } for one beside the recipe".into()],
             ..Diagnostic::at(named, "`curate.policy` is neither SQL nor a file of it", "")
-        });
+        }));
     };
     let path = recipe.parent().unwrap_or(Path::new("")).join(file);
     let named_at = value.span();
     *policy = without;
     let sql = read(&path).map_err(|problem| {
-        Diagnostic::at(named_at, format!("`curate.policy`: cannot read {}: {problem}", path.display()), "")
+        let title = format!("`curate.policy`: cannot read {}: {problem}", path.display());
+        Box::new(Diagnostic::at(named_at, title, ""))
     })?;
     *policy = Spanned::new(named.clone(), DeValue::String(sql.clone().into()));
     Ok(Some(PolicyFile { name: path.display().to_string(), text: sql, named }))

@@ -1,3 +1,5 @@
+#![expect(clippy::too_many_lines, reason = "what is shown stands here word for word")]
+
 use super::shows;
 
 #[test]
