@@ -256,6 +256,26 @@ mod tests {
         identity(recipe, &[&plan.prompts, &plan.collect, &plan.curate, &plan.pack]).unwrap()
     }
 
+    /// The table in the tree is that of the recipe beside it, and README says what it says.
+    #[test]
+    fn the_quickstart_has_its_table() {
+        let recipe = quickstart().recipe().unwrap().0;
+        let OtherSeeds::Table(table) = plan(&recipe).seeds else {
+            panic!("the recipe changed, or its table is gone: run `r1-distill seeds` again")
+        };
+        assert!(table.training.len() >= 5 && table.data.len() >= 3 && table.problems >= 600);
+        let (training, data) = (table.after().unwrap(), table.after_by_data().unwrap());
+        let (lowest, highest) = (training.lowest.min(data.lowest), training.highest.max(data.highest));
+        assert!(highest - lowest <= 0.08, "{lowest} to {highest}");
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        for number in [training.median, training.lowest, training.highest, data.lowest, data.highest] {
+            let said = format!("{:.1}", 100.0 * number);
+            assert!(readme.contains(&said), "README.md does not say {said}");
+        }
+        assert!(readme.contains(&table.command), "{}", table.command);
+    }
+
     /// Names, export, and whether teacher and control are measured decide no student; everything else does.
     #[test]
     fn a_table_is_of_a_recipe() {
