@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::record::short_hash;
@@ -18,22 +18,21 @@ use crate::{Error, Result, disk};
 /// The name of the record that makes a folder an artifact.
 pub const RECORD_FILE: &str = "artifact.json";
 
-/// The finished output of a stage; `T` is a marker that says which, so that stages cannot be wired wrongly.
+/// The finished output of a stage; `S` is the stage's own summary, so that stages cannot be wired wrongly.
 #[derive(Debug)]
-pub struct Artifact<T> {
+pub struct Artifact<S> {
     /// The folder.
     pub dir: PathBuf,
     /// Hash of the stage, its spec and the fingerprints of its inputs.
     pub fingerprint: String,
-    /// The stage's own summary (counts, measurements).
-    pub summary: serde_json::Value,
-    kind: PhantomData<T>,
+    /// Counts and measurements.
+    pub summary: S,
 }
 
 /// What `artifact.json` holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ArtifactRecord {
+pub struct ArtifactRecord<S = serde_json::Value> {
     /// The stage's name.
     pub stage: String,
     /// Raised when the stage's code changes what it produces.
@@ -49,7 +48,7 @@ pub struct ArtifactRecord {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, String>,
     /// The stage's own summary.
-    pub summary: serde_json::Value,
+    pub summary: S,
     /// Seconds of the run that completed the stage; a run that was stopped before is not in it.
     pub seconds: f64,
 }
@@ -74,23 +73,32 @@ fn canonical(value: &serde_json::Value) -> serde_json::Value {
     }
 }
 
-impl<T> Artifact<T> {
+impl<S: DeserializeOwned> Artifact<S> {
     /// Opens a finished artifact; `None` if the folder has no record or its record is for another fingerprint.
     pub fn open(dir: &Path, fingerprint: &str) -> Result<Option<Self>> {
         let Some(record) = read_record(dir)? else { return Ok(None) };
-        Ok((record.fingerprint == fingerprint).then(|| Self {
-            dir: dir.to_owned(),
-            fingerprint: record.fingerprint,
-            summary: record.summary,
-            kind: PhantomData,
-        }))
+        if record.fingerprint != fingerprint {
+            return Ok(None);
+        }
+        let summary = serde_json::from_value(record.summary).map_err(|e| {
+            let problem = format!("the stage's summary cannot be read ({e})");
+            Error::malformed(&dir.join(RECORD_FILE), problem, "remove its folder to make it again")
+        })?;
+        Ok(Some(Self { dir: dir.to_owned(), fingerprint: record.fingerprint, summary }))
     }
+}
 
+impl<S: Serialize> Artifact<S> {
     /// Publishes the record: the last act of a stage.
-    pub fn publish(dir: &Path, record: ArtifactRecord) -> Result<Self> {
+    pub fn publish(dir: &Path, record: ArtifactRecord<S>) -> Result<Self> {
         write_json(&dir.join(RECORD_FILE), &record)?;
-        Ok(Self { dir: dir.to_owned(), fingerprint: record.fingerprint, summary: record.summary, kind: PhantomData })
+        Ok(Self { dir: dir.to_owned(), fingerprint: record.fingerprint, summary: record.summary })
     }
+}
+
+/// Whether a folder holds the finished artifact of this fingerprint.
+pub fn is_complete(dir: &Path, fingerprint: &str) -> Result<bool> {
+    Ok(read_record(dir)?.is_some_and(|record| record.fingerprint == fingerprint))
 }
 
 /// Reads a folder's record; `None` if there is none.
@@ -199,7 +207,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 }
 
 /// Reads a JSON file into a value.
-pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     serde_json::from_str(&text).map_err(|e| {
         Error::malformed(path, format!("not the JSON expected here: {e}"), "remove it to make the stage run again")
@@ -261,6 +269,32 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_summary_that_cannot_be_read_is_named_and_is_no_default() {
+        #[derive(Debug, Serialize, Deserialize)]
+        struct Summary {
+            rows: u64,
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let record = |summary| ArtifactRecord {
+            stage: "pack".to_owned(),
+            version: 1,
+            fingerprint: "f".to_owned(),
+            spec: json!({}),
+            inputs: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            summary,
+            seconds: 0.0,
+        };
+        Artifact::publish(dir.path(), record(json!({"rows": 3}))).unwrap();
+        assert_eq!(Artifact::<Summary>::open(dir.path(), "f").unwrap().unwrap().summary.rows, 3);
+        assert!(Artifact::<Summary>::open(dir.path(), "g").unwrap().is_none());
+        Artifact::publish(dir.path(), record(json!({"row": 3}))).unwrap();
+        let message = Artifact::<Summary>::open(dir.path(), "f").unwrap_err().to_string();
+        assert!(message.contains(RECORD_FILE) && message.contains("`rows`"), "{message}");
+        assert!(is_complete(dir.path(), "f").unwrap() && !is_complete(dir.path(), "g").unwrap());
     }
 
     #[test]

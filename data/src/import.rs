@@ -40,7 +40,7 @@ pub struct TraceMapping {
 }
 
 /// What was imported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Rows that were read.
     pub rows: u64,

@@ -156,7 +156,7 @@ impl Plan {
 
 /// What running a stage would do, given what is in the store.
 pub(crate) fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
-    if store.find::<()>(stage)?.is_some() {
+    if store.is_complete(stage)? {
         return Ok(Outlook::Cached);
     }
     if disk::exists(&store.dir(stage))? {

@@ -65,7 +65,7 @@ fn all_stages(run: &Run) -> std::result::Result<(), Halt> {
     let checkpoint = train::stage(run, &prompts, &packed)?;
     let evaluation = evaluate::stage(run, &prompts, &packed, &checkpoint)?;
     let export = export::stage(run, &curated, &packed, &checkpoint, &evaluation)?;
-    report::stage(run, &traces, &curated, &checkpoint, &evaluation, &export)
+    report::stage(run, &traces, &curated, &packed, &checkpoint, &evaluation, &export)
 }
 
 /// The user's wish to stop, for loops and for futures.

@@ -8,8 +8,10 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use data::artifact::{Artifact, ArtifactRecord, RECORD_FILE, fingerprint, read_record};
+use data::artifact::{Artifact, ArtifactRecord, RECORD_FILE, fingerprint, is_complete, read_record};
 use data::disk;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Failure, Result};
@@ -90,18 +92,23 @@ impl Store {
         })
     }
 
+    /// Whether the stage's result is complete.
+    pub(crate) fn is_complete(&self, stage: &Stage) -> Result<bool> {
+        Ok(is_complete(&self.dir(stage), &stage.fingerprint())?)
+    }
+
     /// The stage's result, if it is complete.
-    pub(crate) fn find<T>(&self, stage: &Stage) -> Result<Option<Artifact<T>>> {
+    pub(crate) fn find<S: DeserializeOwned>(&self, stage: &Stage) -> Result<Option<Artifact<S>>> {
         Ok(Artifact::open(&self.dir(stage), &stage.fingerprint())?)
     }
 
     /// The stage's result: found, or built into its folder and recorded. `build` may find partial work there, left by a
     /// run that was stopped, and returns the stage's summary.
-    pub(crate) fn realize<T>(
+    pub(crate) fn realize<S: Serialize + DeserializeOwned>(
         &self,
         stage: &Stage,
-        build: impl FnOnce(&Path) -> Result<Value>,
-    ) -> Result<(Artifact<T>, bool)> {
+        build: impl FnOnce(&Path) -> Result<S>,
+    ) -> Result<(Artifact<S>, bool)> {
         let dir = self.dir(stage);
         if let Some(found) = self.find(stage)? {
             self.link(stage, &dir)?;

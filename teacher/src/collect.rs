@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use data::record::{Prompt, Trace};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::adopt::Runs;
@@ -20,7 +20,7 @@ use crate::seal::{PartLimit, seal};
 use crate::{Error, Result};
 
 /// What a complete collection came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CollectSummary {
     /// Traces sealed.
     pub traces: usize,

@@ -13,6 +13,7 @@ use crate::fetch;
 use crate::options::RunOptions;
 use crate::plan::{OF_TOKENIZER, Outlook, Plan, outlook};
 use crate::recipe::{Recipe, Teacher, TraceSource};
+use crate::stages::collect::Traces;
 use crate::stages::evaluate::{TEACHER_FOLDER, measured_teacher};
 use crate::stages::prompts::{problems, prompts};
 use crate::stages::{check_inputs, collect, replies};
@@ -88,8 +89,10 @@ fn print_replies(
     prompts: impl Fn(&Path) -> Result<Vec<Prompt>>,
     folder: &Path,
 ) -> Result<()> {
-    let Some(made) = store.find::<()>(&plan.prompts)? else { return Ok(()) };
-    let lines = match replies::outlook(&options.runs, teacher, &prompts(&made.dir)?, folder) {
+    if !store.is_complete(&plan.prompts)? {
+        return Ok(());
+    }
+    let lines = match replies::outlook(&options.runs, teacher, &prompts(&store.dir(&plan.prompts))?, folder) {
         Ok(lines) => lines,
         Err(error) => vec![format!("what is held cannot be counted: {error}")],
     };
@@ -106,7 +109,7 @@ fn is_unknown(unknown: &[String], input: &str) -> bool {
 
 /// Which traces the judge would be asked about: counted, where a run has left verdicts on the same traces.
 fn to_judge(store: &Store, plan: &Plan, judge: &JudgeConfig) -> Result<String> {
-    let Some(traces) = store.find::<()>(&plan.collect)?.map(|traces| traces.summary["traces"].clone()) else {
+    let Some(traces) = store.find::<Traces>(&plan.collect)?.map(|traces| traces.summary.source.traces()) else {
         return Ok(format!("the traces where {}", judge.condition));
     };
     let same = |record: &ArtifactRecord| record.version == plan.curate.version && record.inputs == plan.curate.inputs;

@@ -35,7 +35,7 @@ pub(crate) fn prepare(recipe: Recipe, recipe_text: String, mut options: RunOptio
     if let Some(judge) = &recipe.curate.judge
         && options.judge_endpoint.is_none()
         && !["prompts", "collect"].contains(&to.as_str())
-        && store.find::<()>(&plan.collect)?.is_none()
+        && !store.is_complete(&plan.collect)?
     {
         // Traces that are not there yet cannot have been judged.
         return Err(no_judge(judge));
@@ -43,7 +43,7 @@ pub(crate) fn prepare(recipe: Recipe, recipe_text: String, mut options: RunOptio
     // Traces that are paid for are of no use to weights that cannot be trained. Curation needs no weights.
     if let Some(input) = recipe.base_input()
         && !["prompts", "collect", "curate"].contains(&to.as_str())
-        && store.find::<()>(&plan.train)?.is_none()
+        && !store.is_complete(&plan.train)?
     {
         recipe.student.base.check_weights(&options.folder(input)?)?;
     }

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::recipe::{Accuracy, ProblemSource, Recipe};
 use crate::run::Run;
 use crate::seeds::{SeedRow, SeedTable, Spread, beside, identity, with_data_seed, with_training_seed};
-use crate::stages::evaluate::measured;
+use crate::stages::evaluate::{Evaluation, Measured};
 
 #[derive(Debug, Args)]
 pub(crate) struct SeedsArgs {
@@ -55,7 +55,7 @@ pub(crate) fn seeds(args: &SeedsArgs) -> Result<()> {
     };
     let training = several("training", &args.train_seeds, with_training_seed)?;
     let data = several("data", &args.data_seeds, with_data_seed)?;
-    let accuracy = measured(&run.store.dir(&run.plan.evaluate))?.accuracy;
+    let accuracy = measured(&run)?.accuracy;
     let table = SeedTable {
         command: args.command(),
         date: today(),
@@ -75,7 +75,7 @@ fn measure(run: &mut Run, recipe: Recipe, seed: u64) -> Result<SeedRow> {
     run.plan = Plan::new(&recipe, &run.options, &[])?;
     run.recipe = recipe;
     crate::run::run(run)?;
-    let measured = measured(&run.store.dir(&run.plan.evaluate))?;
+    let measured = measured(run)?;
     let of = |model: &str| measured.accuracy.iter().find(|of| of.model == model);
     match (of("before"), of("after")) {
         (Some(before), Some(after)) => Ok(SeedRow {
@@ -88,6 +88,12 @@ fn measure(run: &mut Run, recipe: Recipe, seed: u64) -> Result<SeedRow> {
         }),
         _ => Err(Failure::failed("the evaluation has no student before and after; remove its folder to make it again")),
     }
+}
+
+/// What the run that was just made measured.
+fn measured(run: &Run) -> Result<Measured> {
+    let evaluation = run.store.find::<Evaluation>(&run.plan.evaluate)?;
+    Ok(evaluation.ok_or_else(|| Failure::failed("the evaluation is gone; was its folder removed?"))?.summary.measured)
 }
 
 impl SeedsArgs {

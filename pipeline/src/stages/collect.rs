@@ -9,47 +9,95 @@ use data::import::Imported;
 use data::parquet_file::{parquet_files, read_folder, write_records};
 use data::problems::Problem;
 use data::record::{FinishReason, Prompt, Trace, short_hash};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use teacher::CollectSummary;
 
 use super::prompts::{Prompts, prompts};
-use super::replies::ask;
-use super::{number, preflight, realize, summary};
+use super::replies::{adopted, ask};
+use super::{preflight, realize};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::{self, ProblemSource, TraceSource};
 use crate::run::{Halt, Run};
 
-/// Marker: `traces/*.parquet`, and the ledger beside them where a teacher was asked.
-#[derive(Debug)]
-pub(crate) struct Traces;
+/// The summary of a folder with `traces/*.parquet`, and the ledger beside them where a teacher was asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Traces {
+    /// Where they came from.
+    #[serde(flatten)]
+    pub source: Source,
+    /// A hash of their files. A teacher that is asked again may write other texts, under equal ids.
+    content: String,
+}
+
+/// Where traces came from, and how many.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub(crate) enum Source {
+    /// A teacher's replies.
+    Teacher(CollectSummary),
+    /// A file of traces.
+    Import(Imported),
+    /// The problem generator.
+    Worked { traces: u64 },
+}
+
+impl Source {
+    /// All traces.
+    pub(crate) fn traces(&self) -> u64 {
+        match self {
+            Self::Teacher(collected) => collected.traces as u64,
+            Self::Import(imported) => imported.traces,
+            Self::Worked { traces } => *traces,
+        }
+    }
+
+    fn in_words(&self, recipe: &TraceSource) -> String {
+        match (self, recipe) {
+            (Self::Teacher(collected), TraceSource::Teacher(teacher)) => {
+                let adopted = adopted(&collected.adopted_from);
+                let adopted = if adopted.is_empty() { adopted } else { format!(", {adopted}") };
+                format!("{} new from {}{adopted}", collected.new, teacher.model)
+            }
+            (Self::Teacher(collected), _) => format!("{} new", collected.new),
+            (Self::Import(imported), _) => {
+                let mut parts = vec![format!("imported from {} rows", imported.rows)];
+                for (count, what) in [
+                    (imported.elsewhere, "answer other problems"),
+                    (imported.rejected, "could not be used (rejected.jsonl)"),
+                ] {
+                    if count > 0 {
+                        parts.push(format!("{count} {what}"));
+                    }
+                }
+                parts.join(", ")
+            }
+            (Self::Worked { .. }, _) => "written by the problem generator".to_owned(),
+        }
+    }
+}
 
 /// The folder of the traces.
 pub(crate) const FOLDER: &str = "traces";
 
 /// Collects the traces.
 pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
-    let describe = |s: &Value| format!("{} traces, {}", number(s, "traces"), source(s));
+    let describe =
+        |made: &Traces| format!("{} traces, {}", made.source.traces(), made.source.in_words(&run.recipe.collect));
     realize(run, &run.plan.collect, describe, |dir| {
         let prompts = prompts(&input.dir)?;
         let folder = dir.join(FOLDER);
-        let mut result = match &run.recipe.collect {
+        let source = match &run.recipe.collect {
             TraceSource::Teacher(teacher) => {
                 preflight::programs(run, input)?;
-                ask(run, teacher, &prompts, &folder)?
+                Source::Teacher(ask(run, teacher, &prompts, &folder)?)
             }
-            TraceSource::Import(file) => {
-                let imported = import(run, file, &prompts, dir)?;
-                summary(&imported)?
-            }
-            TraceSource::Worked(_) => worked(run, &prompts, &folder)?,
+            TraceSource::Import(file) => Source::Import(import(run, file, &prompts, dir)?),
+            TraceSource::Worked(_) => Source::Worked { traces: worked(run, &prompts, &folder)? },
         };
-        result[CONTENT] = content(&folder)?.into();
-        Ok(result)
+        Ok(Traces { source, content: content(&folder)? })
     })
 }
-
-/// In the summary: a hash of the traces' files. A teacher that is asked again may write other texts, under equal ids.
-const CONTENT: &str = "content";
 
 fn content(folder: &Path) -> Result<String> {
     let hashes = parquet_files(folder)?.iter().map(|path| content_hash(path)).collect::<data::Result<Vec<_>>>()?;
@@ -58,23 +106,7 @@ fn content(folder: &Path) -> Result<String> {
 
 /// A name of these very traces, by which what was found out about them is known again.
 pub(super) fn name(traces: &Artifact<Traces>) -> String {
-    format!("{} {}", traces.fingerprint, traces.summary[CONTENT].as_str().unwrap_or_default())
-}
-
-/// Where the traces of a summary came from.
-fn source(summary: &Value) -> String {
-    if let Some(source) = summary["source"].as_str() {
-        return source.to_owned();
-    }
-    let mut parts = vec![format!("imported from {} rows", number(summary, "rows"))];
-    let mut note = |field: &str, what: &str| {
-        if number(summary, field) > 0 {
-            parts.push(format!("{} {what}", number(summary, field)));
-        }
-    };
-    note("elsewhere", "answer other problems");
-    note("rejected", "could not be used (rejected.jsonl)");
-    parts.join(", ")
+    format!("{} {}", traces.fingerprint, traces.summary.content)
 }
 
 /// Keeps the traces whose prompt is among those to learn from.
@@ -99,7 +131,7 @@ fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -
 }
 
 /// The generator's own solutions.
-fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
+fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<u64> {
     let ProblemSource::Procedural(spec) = &run.recipe.prompts else {
         return Err(Failure::usage("collect.kind \"worked\" needs prompts.kind \"procedural\""));
     };
@@ -118,7 +150,7 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<Value> {
     };
     let traces = prompts.iter().map(trace).collect::<Result<Vec<_>>>()?;
     write_records(&folder.join("traces-00000.parquet"), &traces)?;
-    Ok(json!({"traces": traces.len(), "source": "written by the problem generator"}))
+    Ok(traces.len() as u64)
 }
 
 /// All traces of a collection.

@@ -6,19 +6,26 @@ use data::artifact::Artifact;
 use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Reuse, annotate, benchmark_items, choose};
 use data::parquet_file::read_folder;
 use data::record::CuratedTrace;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::collect::{Traces, name};
 use super::prompts::{Prompts, prompts, tests};
 use super::replies::folders_in;
-use super::{decode, judge, number, pack, realize, summary};
+use super::judge::JudgeSummary;
+use super::{judge, pack, realize};
 use crate::console::say;
 use crate::error::{Failure, Result};
 use crate::run::{Halt, Run};
 
-/// Marker: `verdicts/*.parquet` and `curated/*.parquet`.
-#[derive(Debug)]
-pub(crate) struct Curated;
+/// The summary of a folder with `verdicts/*.parquet` and `curated/*.parquet`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Curated {
+    /// What the policy selected.
+    #[serde(flatten)]
+    pub curation: Curation,
+    /// What the judge did, if the recipe has one.
+    pub judge: Option<JudgeSummary>,
+}
 
 /// Judges and selects; prints the funnel.
 pub(crate) fn stage(
@@ -26,7 +33,9 @@ pub(crate) fn stage(
     prompts_in: &Artifact<Prompts>,
     traces_in: &Artifact<Traces>,
 ) -> std::result::Result<Artifact<Curated>, Halt> {
-    let describe = |s: &Value| format!("{} of {} traces selected", number(s, "selected"), number(s, "total"));
+    let describe = |Curated { curation, .. }: &Curated| {
+        format!("{} of {} traces selected", curation.selected, curation.total)
+    };
     let curated = realize(run, &run.plan.curate, describe, |dir| {
         let prompts = prompts(&prompts_in.dir)?;
         let tests = tests(&prompts_in.dir)?;
@@ -48,15 +57,13 @@ pub(crate) fn stage(
             sandboxes: run.options.sandboxes,
         };
         print_reuse(&annotate(inputs, config, dir)?);
-        let judged = config.judge.as_ref().map(|judge| judge::judge(run, judge, &prompts, &traces, dir)).transpose()?;
+        let judge = config.judge.as_ref().map(|judge| judge::judge(run, judge, &prompts, &traces, dir)).transpose()?;
         let curation = run.runtime.block_on(choose(&prompts, &traces, config, dir))?;
         print_funnel(&curation);
         if let Some(balanced) = &curation.balanced {
             print_quotas(balanced);
         }
-        let mut result = summary(&curation)?;
-        result["judge"] = summary(&judged)?;
-        Ok(result)
+        Ok(Curated { curation, judge })
     });
     if matches!(curated, Ok(_) | Err(Halt::Reached)) {
         refuse_nothing(run)?;
@@ -67,8 +74,7 @@ pub(crate) fn stage(
 /// A selection of nothing is a result, whose verdicts can be asked; but nothing can be made of it.
 fn refuse_nothing(run: &Run) -> Result<()> {
     let Some(curated) = run.store.find::<Curated>(&run.plan.curate)? else { return Ok(()) };
-    let curation: Curation = decode(&curated.summary)?;
-    match curation.nothing_selected(&run.recipe.curate) {
+    match curated.summary.curation.nothing_selected(&run.recipe.curate) {
         None => Ok(()),
         Some(error) => Err(Failure::usage(format!(
             "{error}: r1-distill sql --run {} \"SELECT * FROM verdicts\"",

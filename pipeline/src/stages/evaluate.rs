@@ -10,27 +10,32 @@ use data::parquet_file::{read_folder, read_records, write_records};
 use data::record::{Prompt, Sample, Trace};
 use data::verify::verify;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use student::Model;
 use student::engine::{Engine, Limits};
 use student::evaluate::{EvalReport, INTERVALS, context, evaluate};
 use student::serve::stop_ids;
 use student::train::{load_trained, mean_loss};
+use teacher::CollectSummary;
 
 use super::pack::{Packed, base_dir, rows};
 use super::prompts::{Prompts, problems};
 use super::replies::{adopted, ask};
 use super::train::Checkpoint;
-use super::{realize, summary};
+use super::realize;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
 use crate::recipe::{Accuracy, Teacher, TraceSource};
 use crate::report::number::loss;
 use crate::run::{Halt, Run};
 
-/// Marker: `eval.json`, `samples/*.parquet`.
-#[derive(Debug)]
-pub(crate) struct Evaluation;
+/// The summary of a folder with `eval.json` and `samples/*.parquet`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Evaluation {
+    /// What was measured; also in `eval.json`.
+    pub measured: Measured,
+    /// What the teacher's replies came to, if it was measured.
+    pub teacher: Option<CollectSummary>,
+}
 
 /// What `eval.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,7 +72,7 @@ pub(crate) fn stage(
     packed: &Artifact<Packed>,
     checkpoint: &Artifact<Checkpoint>,
 ) -> std::result::Result<Artifact<Evaluation>, Halt> {
-    let describe = |s: &Value| s["headline"].as_str().unwrap_or_default().to_owned();
+    let describe = |made: &Evaluation| headline(&made.measured);
     realize(run, &run.plan.evaluate, describe, |dir| {
         let held_out = held_out(run, packed, checkpoint, dir)?;
         check_evaluation(run, &problems(&prompts.dir)?, packed)?;
@@ -78,13 +83,8 @@ pub(crate) fn stage(
         let measured = Measured { accuracy, held_out };
         print_table(&measured);
         write_json(&dir.join("eval.json"), &measured)?;
-        let mut result = summary(&measured)?;
-        result["headline"] = headline(&measured).into();
-        let asked = dir.join(ASKED_FILE);
-        if asked.is_file() {
-            result["teacher"] = read_json(&asked)?;
-        }
-        Ok(result)
+        let teacher = disk::if_there(dir.join(ASKED_FILE))?.map(|file| read_json(&file)).transpose()?;
+        Ok(Evaluation { measured, teacher })
     })
 }
 
@@ -250,7 +250,7 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
     };
     let folder = dir.join(TEACHER_FOLDER);
     let asked = ask(run, &measured_teacher(teacher, settings), problems, &folder)?;
-    let adopted = adopted(&asked);
+    let adopted = adopted(&asked.adopted_from);
     if !adopted.is_empty() {
         say(&format!("    teacher: {adopted}"));
     }
@@ -287,11 +287,6 @@ fn samples_of(traces: &[Trace], problems: &[Prompt]) -> Result<Vec<Sample>> {
         })
     });
     samples.collect()
-}
-
-/// What was measured.
-pub(crate) fn measured(dir: &Path) -> Result<Measured> {
-    Ok(read_json(&dir.join("eval.json"))?)
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! Stage 7: the student as a Hugging Face folder, with a card that says what was done and measured.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use data::artifact::Artifact;
 use data::pack::PackedRow;
 use data::record::{CuratedTrace, Message};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use student::base::Base;
-use student::export::{Rounding, check_prompts, export};
-use student::lora::export_adapter;
+use student::export::{ExportSummary, Rounding, check_prompts, export};
+use student::lora::{AdapterSummary, export_adapter};
 use student::train::load_trained;
 
 use super::curate::{Curated, curated};
-use super::evaluate::{Evaluation, measured};
+use super::evaluate::Evaluation;
 use super::pack::{Packed, base_dir, rows};
 use super::train::Checkpoint;
-use super::{card, decode, realize, summary};
+use super::{card, realize};
 use crate::error;
 use crate::fetch;
 use crate::report::number::{number, percent};
@@ -27,9 +28,16 @@ const PROMPTS: usize = 256;
 /// Messages, and the ids of the prompt they make.
 type Conversation = (Vec<Message>, Vec<u32>);
 
-/// Marker: `model/`, a Hugging Face folder; of a training of adapters also `adapter/`, as PEFT loads it over the base.
-#[derive(Debug)]
-pub(crate) struct Exported;
+/// The summary of a folder with `model/`, a Hugging Face folder; of a training of adapters also `adapter/`, as PEFT loads
+/// it over the base.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exported {
+    /// The model's folder and how it was checked.
+    #[serde(flatten)]
+    pub model: ExportSummary,
+    /// The adapter, if one was trained.
+    adapter: Option<AdapterSummary>,
+}
 
 /// Writes the folder, loads it again and compares.
 pub(crate) fn stage(
@@ -39,12 +47,13 @@ pub(crate) fn stage(
     checkpoint: &Artifact<Checkpoint>,
     evaluation: &Artifact<Evaluation>,
 ) -> Result<Artifact<Exported>, Halt> {
-    let describe = |s: &Value| {
-        let files = s["files"].as_array().map_or(0, Vec::len);
-        let adapter = if s["adapter"].is_null() { "" } else { " and the adapter in export/adapter" };
-        let rounding = decode::<Rounding>(&s["rounding"]).ok().filter(|rounding| !rounding.is_within_bound());
-        let warning =
-            rounding.map_or_else(String::new, |rounding| format!("; warning: {}", rounding_in_words(&rounding)));
+    let describe = |made: &Exported| {
+        let (files, rounding) = (made.model.files.len(), &made.model.rounding);
+        let adapter = if made.adapter.is_none() { "" } else { " and the adapter in export/adapter" };
+        let warning = match rounding.is_within_bound() {
+            true => String::new(),
+            false => format!("; warning: {}", rounding_in_words(rounding)),
+        };
         let root = run.store.root.display();
         format!("{files} files in {root}/export/model{adapter}, logits equal after reloading{warning}")
     };
@@ -61,12 +70,11 @@ pub(crate) fn stage(
             _ => None,
         };
         let model = load_trained(model, &trained, train.lora.as_ref())?;
-        let card = card::write(run, &measured(&evaluation.dir)?, &decode(&checkpoint.summary["student"])?);
+        let card = card::write(run, &evaluation.summary.measured, &checkpoint.summary.student);
         let shard_bytes = (run.recipe.export.shard_gigabytes * 1e9) as u64;
-        let mut exported = summary(&export(&model, &base, &dir.join("model"), &card, shard_bytes)?)?;
-        check_prompts(&dir.join("model"), &trained_prompts(curated_in, packed)?)?;
-        exported["adapter"] = summary(&adapter)?;
-        Ok(exported)
+        let exported = export(&model, &base, &dir.join("model"), &card, shard_bytes)?;
+        check_prompts(&dir.join("model"), &trained_prompts(&curated_in.dir, &packed.dir)?)?;
+        Ok(Exported { model: exported, adapter })
     })
 }
 
@@ -89,8 +97,8 @@ pub(crate) fn rounding_in_words(rounding: &Rounding) -> String {
 }
 
 /// Conversations that training saw, without their last turn, and the tokens of the prompt that it had for them.
-fn trained_prompts(curated_in: &Artifact<Curated>, packed: &Artifact<Packed>) -> error::Result<Vec<Conversation>> {
-    let rows = rows(&packed.dir, "train")?;
+fn trained_prompts(curated_dir: &Path, packed_dir: &Path) -> error::Result<Vec<Conversation>> {
+    let rows = rows(packed_dir, "train")?;
     let trained: HashMap<&str, Vec<u32>> = rows
         .iter()
         .flat_map(PackedRow::segments)
@@ -105,12 +113,53 @@ fn trained_prompts(curated_in: &Artifact<Curated>, packed: &Artifact<Packed>) ->
         trace.messages.pop();
         Some((trace.messages, trained.get(trace.trace_id.as_str())?.clone()))
     };
-    let found: Vec<Conversation> = curated(&curated_in.dir)?.into_iter().filter_map(with_prompt).collect();
+    let found: Vec<Conversation> = curated(curated_dir)?.into_iter().filter_map(with_prompt).collect();
     if found.len() != trained.len() {
-        let (found, all, dir) = (found.len(), trained.len(), curated_in.dir.display());
+        let (found, all, dir) = (found.len(), trained.len(), curated_dir.display());
         return Err(error::Failure::failed(format!(
             "{found} of {all} traces that were trained on are in {dir}; remove the pack stage's folder to pack again"
         )));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use data::parquet_file::write_records;
+
+    use super::*;
+
+    #[test]
+    fn a_trace_that_was_trained_on_and_is_gone_stops_the_check() {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = |id: &str| CuratedTrace {
+            trace_id: id.to_owned(),
+            prompt_id: format!("prompt of {id}"),
+            domain: "d".to_owned(),
+            kind: "k".to_owned(),
+            source: "s".to_owned(),
+            gold: None,
+            messages: vec![Message::user("q"), Message::assistant("a")],
+            num_tokens: None,
+        };
+        let row = PackedRow {
+            token_ids: vec![1, 2, 3, 4],
+            loss_mask: vec![false, true, false, true],
+            segment_ids: vec![0, 0, 1, 1],
+            position_ids: vec![0, 1, 0, 1],
+            trace_ids: vec!["a".to_owned(), "b".to_owned()],
+        };
+        write_records(&dir.path().join("packed/train.parquet"), &[row]).unwrap();
+        let check = |traces: &[CuratedTrace]| {
+            write_records(&dir.path().join("curated/curated.parquet"), traces).unwrap();
+            trained_prompts(dir.path(), dir.path())
+        };
+        let found = check(&[trace("a"), trace("held out"), trace("b")]).unwrap();
+        assert_eq!(found.iter().map(|(turns, ids)| (turns.len(), ids.clone())).collect::<Vec<_>>(), [
+            (1, vec![1]),
+            (1, vec![3])
+        ]);
+        let problem = check(&[trace("a"), trace("held out")]).unwrap_err().to_string();
+        assert!(problem.contains("1 of 2 traces"), "{problem}");
+    }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use data::curate::{JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER};
-use data::record::Prompt;
-use serde::Serialize;
+use data::record::{Prompt, Trace};
+use serde::{Deserialize, Serialize};
 
 use super::replies::{add, runs, say_notes};
 use super::teacher_access::reach_judge;
@@ -20,8 +20,8 @@ use crate::run::Run;
 const FOLDER: &str = "judge";
 
 /// What came of it.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct JudgeSummary {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct JudgeSummary {
     /// The judge.
     model: String,
     /// Traces that the condition selects; those without a final answer, or without a gold answer that the prompt names,
@@ -39,7 +39,7 @@ pub(super) struct JudgeSummary {
     /// Those that other collections bought, in this run or an earlier one.
     adopted: usize,
     /// The folders of those collections, relative to the folder of runs, with the number from each.
-    adopted_from: BTreeMap<String, usize>,
+    pub adopted_from: BTreeMap<String, usize>,
     /// Those that this run asked for.
     new: usize,
     /// Tokens of all replies that say.
@@ -137,15 +137,7 @@ impl Asker<'_> {
             summary.prompt_tokens += u64::from(reply.prompt_tokens.unwrap_or(0));
             summary.completion_tokens += u64::from(reply.completion_tokens.unwrap_or(0));
         }
-        let opinion = |(prompt, reply): (&Prompt, &Option<_>)| match (reply, refused.get(&prompt.id)) {
-            (Some(reply), _) => Ok(Opinion::of_reply(reply)),
-            (None, Some(refusal)) => Ok(Opinion::of_refusal(refusal)),
-            (None, None) => {
-                let problem = format!("request {} has neither a reply nor a refusal; run again to ask it", prompt.id);
-                Err(Failure::failed(problem).about(&self.who()))
-            }
-        };
-        prompts.iter().zip(&replies).map(opinion).collect()
+        opinions(prompts, &replies, &refused).map_err(|failure| failure.about(&self.who()))
     }
 
     /// Returns what the endpoint refused.
@@ -169,6 +161,23 @@ impl Asker<'_> {
     }
 }
 
+/// The opinion on each prompt. `refused` has the endpoint's words by the prompt's id.
+fn opinions(
+    prompts: &[Prompt],
+    replies: &[Option<Trace>],
+    refused: &HashMap<String, String>,
+) -> Result<Vec<Opinion>> {
+    let opinion = |(prompt, reply): (&Prompt, &Option<Trace>)| match (reply, refused.get(&prompt.id)) {
+        (Some(reply), _) => Ok(Opinion::of_reply(reply)),
+        (None, Some(refusal)) => Ok(Opinion::of_refusal(refusal)),
+        (None, None) => Err(Failure::failed(format!(
+            "request {} has neither a reply nor a refusal; run again to ask it",
+            prompt.id
+        ))),
+    };
+    prompts.iter().zip(replies).map(opinion).collect()
+}
+
 impl JudgeSummary {
     fn count(&mut self, verdicts: &[JudgeVerdict]) {
         self.judged += verdicts.len();
@@ -189,5 +198,20 @@ impl JudgeSummary {
             "    judge {model}: {judged} of {selected} traces judged: {correct} correct, {incorrect} incorrect, {unreadable} \
              unreadable, {refused} refused; {replies} replies of {tokens} tokens, {new} of them new, {adopted} adopted"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_a_reply_is_named() {
+        let prompts = ["one", "two"].map(|question| Prompt::new("d", "k", question, None, "s"));
+        let reply = Trace::new("t".to_owned(), &prompts[0].id, "judge", 0);
+        let refused = HashMap::from([(prompts[1].id.clone(), "too long".to_owned())]);
+        assert_eq!(opinions(&prompts, &[Some(reply.clone()), None], &refused).unwrap().len(), 2);
+        let message = opinions(&prompts, &[Some(reply), None], &HashMap::new()).unwrap_err().to_string();
+        assert!(message.contains(&prompts[1].id), "{message}");
     }
 }

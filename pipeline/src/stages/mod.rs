@@ -23,22 +23,23 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use data::artifact::Artifact;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::console::{duration, say};
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::run::{Halt, Run};
 use crate::store::Stage;
 
 /// Runs a stage or finds its result, says so, and halts the pipeline if it was the last one asked for.
-fn realize<T>(
+fn realize<S: Serialize + DeserializeOwned>(
     run: &Run,
     stage: &Stage,
-    describe: impl Fn(&Value) -> String,
-    build: impl FnOnce(&Path) -> Result<Value>,
-) -> std::result::Result<Artifact<T>, Halt> {
+    describe: impl Fn(&S) -> String,
+    build: impl FnOnce(&Path) -> Result<S>,
+) -> std::result::Result<Artifact<S>, Halt> {
     let label = format!("{}/8 {:<9}", stage.number, stage.name);
-    let (artifact, cached) = run.store.realize::<T>(stage, |dir| {
+    let (artifact, cached) = run.store.realize(stage, |dir| {
         say(&label);
         build(dir)
     })?;
@@ -49,21 +50,4 @@ fn realize<T>(
     let how = if cached { "cached".to_owned() } else { duration(seconds) };
     say(&format!("{label} {} ({how})", describe(&artifact.summary)));
     if run.to == stage.name { Err(Halt::Reached) } else { Ok(artifact) }
-}
-
-/// A number of a stage's summary.
-fn number(summary: &Value, field: &str) -> u64 {
-    summary[field].as_u64().unwrap_or_default()
-}
-
-/// A value as JSON for a stage's summary.
-fn summary<T: serde::Serialize>(value: &T) -> Result<Value> {
-    serde_json::to_value(value).map_err(|e| Failure::failed(format!("encoding a summary: {e}")))
-}
-
-/// A stage's summary, or a part of one.
-fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    serde_json::from_value(value.clone()).map_err(|e| {
-        Failure::failed(format!("a stage's summary cannot be read ({e}); remove its folder to make it again"))
-    })
 }

@@ -9,11 +9,11 @@ use data::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
 use data::parquet_file::{read_records, write_records};
 use data::record::{CuratedTrace, short_hash};
 use data::tokenizer::Tokenizer;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use student::base::Base;
 
 use super::curate::{Curated, curated};
-use super::{number, realize, summary};
+use super::realize;
 use crate::error::{Failure, Result};
 use crate::options::RunOptions;
 use crate::recipe::{Pack, Recipe};
@@ -22,13 +22,36 @@ use crate::run::{Halt, Run};
 /// Where a base's folder has its tokenizer.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
 
-/// Marker: `packed/*.parquet`, and `base/` for a base made from random weights.
-#[derive(Debug)]
-pub(crate) struct Packed;
+/// The summary of a folder with `packed/*.parquet`, and `base/` for a base made from random weights.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Packed {
+    /// The student's rows.
+    train: PackReport,
+    /// The rows that are not trained on, if there are any.
+    held_out: Option<PackReport>,
+    /// The control's rows, if the recipe asks for one.
+    control: Option<PackReport>,
+}
+
+impl Packed {
+    /// The training set, and of the others what is not in their rows.
+    pub(crate) fn in_words(&self) -> String {
+        let PackReport { rows, tokens, utilization, .. } = &self.train;
+        let full = 100.0 * utilization;
+        let mut words =
+            vec![format!("{rows} rows, {tokens} tokens, {full:.1} % full, {}", self.train.too_long_in_words())];
+        for (set, report) in [("held_out", &self.held_out), ("control", &self.control)] {
+            if let Some(report) = report.as_ref().filter(|report| report.too_long > 0) {
+                words.push(format!("of {}: {}", set_in_words(set), report.too_long_in_words()));
+            }
+        }
+        words.join("; ")
+    }
+}
 
 /// Tokenizes and packs the student's rows, the held-out rows and the control's rows.
 pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result<Artifact<Packed>, Halt> {
-    realize(run, &run.plan.pack, in_words, |dir| {
+    realize(run, &run.plan.pack, Packed::in_words, |dir| {
         let curated = curated(&input.dir)?;
         let base = &run.recipe.student.base;
         base.create(&curated, &dir.join("base"))?;
@@ -46,14 +69,16 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
             write_records(&dir.join(format!("packed/{name}.parquet")), &rows)?;
             Ok(report)
         };
-        let mut result = json!({"train": summary(&one("train", &training, Supervision::Thinking)?)?});
-        if !held_out.is_empty() {
-            result["held_out"] = summary(&one("held_out", &held_out, Supervision::Thinking)?)?;
-        }
-        if run.recipe.evaluate.accuracy.as_ref().is_some_and(|a| a.control) {
-            result["control"] = summary(&one("control", &training, Supervision::AnswerOnly)?)?;
-        }
-        Ok(result)
+        let train = one("train", &training, Supervision::Thinking)?;
+        let held_out = match held_out.as_slice() {
+            [] => None,
+            traces => Some(one("held_out", traces, Supervision::Thinking)?),
+        };
+        let control = match &run.recipe.evaluate.accuracy {
+            Some(accuracy) if accuracy.control => Some(one("control", &training, Supervision::AnswerOnly)?),
+            _ => None,
+        };
+        Ok(Packed { train, held_out, control })
     })
 }
 
@@ -64,26 +89,6 @@ pub(crate) fn set_in_words(name: &str) -> &'static str {
         "control" => "the control's set",
         _ => "the training set",
     }
-}
-
-/// The summary as people read it: the training set, and of the others what is not in their rows.
-pub(crate) fn in_words(summary: &Value) -> String {
-    // A summary of this version has all of a report's fields.
-    let of = |set: &str| serde_json::from_value::<PackReport>(summary[set].clone()).ok();
-    let train = &summary["train"];
-    let mut words = vec![format!(
-        "{} rows, {} tokens, {:.1} % full, {}",
-        number(train, "rows"),
-        number(train, "tokens"),
-        100.0 * train["utilization"].as_f64().unwrap_or_default(),
-        of("train").map(|report| report.too_long_in_words()).unwrap_or_default()
-    )];
-    for set in ["held_out", "control"] {
-        if let Some(report) = of(set).filter(|report| report.too_long > 0) {
-            words.push(format!("of {}: {}", set_in_words(set), report.too_long_in_words()));
-        }
-    }
-    words.join("; ")
 }
 
 /// How the recipe packs.
@@ -154,7 +159,7 @@ mod tests {
         };
         let words = |held_out: usize, control: usize| {
             let (train, held_out, control) = (report(0), report(held_out), report(control));
-            in_words(&json!({"train": train, "held_out": held_out, "control": control}))
+            Packed { train, held_out: Some(held_out), control: Some(control) }.in_words()
         };
         assert_eq!(words(0, 0), "4 rows, 900 tokens, 50.0 % full, none too long");
         assert_eq!(
@@ -162,6 +167,7 @@ mod tests {
             "4 rows, 900 tokens, 50.0 % full, none too long; of the held-out set: 2 too long and left out; of the control's \
              set: 1 too long and left out"
         );
-        assert_eq!(in_words(&json!({"train": report(3)})), "4 rows, 900 tokens, 50.0 % full, 3 too long and left out");
+        let alone = Packed { train: report(3), held_out: None, control: None };
+        assert_eq!(alone.in_words(), "4 rows, 900 tokens, 50.0 % full, 3 too long and left out");
     }
 }

@@ -7,7 +7,6 @@ use data::fidelity;
 use data::sandbox::Sandbox;
 use student::base::Base;
 
-use super::number;
 use super::pack::known_tokenizer;
 use super::prompts::Prompts;
 use crate::error::{Failure, Result};
@@ -27,7 +26,7 @@ pub(crate) fn inputs(
     absent: &[&str],
     to: &str,
 ) -> Result<()> {
-    let would_run = |stage: &Stage| Ok::<_, Failure>(reaches(to, stage.name) && store.find::<()>(stage)?.is_none());
+    let would_run = |stage: &Stage| Ok::<_, Failure>(reaches(to, stage.name) && !store.is_complete(stage)?);
     let base = recipe.base_input().filter(|name| !absent.contains(name));
     if would_run(&plan.curate)? {
         for benchmark in recipe.benchmarks().filter(|benchmark| !absent.contains(&benchmark.input.as_str())) {
@@ -59,7 +58,7 @@ pub(crate) fn programs(run: &Run, prompts: &Artifact<Prompts>) -> Result<()> {
     if run.recipe.curate.code.is_none() || !reaches(&run.to, "curate") {
         return Ok(());
     }
-    if number(&prompts.summary, "tests") == 0 {
+    if prompts.summary.tests == 0 {
         return Err(Failure::usage(
             "curate.code: no prompt has tests that programs could be run on; map the file's column of tests in \
              prompts.format.columns.tests, or leave [curate.code] out",

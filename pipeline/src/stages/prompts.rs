@@ -9,44 +9,59 @@ use data::disk;
 use data::parquet_file::{read_records, write_records};
 use data::prompts::Tests;
 use data::record::{Prompt, prompt_id};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::{number, realize};
+use super::realize;
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::ProblemSource;
 use crate::run::{Halt, Run};
 
-/// Marker: `prompts/prompts.parquet` and `problems/problems.parquet`; `tests/tests.parquet` where programs are asked for,
-/// and `rejected.jsonl` where rows could not be used.
-#[derive(Debug)]
-pub(crate) struct Prompts;
+/// The summary of a folder with `prompts/prompts.parquet` and `problems/problems.parquet`; `tests/tests.parquet` where
+/// programs are asked for, and `rejected.jsonl` where rows could not be used.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Prompts {
+    /// Problems to learn from.
+    prompts: usize,
+    /// Problems to measure on.
+    problems: usize,
+    /// Problems to learn from that were taken out, since they are measured on.
+    taken_out: usize,
+    /// Prompts with tests of programs that can be run.
+    pub tests: usize,
+    /// Prompts with tests that cannot.
+    other_tests: usize,
+    /// Rows that could not be used.
+    rejected: u64,
+}
 
-const TESTS: &str = "tests/tests.parquet";
-
-/// Makes or reads both sets. A problem that is measured on is never learned from.
-pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
-    let describe = |s: &serde_json::Value| {
-        let held = number(s, "taken_out");
-        let note = if held > 0 { format!(", {held} taken out because they are measured on") } else { String::new() };
-        let rejected = match number(s, "rejected") {
-            0 => String::new(),
-            count => format!(", {count} rows could not be used (rejected.jsonl)"),
-        };
-        let tests = match (number(s, "tests"), number(s, "other_tests")) {
+impl Prompts {
+    fn in_words(&self) -> String {
+        let Self { prompts, problems, .. } = self;
+        let tests = match (self.tests, self.other_tests) {
             (0, 0) => String::new(),
             (tests, 0) => format!(", {tests} with tests of programs"),
             (tests, other) => {
                 format!(", {tests} with tests of programs, {other} with tests that cannot be run (tests/)")
             }
         };
-        format!(
-            "{} to learn from, {} to measure on{tests}{note}{rejected}",
-            number(s, "prompts"),
-            number(s, "problems")
-        )
-    };
-    realize(run, &run.plan.prompts, describe, |dir| {
+        let note = match self.taken_out {
+            0 => String::new(),
+            count => format!(", {count} taken out because they are measured on"),
+        };
+        let rejected = match self.rejected {
+            0 => String::new(),
+            count => format!(", {count} rows could not be used (rejected.jsonl)"),
+        };
+        format!("{prompts} to learn from, {problems} to measure on{tests}{note}{rejected}")
+    }
+}
+
+const TESTS: &str = "tests/tests.parquet";
+
+/// Makes or reads both sets. A problem that is measured on is never learned from.
+pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
+    realize(run, &run.plan.prompts, Prompts::in_words, |dir| {
         let mut rejected = Rejected::new(dir)?;
         let mut tests = Tests::new(&dir.join(TESTS));
         let mut load = |source: &ProblemSource| load(run, source, &mut rejected, &mut tests);
@@ -68,11 +83,14 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
         write_records(&dir.join("problems/problems.parquet"), &problems)?;
         rejected.finish()?;
         let tests = tests.finish()?;
-        let taken_out = count - prompts.len();
-        Ok(json!({
-            "prompts": prompts.len(), "problems": problems.len(), "taken_out": taken_out,
-            "tests": tests.runnable, "other_tests": tests.other, "rejected": rejected.count()
-        }))
+        Ok(Prompts {
+            prompts: prompts.len(),
+            problems: problems.len(),
+            taken_out: count - prompts.len(),
+            tests: tests.runnable,
+            other_tests: tests.other,
+            rejected: rejected.count(),
+        })
     })
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use data::record::Prompt;
-use serde_json::{Value, json};
+use teacher::CollectSummary;
 
-use super::{number, summary, teacher_access};
+use super::teacher_access;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
 use crate::recipe::Teacher;
@@ -67,7 +67,7 @@ pub(crate) fn request(teacher: &Teacher) -> teacher::Request {
 
 /// Asks a teacher for every problem, except for what any collection in the folder of runs holds, and seals all into
 /// `folder`. The teacher is reached only if something is missing.
-pub(super) fn ask(run: &Run, teacher: &Teacher, prompts: &[Prompt], folder: &Path) -> Result<Value> {
+pub(super) fn ask(run: &Run, teacher: &Teacher, prompts: &[Prompt], folder: &Path) -> Result<CollectSummary> {
     let who = format!("teacher {}", teacher.model);
     let (request, runs) = (request(teacher), runs(&run.options.runs)?);
     let mut collection = teacher::Collection::open(prompts, &request, folder, Some(&runs))?;
@@ -83,12 +83,7 @@ pub(super) fn ask(run: &Run, teacher: &Teacher, prompts: &[Prompt], folder: &Pat
         let asking = collection.ask_all(&access.endpoint, &stop, &progress);
         run.runtime.block_on(asking).map_err(|error| Failure::from(error).about(&who))?;
     }
-    let collected = collection.seal()?;
-    let mut result = summary(&collected)?;
-    let adopted = adopted(&result);
-    let adopted = if adopted.is_empty() { adopted } else { format!(", {adopted}") };
-    result["source"] = json!(format!("{} new from {}{adopted}", collected.new, request.teacher));
-    Ok(result)
+    Ok(collection.seal()?)
 }
 
 /// Says what there is to say of other collections, each thing once.
@@ -100,13 +95,12 @@ pub(super) fn say_notes(notes: &[String], said: &mut BTreeSet<String>) {
     }
 }
 
-/// How many replies of a summary other collections bought, and which; empty if there are none.
-pub(super) fn adopted(summary: &Value) -> String {
-    match number(summary, "adopted") {
+/// How many replies other collections bought, and which; empty if there are none. `from` has the number of each.
+pub(super) fn adopted(from: &BTreeMap<String, usize>) -> String {
+    match from.values().sum::<usize>() {
         0 => String::new(),
         count => {
-            let places = summary["adopted_from"].as_object();
-            let names: Vec<&str> = places.into_iter().flat_map(|places| places.keys().map(String::as_str)).collect();
+            let names: Vec<&str> = from.keys().map(String::as_str).collect();
             format!("{count} adopted from {}", listed(&names))
         }
     }
@@ -163,11 +157,9 @@ mod tests {
 
     #[test]
     fn adopted_replies_are_counted_by_name() {
-        let of = |value: Value| adopted(&value);
-        assert_eq!(of(json!({"adopted": 0, "adopted_from": {}})), "");
-        assert_eq!(of(Value::Null), "");
-        assert_eq!(of(json!({"adopted": 5, "adopted_from": {"a/b": 2, "c/d": 3}})), "5 adopted from a/b, c/d");
-        let many = json!({"adopted": 5, "adopted_from": {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}});
-        assert_eq!(of(many), "5 adopted from a, b, c and 2 more");
+        let of = |from: &[(&str, usize)]| adopted(&from.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect());
+        assert_eq!(of(&[]), "");
+        assert_eq!(of(&[("a/b", 2), ("c/d", 3)]), "5 adopted from a/b, c/d");
+        assert_eq!(of(&["a", "b", "c", "d", "e"].map(|name| (name, 1))), "5 adopted from a, b, c and 2 more");
     }
 }

@@ -8,17 +8,18 @@ use data::artifact::{Artifact, read_record, write_bytes};
 use data::curate::Curation;
 use data::parquet_file::{read_folder, read_records};
 use data::record::{Prompt, Sample, Trace, Verdict};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use student::export::ExportSummary;
-use student::train::{TrainSummary, metrics};
+use student::train::metrics;
 
-use super::collect::{Traces, traces};
+use super::collect::{Source, Traces, traces};
 use super::curate::Curated;
-use super::evaluate::{Evaluation, Measured, measured};
+use super::evaluate::{Evaluation, Measured};
 use super::export::{Exported, rounding_in_words};
+use super::pack::Packed;
 use super::replies::adopted;
 use super::train::Checkpoint;
-use super::{decode, pack, prompts, realize};
+use super::{prompts, realize};
 use crate::console::today;
 use crate::error::{Failure, Result};
 use crate::report::number::counted;
@@ -28,9 +29,9 @@ use crate::report::{
 };
 use crate::run::{Halt, Run};
 
-/// Marker: `report.html`, `report.md`.
-#[derive(Debug)]
-pub(crate) struct Report;
+/// The summary of a folder with `report.html` and `report.md`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {}
 
 /// Traces shown in full.
 const SAMPLES: usize = 12;
@@ -40,14 +41,15 @@ pub(crate) fn stage(
     run: &Run,
     traces_in: &Artifact<Traces>,
     curated: &Artifact<Curated>,
+    packed: &Artifact<Packed>,
     checkpoint: &Artifact<Checkpoint>,
     evaluation: &Artifact<Evaluation>,
     exported: &Artifact<Exported>,
 ) -> std::result::Result<(), Halt> {
-    let describe = |_: &Value| format!("{}/report/report.html", run.store.root.display());
-    realize::<Report>(run, &run.plan.report, describe, |dir| {
-        let curation: Curation = decode(&curated.summary)?;
-        let measured = measured(&evaluation.dir)?;
+    let describe = |_: &Report| format!("{}/report/report.html", run.store.root.display());
+    realize(run, &run.plan.report, describe, |dir| {
+        let (curation, measured) = (&curated.summary.curation, &evaluation.summary.measured);
+        let notes = notes(&traces_in.summary, &curated.summary, &packed.summary, &evaluation.summary);
         let all = traces(&traces_in.dir)?;
         let verdicts: Vec<Verdict> = read_folder(&curated.dir.join("verdicts"))?;
         let selected = selected(&curated.dir)?;
@@ -57,34 +59,50 @@ pub(crate) fn stage(
             recipe_text: run.recipe_text.clone(),
             date: today(),
             device: run.options.devices().map(|device| device.to_string()).collect::<Vec<_>>().join(", "),
-            stages: stages(run)?,
+            stages: stages(run, &notes)?,
             inputs: inputs(run)?,
-            funnel: funnel(&curation),
+            funnel: funnel(curation),
             balanced: curation.balanced.clone(),
             traces_total: curation.total,
             traces_selected: curation.selected,
-            accuracy: accuracy(&measured),
-            accuracy_by_kind: by_kind(&measured),
+            accuracy: accuracy(measured),
+            accuracy_by_kind: by_kind(measured),
             held_out_loss: measured.held_out.as_ref().map(|l| HeldOutLoss {
                 before: l.before,
                 after: l.after,
                 tokens: l.tokens,
             }),
-            training: training(&checkpoint.dir, &checkpoint.summary)?,
+            training: training(checkpoint)?,
             lengths,
             length_unit: unit.to_owned(),
             samples: samples(run, &all, &verdicts, &evaluation.dir)?,
-            export: Some(export(run, &exported.summary)?),
+            export: Some(export(run, &exported.summary.model)),
             seeds: Some(run.plan.seeds.clone()),
         };
         write_bytes(&dir.join("report.html"), html(&report).as_bytes())?;
         write_bytes(&dir.join("report.md"), markdown(&report).as_bytes())?;
-        Ok(json!({}))
+        Ok(Report {})
     })?;
     Ok(())
 }
 
-fn stages(run: &Run) -> Result<Vec<StageRow>> {
+/// What is said of a stage beside its time, by its name.
+fn notes(
+    traces: &Traces,
+    curated: &Curated,
+    packed: &Packed,
+    evaluation: &Evaluation,
+) -> BTreeMap<&'static str, String> {
+    let collected = match &traces.source {
+        Source::Teacher(collected) => adopted(&collected.adopted_from),
+        Source::Import(_) | Source::Worked { .. } => String::new(),
+    };
+    let judged = curated.judge.as_ref().map_or_else(String::new, |judge| adopted(&judge.adopted_from));
+    let measured = evaluation.teacher.as_ref().map_or_else(String::new, |teacher| adopted(&teacher.adopted_from));
+    [("collect", collected), ("curate", judged), ("pack", packed.in_words()), ("evaluate", measured)].into()
+}
+
+fn stages(run: &Run, notes: &BTreeMap<&'static str, String>) -> Result<Vec<StageRow>> {
     let reused = run.reused.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut rows = Vec::new();
     for stage in run.plan.stages() {
@@ -94,13 +112,7 @@ fn stages(run: &Run) -> Result<Vec<StageRow>> {
                 fingerprint: record.fingerprint,
                 seconds: record.seconds,
                 cached: reused.contains(stage.name),
-                summary: match stage.name {
-                    "collect" => adopted(&record.summary),
-                    "curate" => adopted(&record.summary["judge"]),
-                    "pack" => pack::in_words(&record.summary),
-                    "evaluate" => adopted(&record.summary["teacher"]),
-                    _ => String::new(),
-                },
+                summary: notes.get(stage.name).cloned().unwrap_or_default(),
             });
         }
     }
@@ -168,14 +180,11 @@ fn by_kind(measured: &Measured) -> Vec<KindRow> {
     kinds.into_values().collect()
 }
 
-fn training(dir: &Path, summaries: &Value) -> Result<Vec<TrainingCurve>> {
+fn training(checkpoint: &Artifact<Checkpoint>) -> Result<Vec<TrainingCurve>> {
+    let Checkpoint { student, control } = &checkpoint.summary;
     let mut curves = Vec::new();
-    for name in ["student", "control"] {
-        if summaries[name].is_null() {
-            continue;
-        }
-        let summary: TrainSummary = decode(&summaries[name])?;
-        let points = metrics(&dir.join(name))?
+    for (name, summary) in std::iter::once(("student", student)).chain(control.iter().map(|of| ("control", of))) {
+        let points = metrics(&checkpoint.dir.join(name))?
             .into_iter()
             .map(|m| TrainingPoint {
                 step: m.step,
@@ -192,7 +201,7 @@ fn training(dir: &Path, summaries: &Value) -> Result<Vec<TrainingCurve>> {
             tokens_per_second: summary.tokens as f64 / summary.seconds.max(1e-9),
             parameters: summary.parameters,
             trained_parameters: summary.trained_parameters,
-            loss: Some(summary.loss),
+            loss: Some(summary.loss.clone()),
         });
     }
     Ok(curves)
@@ -238,12 +247,7 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
     let prompts = prompts::prompts(&run.store.dir(&run.plan.prompts))?;
     let prompts: BTreeMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
     let room = SAMPLES - shown.len();
-    let judged: Vec<(&Trace, &Verdict)> = all.iter().zip(verdicts).collect();
-    if all.len() != verdicts.len() || judged.iter().any(|(trace, verdict)| trace.id != verdict.trace_id) {
-        let problem = format!("{} verdicts are not those on the {} traces", verdicts.len(), all.len());
-        return Err(Failure::failed(format!("{problem}; remove the curate stage's folder to judge them again")));
-    }
-    let (right, wrong): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, v)| v.correct != Some(false));
+    let (right, wrong): (Vec<_>, Vec<_>) = judged(all, verdicts)?.into_iter().partition(|(_, v)| v.correct != Some(false));
     let few_wrong = wrong.into_iter().take(room / 2);
     let count = room - few_wrong.len();
     for (trace, verdict) in right.into_iter().take(count).chain(few_wrong) {
@@ -271,8 +275,17 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
     Ok(shown)
 }
 
-fn export(run: &Run, summary: &Value) -> Result<Export> {
-    let summary: ExportSummary = decode(summary)?;
+/// Each trace with its verdict.
+fn judged<'a>(traces: &'a [Trace], verdicts: &'a [Verdict]) -> Result<Vec<(&'a Trace, &'a Verdict)>> {
+    let pairs: Vec<(&Trace, &Verdict)> = traces.iter().zip(verdicts).collect();
+    if traces.len() != verdicts.len() || pairs.iter().any(|(trace, verdict)| trace.id != verdict.trace_id) {
+        let problem = format!("{} verdicts are not those on the {} traces", verdicts.len(), traces.len());
+        return Err(Failure::failed(format!("{problem}; remove the curate stage's folder to judge them again")));
+    }
+    Ok(pairs)
+}
+
+fn export(run: &Run, summary: &ExportSummary) -> Export {
     let tokens = counted(summary.checked_tokens, "token");
     let reloaded = Check {
         passed: summary.reload_difference == 0.0,
@@ -287,6 +300,19 @@ fn export(run: &Run, summary: &Value) -> Result<Export> {
         text: format!("on {tokens} {}", rounding_in_words(&summary.rounding)),
     };
     let checks = vec![reloaded, rounded];
-    let files = summary.files.into_iter().map(|(name, bytes)| ExportFile { name, bytes }).collect();
-    Ok(Export { folder: format!("{}/export/model", run.store.root.display()), files, checks })
+    let files = summary.files.iter().map(|(name, bytes)| ExportFile { name: name.clone(), bytes: *bytes }).collect();
+    Export { folder: format!("{}/export/model", run.store.root.display()), files, checks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_on_other_traces_are_refused() {
+        let traces = [Trace::new("t".to_owned(), "p", "teacher", 0)];
+        assert!(judged(&[], &[]).unwrap().is_empty());
+        let problem = judged(&traces, &[]).unwrap_err().to_string();
+        assert!(problem.contains("0 verdicts are not those on the 1 traces"), "{problem}");
+    }
 }

@@ -7,21 +7,26 @@ use data::artifact::Artifact;
 use data::chat::ChatFormat;
 use data::fidelity;
 use data::record::Metric;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use student::train::{TrainConfig, TrainOptions, TrainSummary, train};
 
 use super::evaluate::check_evaluation;
 use super::pack::{Packed, base_dir, rows, set_in_words};
 use super::prompts::{Prompts, problems};
-use super::{decode, realize, summary};
+use super::realize;
 use crate::console::{Progress, duration};
 use crate::error::{Failure, Result};
 use crate::report::number::{loss, parameters, training_loss, training_loss_is};
 use crate::run::{Halt, Run};
 
-/// Marker: `student/` and `control/`, each with checkpoints and `metrics.jsonl`.
-#[derive(Debug)]
-pub(crate) struct Checkpoint;
+/// The summary of a folder with `student/` and `control/`, each with checkpoints and `metrics.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    /// The student's training.
+    pub student: TrainSummary,
+    /// The control's, if the recipe asks for one.
+    pub control: Option<TrainSummary>,
+}
 
 /// Trains; a stopped run goes on from its newest checkpoint.
 pub(crate) fn stage(
@@ -29,11 +34,12 @@ pub(crate) fn stage(
     prompts: &Artifact<Prompts>,
     packed: &Artifact<Packed>,
 ) -> std::result::Result<Artifact<Checkpoint>, Halt> {
-    realize(run, &run.plan.train, in_words, |dir| {
+    let describe = |made: &Checkpoint| in_words(&made.student);
+    realize(run, &run.plan.train, describe, |dir| {
         check_evaluation(run, &problems(&prompts.dir)?, packed)?;
         let config = &run.recipe.train;
         let student = one(run, packed, dir, "student", "train", config)?;
-        let mut result = json!({"student": summary(&student)?});
+        let mut control = None;
         if run.recipe.evaluate.accuracy.as_ref().is_some_and(|a| a.control) {
             // Bare answers are shorter, so the same number of steps is more passes over the same problems. The loss on
             // held-out thinking says nothing about it.
@@ -45,22 +51,13 @@ pub(crate) fn stage(
                 early_stopping_patience: 0,
                 ..config.clone()
             };
-            result["control"] = summary(&one(run, packed, dir, "control", "control", &config)?)?;
+            control = Some(one(run, packed, dir, "control", "control", &config)?);
         }
-        Ok(result)
+        Ok(Checkpoint { student, control })
     })
 }
 
-/// The summary as people read it.
-fn in_words(summary: &Value) -> String {
-    match decode::<TrainSummary>(&summary["student"]) {
-        Ok(student) => of_training(&student),
-        // Whoever reads the numbers next says what to do about it.
-        Err(failure) => failure.to_string(),
-    }
-}
-
-fn of_training(of: &TrainSummary) -> String {
+fn in_words(of: &TrainSummary) -> String {
     let early =
         if of.steps < of.planned_steps { format!(" (of {}, stopped early)", of.planned_steps) } else { String::new() };
     let best = of.best.map_or_else(String::new, |best| {
