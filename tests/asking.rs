@@ -2,8 +2,8 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::skipped::{shared, skipped};
 use crate::support::{Ran, TestFolder, tiny_recipe};
+use fixtures::{shared, skipped};
 
 /// A folder with a run of the tiny recipe up to curation.
 fn curated(recipe: &str) -> TestFolder {

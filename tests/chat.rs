@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use data::chat::ChatFormat;
-use data::record::Message;
-use data::template::Template;
+use records::record::Message;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokens::chat::ChatFormat;
+use tokens::template::Template;
 
-use crate::skipped::{models, shared};
 use crate::support::{TestFolder, root};
+use fixtures::{models, shared};
 
 #[derive(Deserialize)]
 struct Own {

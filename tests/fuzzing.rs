@@ -7,10 +7,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use data::dataset::export::{Schema, export};
-use data::parquet_file::write_records;
-use data::record::{CuratedTrace, Message};
-use data::tokenizer::Tokenizer;
+use records::parquet_file::write_records;
+use records::record::{CuratedTrace, Message};
+use sources::formats::export::{Schema, export};
+use tokens::tokenizer::Tokenizer;
 
 use crate::entries;
 

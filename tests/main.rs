@@ -48,8 +48,6 @@ mod said;
 mod seeds;
 /// Ctrl-C, SIGTERM and SIGHUP, in every command.
 mod signals;
-/// Tests that need what not every machine has.
-mod skipped;
 /// Running the program in a folder of its own.
 mod support;
 /// The architecture invariants of README.md that a test can check.

@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use data::pack::PackedRow;
-use data::record::{FinishReason, Sampling};
+use records::record::{FinishReason, Sampling};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use student::Model;
 use student::device::DeviceName;
 use student::engine::{Completion, Engine, Limits, Request};
 use student::train::mean_loss;
+use tokens::pack::PackedRow;
 
 const NAMES: [&str; 3] = ["qwen2", "llama", "qwen3"];
 

@@ -8,7 +8,49 @@ use toml::{Table, Value};
 
 use crate::support::root;
 
-const CRATES: [&str; 4] = ["data", "teacher", "student", "pipeline"];
+/// The crates from the ground up, and which of the others each may use. One names only those that stand before it, so that
+/// there is no circle.
+const CRATES: [(&str, &[&str]); 12] = [
+    ("data/records", &[]),
+    ("data/verify", &[]),
+    ("data/text", &["records"]),
+    ("data/sandbox", &["records"]),
+    ("data/tokens", &["records"]),
+    ("data/hub", &["records"]),
+    ("data/sources", &["hub", "records", "verify"]),
+    ("data/sql", &["hub", "records", "sources", "text", "tokens", "verify"]),
+    ("data/curate", &["records", "sandbox", "sources", "sql", "text", "tokens", "verify"]),
+    ("teacher", &["hub", "records"]),
+    ("student", &["records", "tokens", "verify"]),
+    (
+        "pipeline",
+        &["curate", "hub", "records", "sandbox", "sources", "sql", "student", "teacher", "text", "tokens", "verify"],
+    ),
+];
+
+/// Libraries that only some crates may know.
+const OWNERS: [(&str, &[&str]); 10] = [
+    ("datafusion", &["data/sql", "data/curate"]),
+    ("parquet", &["data/records", "data/sources", "data/sql"]),
+    ("tokenizers", &["data/tokens"]),
+    ("seccompiler", &["data/sandbox"]),
+    ("reqwest", &["teacher"]),
+    ("rusqlite", &["teacher"]),
+    ("burn", &["student"]),
+    ("safetensors", &["student"]),
+    ("axum", &["student"]),
+    ("hyper", &["student"]),
+];
+
+/// The folders of the crates.
+fn crates() -> impl Iterator<Item = &'static str> {
+    CRATES.into_iter().map(|(krate, _)| krate)
+}
+
+/// A crate's name as other crates write it.
+fn name_of(krate: &str) -> &str {
+    krate.rsplit('/').next().unwrap()
+}
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -67,24 +109,15 @@ fn manifest(krate: &str) -> String {
 }
 
 #[test]
-fn each_library_is_known_to_one_crate() {
-    let owners = [
-        ("datafusion", "data"),
-        ("parquet", "data"),
-        ("tokenizers", "data"),
-        ("reqwest", "teacher"),
-        ("rusqlite", "teacher"),
-        ("burn", "student"),
-        ("safetensors", "student"),
-        ("axum", "student"),
-        ("hyper", "student"),
-    ];
-    for (library, owner) in owners {
-        for krate in CRATES {
+fn each_library_is_known_to_its_owners_only() {
+    for (library, owners) in OWNERS {
+        for krate in crates() {
             let depends = dependencies(&manifest(krate), false).iter().any(|package| is_of(package, library));
-            assert_eq!(depends, krate == owner, "{krate} and {library}, which only {owner} may depend on");
-            for (name, text) in sources(krate).iter().filter(|_| krate != owner) {
-                assert!(!names(text, library), "{name} names {library}, which only {owner} may");
+            assert_eq!(depends, owners.contains(&krate), "{krate} and {library}, which only {owners:?} may depend on");
+            let of_others =
+                sources(krate).into_iter().filter(|(name, _)| !owners.contains(&krate) && !name.contains("test"));
+            for (name, text) in of_others {
+                assert!(!names(&text, library), "{name} names {library}, which only {owners:?} may");
             }
         }
     }
@@ -93,22 +126,66 @@ fn each_library_is_known_to_one_crate() {
 #[test]
 fn crates_depend_in_one_direction() {
     let workspace: Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
-    for (krate, not) in [
-        ("data", ["teacher", "student", "pipeline"].as_slice()),
-        ("teacher", &["student", "pipeline"]),
-        ("student", &["teacher", "pipeline"]),
-    ] {
-        let depends = dependencies(&manifest(krate), true);
-        for other in not {
-            let package = manifest(other).parse::<Table>().unwrap()["package"]["name"].as_str().unwrap().to_owned();
-            let here =
-                workspace["workspace"]["dependencies"].get(other).map(|entry| entry["package"].as_str().unwrap());
-            assert!(here.is_none_or(|here| here == package), "{other} is the package {package}");
-            assert!(
-                !depends.contains(&package) && !depends.iter().any(|name| name == other),
-                "{krate} depends on {other}"
-            );
+    let mut before: Vec<&str> = Vec::new();
+    for (krate, may) in CRATES {
+        let name = name_of(krate);
+        let package = manifest(krate).parse::<Table>().unwrap()["package"]["name"].as_str().unwrap().to_owned();
+        if let Some(entry) = workspace["workspace"]["dependencies"].get(name) {
+            assert_eq!(entry["package"].as_str(), Some(&*package), "{name} is the package of {krate}");
+            assert_eq!(entry["path"].as_str(), Some(krate), "{name} is in {krate}");
         }
+        let found = dependencies(&manifest(krate), false);
+        let mut found: Vec<&str> = found.iter().map(String::as_str).filter(|name| is_own(name)).collect();
+        found.sort_unstable();
+        assert_eq!(found, may, "what {krate} depends on");
+        assert!(may.iter().all(|name| before.contains(name)), "{krate} stands before what it uses");
+        // A crate may be tested with any that does not need it.
+        let of_tests = dependencies(&manifest(krate), true);
+        let later: Vec<&String> = of_tests.iter().filter(|name| is_own(name) && needs(name, name_of(krate))).collect();
+        assert!(later.is_empty(), "{krate} is tested with {later:?}, which need it");
+        before.push(name);
+    }
+    let on_disk = fs::read_dir(root().join("data")).unwrap().map(|entry| entry.unwrap().path());
+    let on_disk: BTreeSet<String> = on_disk
+        .filter(|path| path.join("Cargo.toml").is_file())
+        .map(|path| format!("data/{}", path.file_name().unwrap().to_string_lossy()))
+        .collect();
+    let known = crates().filter(|krate| krate.starts_with("data/")).map(str::to_owned).collect();
+    assert_eq!(on_disk, known, "crates in data/");
+}
+
+fn is_own(name: &str) -> bool {
+    crates().any(|krate| name_of(krate) == name)
+}
+
+/// Whether a crate uses another one, itself or through others.
+fn needs(krate: &str, other: &str) -> bool {
+    let uses = CRATES.into_iter().find(|(path, _)| name_of(path) == krate).map_or(&[] as &[&str], |(_, uses)| uses);
+    uses.iter().any(|name| *name == other || needs(name, other))
+}
+
+/// The graph as README draws it: each crate with those that it needs and does not get through another one.
+#[test]
+fn the_graph_in_the_readme_is_that_of_the_manifests() {
+    let mut graph = "```mermaid\nflowchart BT\n".to_owned();
+    for (krate, uses) in CRATES {
+        for direct in uses.iter().filter(|name| !uses.iter().any(|other| needs(other, name))) {
+            graph += &format!("    {direct} --> {}\n", name_of(krate));
+        }
+    }
+    graph += "```\n";
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&graph), "README.md has not this graph:\n{graph}");
+}
+
+/// No room becomes the house: see the tree in README.md.
+#[test]
+fn no_crate_is_a_quarter_of_all() {
+    let lines = |krate| sources(krate).iter().map(|(_, text)| text.lines().count()).sum::<usize>();
+    let sizes: Vec<(&str, usize)> = crates().map(|krate| (krate, lines(krate))).collect();
+    let all: usize = sizes.iter().map(|(_, lines)| lines).sum();
+    for (krate, lines) in sizes {
+        assert!(4 * lines < all, "{krate} has {lines} of {all} lines");
     }
 }
 
@@ -142,7 +219,7 @@ fn what_is_not_allowed_is_found() {
 
 #[test]
 fn files_are_short_and_say_what_they_are_for() {
-    for krate in CRATES {
+    for krate in crates() {
         for (name, text) in sources(krate) {
             let lines = text.lines().count();
             assert!(lines <= 500, "{name} has {lines} lines");
@@ -156,8 +233,8 @@ fn files_are_short_and_say_what_they_are_for() {
 
 #[test]
 fn only_the_artifact_module_and_checkpoints_publish_by_renaming() {
-    let may = ["data/src/artifact.rs", "student/src/checkpoint.rs", "pipeline/src/store.rs"];
-    for krate in CRATES {
+    let may = ["data/records/src/artifact.rs", "student/src/checkpoint.rs", "pipeline/src/store.rs"];
+    for krate in crates() {
         for (name, text) in sources(krate) {
             let renames = ["rename", "renameat", "renameat2", "renameat_with"].iter().any(|call| names(&text, call));
             assert!(!renames || may.contains(&name.as_str()), "{name} renames files");
@@ -167,7 +244,7 @@ fn only_the_artifact_module_and_checkpoints_publish_by_renaming() {
 
 /// What README says that a crate consists of: the names in its item of the list.
 fn modules_in(readme: &str, krate: &str) -> Vec<String> {
-    let (_, item) = readme.split_once(&format!("\n- **{krate}**: ")).unwrap();
+    let (_, item) = readme.split_once(&format!("\n- **{krate}**: ")).unwrap_or_else(|| panic!("README lacks {krate}"));
     let item = item.split("\n- **").next().unwrap().split("\n\n").next().unwrap();
     let mut names: Vec<String> = item.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     names.sort();
@@ -177,7 +254,7 @@ fn modules_in(readme: &str, krate: &str) -> Vec<String> {
 #[test]
 fn the_tree_in_the_readme_is_the_tree_on_disk() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for krate in CRATES {
+    for krate in crates() {
         let entries = fs::read_dir(root().join(krate).join("src")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         let stems = names.map(|name| name.trim_end_matches(".rs").to_owned());
@@ -189,20 +266,21 @@ fn the_tree_in_the_readme_is_the_tree_on_disk() {
     }
 }
 
-/// Tests that skip are counted by `.ci/run` only if they say so through `skipped.rs`, and a crate is known to be tested
+/// Tests that skip are counted by `.ci/run` only if they say so through the crate `fixtures`, and a crate is known to be tested
 /// with its checks on only if its tests have `checked.rs`.
 #[test]
 fn tests_skip_in_one_way_and_know_whether_they_are_checked() {
-    let sources = CRATES.into_iter().flat_map(|krate| rust_files(&root().join(krate).join("src")));
+    let sources = crates().flat_map(|krate| rust_files(&root().join(krate).join("src")));
     for path in sources.chain(rust_files(&root().join("tests"))) {
         let text = fs::read_to_string(&path).unwrap();
-        let one_way = path.ends_with("tests/skipped.rs") || path.ends_with("tests/tidy.rs");
+        let one_way = path.ends_with("fixtures/src/lib.rs") || path.ends_with("tests/tidy.rs");
         for mark in ["\"skipped:", "R1D_SHARED\"", "R1D_CACHE\""] {
-            assert!(one_way || !text.contains(mark), "{} skips without skipped.rs: {mark}", path.display());
+            assert!(one_way || !text.contains(mark), "{} skips without the crate `fixtures`: {mark}", path.display());
         }
     }
-    for root_of_tests in ["data/src/lib.rs", "teacher/src/lib.rs", "student/src/lib.rs", "tests/main.rs"] {
-        let text = fs::read_to_string(root().join(root_of_tests)).unwrap();
+    let roots = crates().filter(|krate| *krate != "pipeline").map(|krate| format!("{krate}/src/lib.rs"));
+    for root_of_tests in roots.chain(["tests/main.rs".to_owned()]) {
+        let text = fs::read_to_string(root().join(&root_of_tests)).unwrap();
         assert!(text.contains("\nmod checked;"), "{root_of_tests} lacks tests/checked.rs");
     }
 }

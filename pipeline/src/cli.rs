@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use data::sql::nearest;
+use sql::nearest;
 use student::device::DeviceName;
 
 use crate::commands::{self, written};

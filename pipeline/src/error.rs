@@ -80,9 +80,9 @@ impl Failure {
 
 // Every variant by its name, here and below: what is added has to be decided on.
 
-impl From<data::Error> for Failure {
-    fn from(error: data::Error) -> Self {
-        use data::Error::{Engine, Invalid, Io, Malformed, Stopped, Unreachable};
+impl From<records::Error> for Failure {
+    fn from(error: records::Error) -> Self {
+        use records::Error::{Engine, Invalid, Io, Malformed, Stopped, Unreachable};
         let exit = match &error {
             Io { .. } | Engine { .. } => Exit::Failed,
             Invalid { .. } | Malformed { .. } => Exit::Usage,
@@ -135,15 +135,15 @@ mod tests {
         "x".into()
     }
 
-    fn of_data() -> [(data::Error, Exit); 6] {
+    fn of_data() -> [(records::Error, Exit); 6] {
         let full = Error::from(ErrorKind::StorageFull);
         [
-            (data::Error::Io { action: "write", path: PathBuf::new(), source: full }, Exit::Failed),
-            (data::Error::Engine { doing: text(), message: text() }, Exit::Failed),
-            (data::Error::malformed(&PathBuf::new(), "x", "y"), Exit::Usage),
-            (data::Error::invalid("x", "y", "z"), Exit::Usage),
-            (data::Error::Unreachable { what: text(), message: text() }, Exit::Teacher),
-            (data::Error::Stopped, Exit::Interrupted),
+            (records::Error::Io { action: "write", path: PathBuf::new(), source: full }, Exit::Failed),
+            (records::Error::Engine { doing: text(), message: text() }, Exit::Failed),
+            (records::Error::malformed(&PathBuf::new(), "x", "y"), Exit::Usage),
+            (records::Error::invalid("x", "y", "z"), Exit::Usage),
+            (records::Error::Unreachable { what: text(), message: text() }, Exit::Teacher),
+            (records::Error::Stopped, Exit::Interrupted),
         ]
     }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use data::hub::{Address, Kind};
+use hub::{Address, Kind};
 use teacher::hub::{Downloaded, Hub, Wanted};
 
 use crate::commands::runtime;
@@ -100,14 +100,14 @@ pub(crate) fn origin(place: &Path) -> Option<(String, String)> {
 }
 
 /// Brings tables for queries.
-pub(crate) fn for_queries() -> data::sql::Fetch {
+pub(crate) fn for_queries() -> sql::Fetch {
     Arc::new(|address| {
         Box::pin(async move {
             let fetched = async { fetch(&Hub::from_env()?, &address, "table").await }.await;
             fetched.map_err(|error| match error {
                 teacher::Error::Data(error) => error,
-                teacher::Error::Hub { what, message, passing: true } => data::Error::Unreachable { what, message },
-                teacher::Error::Stopped { .. } => data::Error::Stopped,
+                teacher::Error::Hub { what, message, passing: true } => records::Error::Unreachable { what, message },
+                teacher::Error::Stopped { .. } => records::Error::Stopped,
                 // Of the Hub nothing else than the first of these is said.
                 teacher::Error::Hub { passing: false, .. }
                 | teacher::Error::Endpoint { .. }
@@ -117,7 +117,7 @@ pub(crate) fn for_queries() -> data::sql::Fetch {
                     let message = error.to_string();
                     let rest = message.strip_prefix(&format!("{address}: ")).unwrap_or(&message);
                     let (problem, remedy) = rest.split_once("; ").unwrap_or((rest, "run again"));
-                    data::Error::invalid(address.to_string(), problem, remedy)
+                    records::Error::invalid(address.to_string(), problem, remedy)
                 }
             })
         })

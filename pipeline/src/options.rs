@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data::disk;
-use data::files::Files;
-use data::hub::{Address, Cache};
+use hub::{Address, Cache};
+use records::disk;
+use sources::files::Files;
 use student::device::DeviceName;
 
 use crate::error::{Failure, Result};
@@ -84,7 +84,7 @@ impl RunOptions {
     /// The folder of an input that is a model.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let given = self.given(name)?;
-        let refused = |error: data::Error| Failure::usage(format!("input {name}: {error}"));
+        let refused = |error: records::Error| Failure::usage(format!("input {name}: {error}"));
         if let Some(address) = Address::of(given) {
             return Cache::from_env().and_then(|cache| cache.model(&address?)).map_err(refused);
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use data::artifact::content_hash;
-use data::disk;
+use records::artifact::content_hash;
+use records::disk;
 use serde::Serialize;
 use serde_json::{Value, json};
 use student::base::Base;
@@ -113,7 +113,7 @@ impl Plan {
             inputs.push((format!("{OF_TOKENIZER}input {name}"), tokenizer.unwrap_or_default()));
         }
         let mut curation = json_of(&recipe.curate)?;
-        curation["rules"] = data::curate::rule_versions();
+        curation["rules"] = curate::rule_versions();
         let curate = stage("curate", 4, curation, inputs);
 
         let mut inputs = vec![from(&curate)];
@@ -181,7 +181,7 @@ fn place(options: &RunOptions, input: &str) -> Option<String> {
 }
 
 /// Every place in which a stage differs from a recorded one.
-fn changes(old: &data::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
+fn changes(old: &records::artifact::ArtifactRecord, new: &Stage) -> Vec<String> {
     let mut found = Vec::new();
     if old.version != new.version {
         found.push(format!("the stage itself changed (version {} → {})", old.version, new.version));
@@ -232,7 +232,7 @@ mod tests {
             sources: BTreeMap::new(),
         };
         let old = stage(inputs(&[("collect", "1"), ("input aime24", "1"), ("input amc", "1")]));
-        let record = data::artifact::ArtifactRecord {
+        let record = records::artifact::ArtifactRecord {
             stage: old.name.to_owned(),
             version: 3,
             fingerprint: old.fingerprint(),

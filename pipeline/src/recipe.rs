@@ -13,19 +13,19 @@ mod values;
 use std::path::Path;
 
 use annotate_snippets::Renderer;
-use data::curate::{Benchmark, CurateConfig};
-use data::dataset::Format;
-use data::import::TraceMapping;
-use data::pack::TooLong;
-use data::problems::ProblemSpec;
-use data::prompts::FileMapping;
-use data::record::Sampling;
+use curate::{Benchmark, CurateConfig};
+use records::record::Sampling;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
+use sources::formats::Format;
+use sources::import::TraceMapping;
+use sources::problems::ProblemSpec;
+use sources::prompts::FileMapping;
 use student::base::Base;
 use student::evaluate::Protocol;
 use student::train::TrainConfig;
+use tokens::pack::TooLong;
 
 use self::diagnostic::{Diagnostic, Diagnostics};
 use self::places::Places;

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use data::artifact::{fingerprint, read_json};
+use records::artifact::{fingerprint, read_json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use student::base::Base;
@@ -96,7 +96,7 @@ impl Seeds {
     /// Reads the table, if it is there. `recipe` is the recipe's own path.
     pub(crate) fn read(&mut self, recipe: &Path) -> Result<()> {
         let path = beside(recipe, &self.file);
-        let there = path.try_exists().map_err(|e| data::Error::io("read", &path, e))?;
+        let there = path.try_exists().map_err(|e| records::Error::io("read", &path, e))?;
         self.table = if there { Some(table(&path)?) } else { None };
         Ok(())
     }

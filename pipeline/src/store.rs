@@ -8,8 +8,8 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use data::artifact::{Artifact, ArtifactRecord, RECORD_FILE, fingerprint, is_complete, read_record};
-use data::disk;
+use records::artifact::{Artifact, ArtifactRecord, RECORD_FILE, fingerprint, is_complete, read_record};
+use records::disk;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -160,8 +160,10 @@ impl Store {
             }
             if let Some(record) = read_record(&path)? {
                 let written = path.join(RECORD_FILE);
-                let written =
-                    written.metadata().and_then(|m| m.modified()).map_err(|e| data::Error::io("read", &written, e))?;
+                let written = written
+                    .metadata()
+                    .and_then(|m| m.modified())
+                    .map_err(|e| records::Error::io("read", &written, e))?;
                 found.push((written, record));
             }
         }

@@ -21,7 +21,6 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use data::pack::PackedRow;
 use mimalloc::MiMalloc;
 use serde_json::{Value, json};
 use student::Model;
@@ -29,6 +28,7 @@ use student::config::{Architecture, ModelConfig};
 use student::device::DeviceName;
 use student::optimizer::OptimizerConfig;
 use student::train::{Precision, TrainConfig, TrainOptions, train};
+use tokens::pack::PackedRow;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;

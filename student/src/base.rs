@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use data::artifact::write_json;
-use data::chat::{ChatFormat, R1_TEMPLATE};
-use data::record::CuratedTrace;
-use data::tokenizer::{R1_SPECIAL, Tokenizer};
+use records::artifact::write_json;
+use records::record::CuratedTrace;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokens::chat::{ChatFormat, R1_TEMPLATE};
+use tokens::tokenizer::{R1_SPECIAL, Tokenizer};
 
 use crate::config::{Architecture, ModelConfig};
 use crate::model::Model;
@@ -216,7 +216,7 @@ pub(crate) fn tokenizer_files(dir: &Path) -> Result<Vec<PathBuf>> {
     ];
     let mut files = Vec::new();
     for name in names {
-        files.extend(data::disk::if_there(dir.join(name))?);
+        files.extend(records::disk::if_there(dir.join(name))?);
     }
     Ok(files)
 }

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use data::artifact::{read_json, sync_folder, write_json};
-use data::disk;
+use records::artifact::{read_json, sync_folder, write_json};
+use records::disk;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
@@ -99,7 +99,7 @@ fn all(dir: &Path) -> Result<Vec<PathBuf>> {
 /// Removes a folder, if there is one.
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(data::Error::io("remove", path, e).into()),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(records::Error::io("remove", path, e).into()),
         _ => Ok(()),
     }
 }
@@ -116,7 +116,7 @@ pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: &Prog
         return Err(error);
     }
     remove(&path)?;
-    fs::rename(&aside, &path).map_err(|e| data::Error::io("publish", &path, e))?;
+    fs::rename(&aside, &path).map_err(|e| records::Error::io("publish", &path, e))?;
     sync_folder(dir)?;
     let best = progress.best.filter(|best| best.kept).map(|best| folder(dir, best.step));
     let folders = all(dir)?;
@@ -129,7 +129,7 @@ pub(crate) fn save(dir: &Path, model: &Model, optimizer: &AdamW, progress: &Prog
 
 /// Writes and syncs all files of a checkpoint.
 fn write(aside: &Path, model: &Model, optimizer: &AdamW, progress: &Progress) -> Result<()> {
-    fs::create_dir_all(aside).map_err(|e| data::Error::io("create", aside, e))?;
+    fs::create_dir_all(aside).map_err(|e| records::Error::io("create", aside, e))?;
     let weights = model.trainable().into_iter().map(|(name, t)| (name, plain(t))).collect();
     write_tensors(&aside.join("model.safetensors"), weights, StoredDtype::F32)?;
     for (file, first) in [("first_moment.safetensors", true), ("second_moment.safetensors", false)] {

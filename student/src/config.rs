@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use data::artifact::read_json;
-use data::fidelity::Capacity;
+use records::artifact::read_json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokens::fidelity::Capacity;
 
 use crate::{Error, Result};
 
@@ -101,7 +101,7 @@ impl ModelConfig {
     /// Reads `config.json` of a model folder.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
-        if !data::disk::exists(&path)? {
+        if !records::disk::exists(&path)? {
             return Err(Error::model(
                 dir,
                 "there is no config.json",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// A file, record or template problem from the data side.
     #[error(transparent)]
-    Data(#[from] data::Error),
+    Data(#[from] records::Error),
     /// A model folder that cannot be loaded.
     #[error("{}: {problem}; {remedy}", path.display())]
     Model {

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use data::chat::ChatFormat;
-use data::record::{Prompt, Sample, Sampling, short_hash};
-use data::{think, verify};
+use records::record::{Prompt, Sample, Sampling, short_hash};
+use records::think;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokens::chat::ChatFormat;
 
 use crate::engine::{Engine, Request};
 use crate::{Error, Result};
@@ -162,7 +162,8 @@ impl EvalReport {
             low,
             high,
             mean_tokens: samples.iter().map(|s| f64::from(s.tokens)).sum::<f64>() / count,
-            truncated: samples.iter().filter(|s| s.finish_reason == data::record::FinishReason::Length).count() as f64
+            truncated: samples.iter().filter(|s| s.finish_reason == records::record::FinishReason::Length).count()
+                as f64
                 / count,
             by_kind,
         }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use data::artifact::{read_json, write_bytes, write_json};
-use data::chat::ChatFormat;
-use data::record::Message;
+use records::artifact::{read_json, write_bytes, write_json};
+use records::record::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokens::chat::ChatFormat;
 
 use crate::base::tokenizer_files;
 use crate::config::ModelConfig;
@@ -87,12 +87,12 @@ fn likeliest(logits: &[f32]) -> Option<usize> {
 
 /// Writes `model` (f32) as bf16 with the tokenizer files of `base` and the card; then loads the folder again and compares.
 pub fn export(model: &Model, base: &Path, dir: &Path, card: &str, shard_bytes: u64) -> Result<ExportSummary> {
-    fs::create_dir_all(dir).map_err(|e| data::Error::io("create", dir, e))?;
+    fs::create_dir_all(dir).map_err(|e| records::Error::io("create", dir, e))?;
     let format = ChatFormat::from_dir(base)?;
     let mut names = write_model(dir, model, shard_bytes)?;
     for path in tokenizer_files(base)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let bytes = fs::read(&path).map_err(|e| data::Error::io("read", &path, e))?;
+        let bytes = fs::read(&path).map_err(|e| records::Error::io("read", &path, e))?;
         write_bytes(&dir.join(&name), &bytes)?;
         names.push(name);
     }
@@ -116,7 +116,7 @@ pub fn export(model: &Model, base: &Path, dir: &Path, card: &str, shard_bytes: u
         .into_iter()
         .map(|name| {
             let path = dir.join(&name);
-            let size = fs::metadata(&path).map_err(|e| data::Error::io("read", &path, e))?.len();
+            let size = fs::metadata(&path).map_err(|e| records::Error::io("read", &path, e))?.len();
             Ok((name, size))
         })
         .collect::<Result<Vec<_>>>()?;

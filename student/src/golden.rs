@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use data::artifact::read_json;
-use data::pack::PackedRow;
+use records::artifact::read_json;
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use tokens::pack::PackedRow;
 
 use crate::model::Model;
 

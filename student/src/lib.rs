@@ -24,10 +24,6 @@ mod ops;
 pub mod optimizer;
 mod sampler;
 pub mod serve;
-#[cfg(test)]
-#[path = "../../tests/skipped.rs"]
-#[expect(dead_code, reason = "its tests need no real data")]
-mod skipped;
 pub mod train;
 mod weights;
 

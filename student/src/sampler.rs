@@ -1,8 +1,8 @@
 //! One token from logits: temperature, then nucleus (Holtzman et al. 2020, arXiv 1904.09751).
 
-use data::record::Sampling;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use records::record::Sampling;
 
 /// Draws the tokens of one completion. Its draws depend on its seed alone.
 #[derive(Debug)]

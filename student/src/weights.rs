@@ -9,10 +9,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use data::artifact::{publish_made, read_json, write_json};
 use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use records::artifact::{publish_made, read_json, write_json};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, View};
 use serde_json::{Value, json};
@@ -39,8 +39,8 @@ pub(crate) struct TensorFile {
 impl TensorFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let broken = |problem: String| Error::model(path, problem, "download the file again");
-        let mut file = File::open(path).map_err(|e| data::Error::io("open", path, e))?;
-        let length = file.metadata().map_err(|e| data::Error::io("read", path, e))?.len();
+        let mut file = File::open(path).map_err(|e| records::Error::io("open", path, e))?;
+        let length = file.metadata().map_err(|e| records::Error::io("read", path, e))?.len();
         let mut size = [0u8; 8];
         file.read_exact(&mut size).map_err(|_| broken(format!("{length} bytes are too few for a safetensors file")))?;
         let header = u64::from_le_bytes(size);
@@ -50,7 +50,7 @@ impl TensorFile {
             )));
         }
         let mut bytes = vec![0; header as usize];
-        file.read_exact(&mut bytes).map_err(|e| data::Error::io("read", path, e))?;
+        file.read_exact(&mut bytes).map_err(|e| records::Error::io("read", path, e))?;
         let metadata: Metadata =
             serde_json::from_slice(&bytes).map_err(|e| broken(format!("its header cannot be read: {e}")))?;
         let end = metadata.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
@@ -73,7 +73,7 @@ impl TensorFile {
         self.file
             .seek(SeekFrom::Start(self.base + info.data_offsets.0 as u64))
             .and_then(|_| self.file.read_exact(&mut bytes))
-            .map_err(|e| data::Error::io("read", &self.path, e))?;
+            .map_err(|e| records::Error::io("read", &self.path, e))?;
         let values: Vec<f32> = match info.dtype {
             Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
             Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
@@ -100,7 +100,7 @@ struct Shards {
 impl Shards {
     fn open(dir: &Path) -> Result<Self> {
         let index_path = dir.join(INDEX);
-        let listed: Option<BTreeMap<String, String>> = if data::disk::exists(&index_path)? {
+        let listed: Option<BTreeMap<String, String>> = if records::disk::exists(&index_path)? {
             let index: Value = read_json(&index_path)?;
             let map = serde_json::from_value(index["weight_map"].clone())
                 .map_err(|e| Error::model(&index_path, format!("weight_map: {e}"), "download the model again"))?;
@@ -117,7 +117,7 @@ impl Shards {
             // A shard is a file of this folder: an index from elsewhere must not reach outside it.
             let path = dir.join(&name);
             if Path::new(&name).components().count() != 1
-                || !data::disk::metadata(&path)?.is_some_and(|found| found.is_file())
+                || !records::disk::metadata(&path)?.is_some_and(|found| found.is_file())
             {
                 return Err(Error::model(dir, format!("weight file {name} is missing"), "download the model again"));
             }
@@ -293,7 +293,7 @@ pub(crate) fn write_tensors(path: &Path, tensors: Vec<(String, Tensor<2>)>, dtyp
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     Ok(publish_made(path, |made| {
         safetensors::serialize_to_file(views, Some(metadata), made)
-            .map_err(|e| data::Error::engine(format!("writing {}", path.display()), e))
+            .map_err(|e| records::Error::engine(format!("writing {}", path.display()), e))
     })?)
 }
 

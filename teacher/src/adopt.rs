@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use data::record::Prompt;
+use records::record::Prompt;
 
 use crate::ask::{Job, LEDGER_FILE, Request, jobs};
 use crate::index::{Index, Unreadable, with_index};

@@ -5,9 +5,9 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use data::record::{Prompt, Sampling, Trace, short_hash, trace_id};
-use data::think;
 use futures::{StreamExt, stream};
+use records::record::{Prompt, Sampling, Trace, short_hash, trace_id};
+use records::think;
 use tokio::sync::watch;
 
 use crate::client::{Endpoint, OpenAiClient};
@@ -129,10 +129,12 @@ pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 /// All that the request wants, in the order of the prompts; a prompt that is listed twice counts once.
 pub(crate) fn jobs<'a>(prompts: &'a [Prompt], request: &Request) -> Result<Vec<Job<'a>>> {
     if prompts.is_empty() {
-        return Err(data::Error::invalid("prompts", "there are none", "check the source and its filters").into());
+        return Err(records::Error::invalid("prompts", "there are none", "check the source and its filters").into());
     }
     if request.samples == 0 {
-        return Err(data::Error::invalid("samples", "0 traces per prompt are asked for", "set it to 1 or more").into());
+        return Err(
+            records::Error::invalid("samples", "0 traces per prompt are asked for", "set it to 1 or more").into()
+        );
     }
     let mut seen = HashSet::new();
     let distinct = prompts.iter().filter(|prompt| seen.insert(prompt.id.as_str()));

@@ -286,7 +286,7 @@ mod limit_tests;
 mod tests {
     use super::*;
     use crate::mock::{Answer, Mock};
-    use data::record::{FinishReason, Message};
+    use records::record::{FinishReason, Message};
     use serde_json::json;
 
     fn endpoint(base_url: &str) -> Endpoint {

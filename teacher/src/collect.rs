@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use data::record::{Prompt, Trace};
+use records::record::{Prompt, Trace};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 

@@ -2,8 +2,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use data::parquet_file::{parquet_files, read_folder};
-use data::record::{FinishReason, Message, Sampling, Trace, trace_id};
+use records::parquet_file::{parquet_files, read_folder};
+use records::record::{FinishReason, Message, Sampling, Trace, trace_id};
 use serde_json::json;
 
 use super::*;

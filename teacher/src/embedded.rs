@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use data::artifact::write_bytes;
-use data::record::short_hash;
+use records::artifact::write_bytes;
+use records::record::short_hash;
 
 use crate::Result;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// A file or a request that `data` refuses.
     #[error(transparent)]
-    Data(#[from] data::Error),
+    Data(#[from] records::Error),
     /// The endpoint cannot be used as it is.
     #[error("{url}: {problem}; {remedy}")]
     Endpoint {

@@ -22,9 +22,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use data::disk;
-use data::hub::{Address, Cache, Found, Listed, Listing, Repository, is_commit};
 use futures::{StreamExt, TryStreamExt, stream};
+use hub::{Address, Cache, Found, Listed, Listing, Repository, is_commit};
+use records::disk;
 use reqwest::Url;
 
 use self::api::Api;
@@ -99,7 +99,7 @@ impl Hub {
         let text = |name: &str| match std::env::var(name) {
             Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(error) => Err(data::Error::invalid(name, error.to_string(), "write it in UTF-8, or unset it")),
+            Err(error) => Err(records::Error::invalid(name, error.to_string(), "write it in UTF-8, or unset it")),
         };
         let on = |name: &str| -> Result<bool> {
             Ok(text(name)?.is_some_and(|text| ["1", "on", "yes", "true"].contains(&text.to_ascii_lowercase().as_str())))
@@ -148,7 +148,7 @@ impl Hub {
             // What cannot be asked for now may all be there.
             Err(Error::Hub { what, message, passing: true }) => match self.cached(address) {
                 Ok(wanted) => Ok(Wanted { unheard: Some(message), ..wanted }),
-                Err(Error::Data(data::Error::Invalid { .. })) => Err(Error::Hub { what, message, passing: true }),
+                Err(Error::Data(records::Error::Invalid { .. })) => Err(Error::Hub { what, message, passing: true }),
                 Err(unreadable) => Err(unreadable),
             },
             Err(error) => Err(error),
@@ -235,9 +235,9 @@ fn failed(address: &Address, message: String, cause: Cause) -> Error {
 }
 
 /// An operating system's error, with what to do where it is a full disk.
-fn io(action: &'static str, path: &Path, error: std::io::Error) -> data::Error {
+fn io(action: &'static str, path: &Path, error: std::io::Error) -> records::Error {
     let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded].contains(&error.kind());
     let remedy = "; make room there and run again to go on, or set HF_HOME to a folder on another disk";
     let source = if full { std::io::Error::new(error.kind(), format!("{error}{remedy}")) } else { error };
-    data::Error::io(action, path, source)
+    records::Error::io(action, path, source)
 }

@@ -84,7 +84,7 @@ pub(crate) fn with_index<T>(root: &Path, notes: &mut Vec<String>, work: impl Fn(
     let lock = lock(root)?;
     let mut damaged = false;
     let (mut index, was_there) =
-        match Index::open(root, lock.try_clone().map_err(|e| data::Error::io("lock", root, e))?) {
+        match Index::open(root, lock.try_clone().map_err(|e| records::Error::io("lock", root, e))?) {
             Ok(opened) => opened,
             Err(Opening::Damaged) => {
                 damaged = true;
@@ -153,10 +153,10 @@ impl Index {
             match std::fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(data::Error::io("remove", &path, error).into()),
+                Err(error) => return Err(records::Error::io("remove", &path, error).into()),
             }
         }
-        let lock = lock.try_clone().map_err(|e| data::Error::io("lock", root, e))?;
+        let lock = lock.try_clone().map_err(|e| records::Error::io("lock", root, e))?;
         match Self::open(root, lock) {
             Ok((index, _)) => Ok(index),
             Err(Opening::Failed(error)) => Err(error),
@@ -212,7 +212,7 @@ impl Index {
         let ledger = match path.metadata() {
             Ok(_) => Ledger::read(&path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => return Ok(Err(data::Error::io("read", &path, error).into())),
+            Err(error) => return Ok(Err(records::Error::io("read", &path, error).into())),
         };
         let ledger = match ledger {
             Ok(Some(ledger)) => ledger,
@@ -373,7 +373,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK_FILE);
     let file = File::options().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|e| data::Error::io("open", &path, e))?;
+    let file = file.map_err(|e| records::Error::io("open", &path, e))?;
     let begun = Instant::now();
     loop {
         match file.try_lock() {
@@ -383,7 +383,7 @@ fn lock(root: &Path) -> Result<File> {
                 let problem = format!("other runs have had it locked for {} seconds", WAITS.as_secs());
                 return Err(Error::Ledger { path, problem, remedy: "see which of them hangs, and run again" });
             }
-            Err(TryLockError::Error(e)) => return Err(data::Error::io("lock", &path, e).into()),
+            Err(TryLockError::Error(e)) => return Err(records::Error::io("lock", &path, e).into()),
         }
     }
 }

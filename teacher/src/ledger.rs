@@ -18,7 +18,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use data::record::{FinishReason, Trace};
+use records::record::{FinishReason, Trace};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::{Error, Result};
@@ -91,7 +91,7 @@ impl Ledger {
     /// Opens the file to write to it, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|e| data::Error::io("create", folder, e))?;
+        std::fs::create_dir_all(folder).map_err(|e| records::Error::io("create", folder, e))?;
         let lock = lock(path)?;
         let open = || {
             let connection = Connection::open(path)?;
@@ -154,10 +154,10 @@ impl Ledger {
     pub(crate) fn insert(&mut self, traces: &[Trace]) -> Result<()> {
         let mut rows = Vec::with_capacity(traces.len());
         for trace in traces {
-            let json = serde_json::to_string(trace).map_err(|e| data::Error::engine("encoding a trace", e))?;
+            let json = serde_json::to_string(trace).map_err(|e| records::Error::engine("encoding a trace", e))?;
             let limit = trace.max_tokens.ok_or_else(|| {
                 let problem = format!("trace {} was asked for without a token limit", trace.id);
-                data::Error::invalid("a reply", problem, "ask with one")
+                records::Error::invalid("a reply", problem, "ask with one")
             })?;
             rows.push((trace, limit, json));
         }
@@ -199,7 +199,11 @@ impl Ledger {
                 statement.query_row(params![id, limit], |row| row.get(0)).optional().map_err(failed)?;
             let trace = json.map(|json| serde_json::from_str(&json)).transpose().map_err(|e| {
                 let problem = format!("the reply of trace {id} is not a trace: {e}");
-                data::Error::malformed(&self.path, problem, "restore it from a copy, or delete that row and run again")
+                records::Error::malformed(
+                    &self.path,
+                    problem,
+                    "restore it from a copy, or delete that row and run again",
+                )
             })?;
             visitor(id, trace)?;
         }
@@ -342,7 +346,7 @@ fn lock_path(path: &Path) -> PathBuf {
 fn lock(path: &Path) -> Result<File> {
     let place = lock_path(path);
     let file = File::options().write(true).create(true).truncate(false).open(&place);
-    let file = file.map_err(|e| data::Error::io("open", &place, e))?;
+    let file = file.map_err(|e| records::Error::io("open", &place, e))?;
     let begun = Instant::now();
     loop {
         match file.try_lock() {
@@ -354,7 +358,7 @@ fn lock(path: &Path) -> Result<File> {
                 let problem = "it is in use".to_owned();
                 return Err(Error::Ledger { path: path.to_owned(), problem, remedy: Error::IN_USE });
             }
-            Err(TryLockError::Error(e)) => return Err(data::Error::io("lock", &place, e).into()),
+            Err(TryLockError::Error(e)) => return Err(records::Error::io("lock", &place, e).into()),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use data::parquet_file::{parquet_files, write_records};
-use data::record::Trace;
+use records::parquet_file::{parquet_files, write_records};
+use records::record::Trace;
 
 use crate::Result;
 use crate::ledger::Ledger;
@@ -36,7 +36,7 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path,
     for path in parquet_files(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("traces-") {
-            std::fs::remove_file(&path).map_err(|e| data::Error::io("remove", &path, e))?;
+            std::fs::remove_file(&path).map_err(|e| records::Error::io("remove", &path, e))?;
         }
     }
     let mut sealed = Sealed::default();
@@ -50,7 +50,7 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path,
     ledger.visit(ids, max_tokens, |id, trace| {
         let trace = trace.ok_or_else(|| {
             let problem = format!("trace {id} is not there");
-            data::Error::malformed(ledger.path(), problem, "run again to ask for it")
+            records::Error::malformed(ledger.path(), problem, "run again to ask for it")
         })?;
         sealed.traces += 1;
         sealed.prompt_tokens += u64::from(trace.prompt_tokens.unwrap_or(0));
@@ -72,8 +72,8 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data::parquet_file::{read_folder, read_records};
-    use data::record::{FinishReason, Sampling};
+    use records::parquet_file::{read_folder, read_records};
+    use records::record::{FinishReason, Sampling};
 
     /// Of each other trace.
     const LIMIT: u32 = 64;

@@ -5,7 +5,7 @@
 //! others: inline), in finish reasons (TGI: `eos_token`, Together: `eos`) and in usage, and a strict type would throw
 //! away a reply that was paid for.
 
-use data::record::{FinishReason, Message};
+use records::record::{FinishReason, Message};
 use serde::Serialize;
 use serde_json::Value;
 

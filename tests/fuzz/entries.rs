@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use data::dataset::{Format, Rejected};
-use data::files::Files;
-use data::import::{TraceMapping, import};
-use data::prompts::{FileMapping, Tests, load};
-use data::sql::session;
-use data::tokenizer::Tokenizer;
-use data::verify::{AnswerKind, extract_answer, verify};
-use data::{Result, think};
+use records::{Result, think};
+use sources::files::Files;
+use sources::formats::{Format, Rejected};
+use sources::import::{TraceMapping, import};
+use sources::prompts::{FileMapping, Tests, load};
+use sql::session;
+use tokens::tokenizer::Tokenizer;
+use verify::{AnswerKind, extract_answer, verify};
 
 /// Formats and kinds of files; the first byte chooses among both.
 const FORMATS: [&str; 9] = [
@@ -114,7 +114,7 @@ pub(crate) fn tables(bytes: &[u8]) -> bool {
 async fn ask(path: &Path) -> Result<()> {
     let session = session(&[("t".to_owned(), path.to_owned())], None, None).await?;
     let rows = session.query("SELECT * FROM t", 100).await?;
-    rows.text(data::sql::Format::Json, 0)?;
+    rows.text(sql::Format::Json, 0)?;
     // Datasets have neither an id nor a text.
     if session.query("SELECT * FROM near_duplicates('t', 'id', 'text')", 10).await.is_err() {
         session.query("SELECT * FROM near_duplicates('t', 'source', 'source')", 10).await?;

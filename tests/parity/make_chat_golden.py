@@ -44,7 +44,7 @@ REAL = [
 
 
 class FixedDay(datetime):
-    """strftime_now of r1-distill is always the same day (data/src/template.rs)."""
+    """strftime_now of r1-distill is always the same day (data/tokens/src/template.rs)."""
 
     @classmethod
     def now(cls, tz=None):

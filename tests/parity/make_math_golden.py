@@ -3,7 +3,7 @@
     python tests/parity/make_math_golden.py        # with math-verify (0.9.0)
 
 reads golden/math_pairs.json, whose pairs and truths were written for this project, and writes Math-Verify's verdicts into
-it. `data/src/verify/tests/golden.rs` checks r1-distill's verdicts against the truths.
+it. `data/verify/src/tests/golden.rs` checks r1-distill's verdicts against the truths.
 """
 
 import json

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use data::dataset::export::{Schema, export};
-use data::disk;
+use records::disk;
+use sources::formats::export::{Schema, export};
 
 use crate::console::say;
 use crate::error::{Failure, Result};
@@ -54,7 +54,7 @@ pub(crate) fn dataset(args: &DatasetArgs) -> Result<()> {
     };
     let count = export(&curated, schema, output)?;
     if count == 0 {
-        std::fs::remove_file(output).map_err(|e| data::Error::io("remove", output, e))?;
+        std::fs::remove_file(output).map_err(|e| records::Error::io("remove", output, e))?;
         return Err(Failure::usage(format!(
             "nothing was selected in {}; loosen curate.policy and run it again",
             args.run.display()

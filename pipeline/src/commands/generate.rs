@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use data::chat::ChatFormat;
-use data::record::{Message, Sampling};
+use records::record::{Message, Sampling};
 use serde_json::json;
 use student::Model;
 use student::device::DeviceName;
 use student::engine::{Limits, Request};
 use student::serve::ChatModel;
+use tokens::chat::ChatFormat;
 
 use crate::commands::{CACHE_MIB, cache_bytes, print};
 use crate::error::{Failure, Result};

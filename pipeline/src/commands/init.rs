@@ -34,10 +34,10 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         Start::EmbeddedTeacher => include_str!("../../../recipes/embedded-teacher.toml"),
     };
     // A link to nothing is something too.
-    if args.path.is_symlink() || data::disk::exists(&args.path)? {
+    if args.path.is_symlink() || records::disk::exists(&args.path)? {
         return Err(Failure::usage(format!("{} is there already; name another file", args.path.display())));
     }
-    data::artifact::write_bytes(&args.path, text.as_bytes())?;
+    records::artifact::write_bytes(&args.path, text.as_bytes())?;
     say(&format!("wrote {}; `r1-distill plan {}` shows what it would do", args.path.display(), args.path.display()));
     Ok(())
 }

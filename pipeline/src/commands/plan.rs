@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use data::artifact::ArtifactRecord;
-use data::curate::{JudgeConfig, rows_to_judge};
-use data::record::Prompt;
+use curate::{JudgeConfig, rows_to_judge};
+use records::artifact::ArtifactRecord;
+use records::record::Prompt;
 
 use crate::cli::RunArgs;
 use crate::commands::{print, runtime};

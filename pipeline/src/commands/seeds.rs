@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use data::artifact::write_json;
+use records::artifact::write_json;
 
 use crate::cli::RunArgs;
 use crate::commands::run::prepare;

@@ -6,9 +6,9 @@ mod wrap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use data::artifact::read_record;
-use data::curate::{Matching, matching};
-use data::inspect::{Judged, Places, first_id, inspect};
+use curate::inspect::{Judged, Places, first_id, inspect};
+use curate::{Matching, matching};
+use records::artifact::read_record;
 
 use self::page::{Look, page};
 use crate::commands::sql::last_used;

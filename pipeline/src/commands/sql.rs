@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use data::disk;
-use data::sql::{Format, QueryResult, Session, Shown, Table, Written};
-use data::tokenizer::Tokenizer;
+use records::disk;
+use sql::{Format, QueryResult, Session, Shown, Table, Written};
+use tokens::tokenizer::Tokenizer;
 
 use self::shell::Shell;
 use crate::cli::name_and_path;
@@ -126,10 +126,10 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
     // Tables are named on the command line: whatever else is wrong with them is wrong there.
     let session =
-        runtime.block_on(data::sql::session(&tables, tokenizer, Some(fetch::for_queries()))).map_err(|e| match e {
-            data::Error::Unreachable { .. } | data::Error::Stopped => Failure::from(e),
-            data::Error::Io { ref source, .. } => Failure::of_place(source, e.to_string()),
-            data::Error::Malformed { .. } | data::Error::Invalid { .. } | data::Error::Engine { .. } => {
+        runtime.block_on(sql::session(&tables, tokenizer, Some(fetch::for_queries()))).map_err(|e| match e {
+            records::Error::Unreachable { .. } | records::Error::Stopped => Failure::from(e),
+            records::Error::Io { ref source, .. } => Failure::of_place(source, e.to_string()),
+            records::Error::Malformed { .. } | records::Error::Invalid { .. } | records::Error::Engine { .. } => {
                 Failure::usage(e.to_string())
             }
         })?;
@@ -178,14 +178,14 @@ pub(crate) fn last_used(runs: &Path) -> Result<Option<PathBuf>> {
         if disk::is_dir(&path)?
             && let Some(found) = disk::metadata(&lock)?
         {
-            used.push((found.modified().map_err(|e| data::Error::io("read", &lock, e))?, path));
+            used.push((found.modified().map_err(|e| records::Error::io("read", &lock, e))?, path));
         }
     }
     Ok(used.into_iter().max().map(|(_, path)| path))
 }
 
 /// A question on its way.
-type Asking<'a, T> = Pin<Box<dyn Future<Output = data::Result<T>> + 'a>>;
+type Asking<'a, T> = Pin<Box<dyn Future<Output = records::Result<T>> + 'a>>;
 
 /// Asks, and stops asking at Ctrl-C. Each question has a thread of its own: a join that is computed without a pause does
 /// not notice that it was stopped, and is left behind.

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use clap::Args;
-use data::chat::ChatFormat;
-use data::fidelity::{Finding, findings};
-use data::pack::{PackedRow, Segment, Supervision, pack};
-use data::template::TODAY;
 use student::base::Base;
 use student::config::ModelConfig;
+use tokens::chat::ChatFormat;
+use tokens::fidelity::{Finding, findings};
+use tokens::pack::{PackedRow, Segment, Supervision, pack};
+use tokens::template::TODAY;
 
 use crate::cli::RunArgs;
 use crate::commands::print;
@@ -220,12 +220,13 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data::tokenizer::Tokenizer;
+    use tokens::tokenizer::Tokenizer;
 
     fn shown(view: fn(Segment<'_>, &ChatFormat, bool) -> Result<String>, colour: bool) -> String {
         let corpus: Vec<String> = (0..50).map(|n| format!("What is {n}? so it goes.")).collect();
         let format = ChatFormat::r1(Tokenizer::train(&corpus, 300).unwrap()).unwrap();
-        let messages = [data::record::Message::user("What?"), data::record::Message::assistant("so\u{1b}[31m\nit ✓")];
+        let messages =
+            [records::record::Message::user("What?"), records::record::Message::assistant("so\u{1b}[31m\nit ✓")];
         let tokens = format.conversation(&messages).unwrap();
         let mask: Vec<bool> = (0..tokens.ids.len()).map(|i| i >= tokens.prompt_len).collect();
         let positions: Vec<u32> = (0..tokens.ids.len() as u32).collect();

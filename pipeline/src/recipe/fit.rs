@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use data::sql::nearest;
 use serde_json::Value;
+use sql::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

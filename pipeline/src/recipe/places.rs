@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use data::Mistake;
+use records::Mistake;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;

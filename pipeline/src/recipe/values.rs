@@ -1,8 +1,8 @@
 //! Values that no stage could carry out, found before anything is spent.
 
-use data::Mistake;
-use data::dataset::Format;
-use data::record::Sampling;
+use records::Mistake;
+use records::record::Sampling;
+use sources::formats::Format;
 use student::base::Base;
 
 use super::{ProblemSource, Recipe, TraceSource};

@@ -1,6 +1,6 @@
 //! What the report consists of, in blocks that both formats render: so both say the same.
 
-use data::curate::Balanced;
+use curate::Balanced;
 
 use super::bars::{accuracy_bars, colour, funnel_bars};
 use super::findings::{computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds};

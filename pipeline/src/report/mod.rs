@@ -32,7 +32,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use data::curate::Balanced;
+use curate::Balanced;
 use serde::Serialize;
 use student::train::TrainingLoss;
 

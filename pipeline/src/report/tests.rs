@@ -1,6 +1,6 @@
 //! The report as a whole: what it says, what it leaves out, and that nothing gets out of its quotes.
 
-use data::curate::BalanceLine;
+use curate::BalanceLine;
 
 use super::*;
 

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use data::artifact::{Artifact, content_hash};
-use data::dataset::{Rejected, Seen};
-use data::import::Imported;
-use data::parquet_file::{parquet_files, read_folder, write_records};
-use data::problems::Problem;
-use data::record::{FinishReason, Prompt, Trace, short_hash};
+use records::artifact::{Artifact, content_hash};
+use records::parquet_file::{parquet_files, read_folder, write_records};
+use records::record::{FinishReason, Prompt, Trace, short_hash};
 use serde::{Deserialize, Serialize};
+use sources::formats::{Rejected, Seen};
+use sources::import::Imported;
+use sources::problems::Problem;
 use teacher::CollectSummary;
 
 use super::prompts::{Prompts, prompts};
 use super::replies::{adopted, ask};
-use super::{preflight, realize};
+use super::{preflight, realize, teacher_access};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::recipe::{self, ProblemSource, TraceSource};
@@ -57,7 +57,7 @@ impl Source {
             (Self::Teacher(collected), TraceSource::Teacher(teacher)) => {
                 let adopted = adopted(&collected.adopted_from);
                 let adopted = if adopted.is_empty() { adopted } else { format!(", {adopted}") };
-                format!("{} new from {}{adopted}", collected.new, teacher.model)
+                format!("{} new from {}{adopted}", collected.new, teacher_access::name(teacher))
             }
             (Self::Teacher(collected), _) => format!("{} new", collected.new),
             (Self::Import(imported), _) => {
@@ -100,7 +100,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result
 }
 
 fn content(folder: &Path) -> Result<String> {
-    let hashes = parquet_files(folder)?.iter().map(|path| content_hash(path)).collect::<data::Result<Vec<_>>>()?;
+    let hashes = parquet_files(folder)?.iter().map(|path| content_hash(path)).collect::<records::Result<Vec<_>>>()?;
     Ok(short_hash(hashes.join(" ").as_bytes()))
 }
 
@@ -119,7 +119,7 @@ fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -
         !run.stop.asked()
     };
     let path = dir.join(FOLDER).join("traces-00000.parquet");
-    let imported = data::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;
+    let imported = sources::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;
     if imported.traces == 0 {
         return Err(Failure::usage(format!(
             "none of the {} imported traces answers a problem of [prompts]; do both sections name the same format, or the \
@@ -135,7 +135,7 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<u64> {
     let ProblemSource::Procedural(spec) = &run.recipe.prompts else {
         return Err(Failure::usage("collect.kind \"worked\" needs prompts.kind \"procedural\""));
     };
-    let problems = data::problems::generate(spec)?;
+    let problems = sources::problems::generate(spec)?;
     let solutions: HashMap<&str, &Problem> = problems.iter().map(|p| (p.prompt.id.as_str(), p)).collect();
     let trace = |prompt: &Prompt| {
         let problem = solutions.get(prompt.id.as_str()).copied().ok_or_else(|| {

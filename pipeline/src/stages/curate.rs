@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use data::artifact::Artifact;
-use data::curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Reuse, annotate, benchmark_items, choose};
-use data::parquet_file::read_folder;
-use data::record::CuratedTrace;
+use curate::{BalanceLine, Balanced, Curation, FunnelStep, Inputs, Reuse, annotate, benchmark_items, select};
+use records::artifact::Artifact;
+use records::parquet_file::read_folder;
+use records::record::CuratedTrace;
 use serde::{Deserialize, Serialize};
 
 use super::collect::{Traces, name};
+use super::judge::JudgeSummary;
 use super::prompts::{Prompts, prompts, tests};
 use super::replies::folders_in;
-use super::judge::JudgeSummary;
 use super::{judge, pack, realize};
 use crate::console::say;
 use crate::error::{Failure, Result};
@@ -33,9 +33,8 @@ pub(crate) fn stage(
     prompts_in: &Artifact<Prompts>,
     traces_in: &Artifact<Traces>,
 ) -> std::result::Result<Artifact<Curated>, Halt> {
-    let describe = |Curated { curation, .. }: &Curated| {
-        format!("{} of {} traces selected", curation.selected, curation.total)
-    };
+    let describe =
+        |Curated { curation, .. }: &Curated| format!("{} of {} traces selected", curation.selected, curation.total);
     let curated = realize(run, &run.plan.curate, describe, |dir| {
         let prompts = prompts(&prompts_in.dir)?;
         let tests = tests(&prompts_in.dir)?;
@@ -58,7 +57,7 @@ pub(crate) fn stage(
         };
         print_reuse(&annotate(inputs, config, dir)?);
         let judge = config.judge.as_ref().map(|judge| judge::judge(run, judge, &prompts, &traces, dir)).transpose()?;
-        let curation = run.runtime.block_on(choose(&prompts, &traces, config, dir))?;
+        let curation = run.runtime.block_on(select(&prompts, &traces, config, dir))?;
         print_funnel(&curation);
         if let Some(balanced) = &curation.balanced {
             print_quotas(balanced);

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use data::artifact::{Artifact, read_json, write_json};
-use data::chat::ChatFormat;
-use data::disk;
-use data::parquet_file::{read_folder, read_records, write_records};
-use data::record::{Prompt, Sample, Trace};
-use data::verify::verify;
+use records::artifact::{Artifact, read_json, write_json};
+use records::disk;
+use records::parquet_file::{read_folder, read_records, write_records};
+use records::record::{Prompt, Sample, Trace};
 use serde::{Deserialize, Serialize};
 use student::Model;
 use student::engine::{Engine, Limits};
@@ -16,12 +14,14 @@ use student::evaluate::{EvalReport, INTERVALS, context, evaluate};
 use student::serve::stop_ids;
 use student::train::{load_trained, mean_loss};
 use teacher::CollectSummary;
+use tokens::chat::ChatFormat;
+use verify::verify;
 
 use super::pack::{Packed, base_dir, rows};
 use super::prompts::{Prompts, problems};
+use super::realize;
 use super::replies::{adopted, ask};
 use super::train::Checkpoint;
-use super::realize;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
 use crate::recipe::{Accuracy, Teacher, TraceSource};
@@ -158,7 +158,7 @@ fn held_out(
         };
         Ok(mean_loss(&model, &rows, run.recipe.train.rows_per_pass, &shown)?)
     };
-    let tokens = rows.iter().map(data::pack::PackedRow::supervised_tokens).sum();
+    let tokens = rows.iter().map(tokens::pack::PackedRow::supervised_tokens).sum();
     let measured = HeldOut { before: loss("before")?, after: loss("after")?, tokens };
     write_json(&path, &measured)?;
     Ok(Some(measured))
@@ -291,7 +291,7 @@ fn samples_of(traces: &[Trace], problems: &[Prompt]) -> Result<Vec<Sample>> {
 
 #[cfg(test)]
 mod tests {
-    use data::record::FinishReason;
+    use records::record::FinishReason;
 
     use super::*;
 

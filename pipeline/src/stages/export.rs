@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use data::artifact::Artifact;
-use data::pack::PackedRow;
-use data::record::{CuratedTrace, Message};
+use records::artifact::Artifact;
+use records::record::{CuratedTrace, Message};
 use serde::{Deserialize, Serialize};
 use student::base::Base;
 use student::export::{ExportSummary, Rounding, check_prompts, export};
 use student::lora::{AdapterSummary, export_adapter};
 use student::train::load_trained;
+use tokens::pack::PackedRow;
 
 use super::curate::{Curated, curated};
 use super::evaluate::Evaluation;
@@ -125,7 +125,7 @@ fn trained_prompts(curated_dir: &Path, packed_dir: &Path) -> error::Result<Vec<C
 
 #[cfg(test)]
 mod tests {
-    use data::parquet_file::write_records;
+    use records::parquet_file::write_records;
 
     use super::*;
 
@@ -155,10 +155,10 @@ mod tests {
             trained_prompts(dir.path(), dir.path())
         };
         let found = check(&[trace("a"), trace("held out"), trace("b")]).unwrap();
-        assert_eq!(found.iter().map(|(turns, ids)| (turns.len(), ids.clone())).collect::<Vec<_>>(), [
-            (1, vec![1]),
-            (1, vec![3])
-        ]);
+        assert_eq!(
+            found.iter().map(|(turns, ids)| (turns.len(), ids.clone())).collect::<Vec<_>>(),
+            [(1, vec![1]), (1, vec![3])]
+        );
         let problem = check(&[trace("a"), trace("held out")]).unwrap_err().to_string();
         assert!(problem.contains("1 of 2 traces"), "{problem}");
     }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use data::curate::{JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER};
-use data::record::{Prompt, Trace};
+use curate::{JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER};
+use records::record::{Prompt, Trace};
 use serde::{Deserialize, Serialize};
 
 use super::replies::{add, runs, say_notes};
@@ -162,11 +162,7 @@ impl Asker<'_> {
 }
 
 /// The opinion on each prompt. `refused` has the endpoint's words by the prompt's id.
-fn opinions(
-    prompts: &[Prompt],
-    replies: &[Option<Trace>],
-    refused: &HashMap<String, String>,
-) -> Result<Vec<Opinion>> {
+fn opinions(prompts: &[Prompt], replies: &[Option<Trace>], refused: &HashMap<String, String>) -> Result<Vec<Opinion>> {
     let opinion = |(prompt, reply): (&Prompt, &Option<Trace>)| match (reply, refused.get(&prompt.id)) {
         (Some(reply), _) => Ok(Opinion::of_reply(reply)),
         (None, Some(refusal)) => Ok(Opinion::of_refusal(refusal)),

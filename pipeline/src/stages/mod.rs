@@ -1,5 +1,5 @@
 //! The stages, one file each. A stage takes the artifacts of those before it, so that leaving one out or swapping two
-//! does not compile; its work is done by `data`, `teacher` and `student`.
+//! does not compile; its work is done by the crates below.
 
 pub(crate) mod collect;
 pub(crate) mod curate;
@@ -22,7 +22,7 @@ pub(crate) use teacher_access::no_judge;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use data::artifact::Artifact;
+use records::artifact::Artifact;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,7 +46,7 @@ fn realize<S: Serialize + DeserializeOwned>(
     if cached {
         run.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.name);
     }
-    let seconds = data::artifact::read_record(&artifact.dir)?.map_or(0.0, |record| record.seconds);
+    let seconds = records::artifact::read_record(&artifact.dir)?.map_or(0.0, |record| record.seconds);
     let how = if cached { "cached".to_owned() } else { duration(seconds) };
     say(&format!("{label} {} ({how})", describe(&artifact.summary)));
     if run.to == stage.name { Err(Halt::Reached) } else { Ok(artifact) }

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use data::artifact::Artifact;
-use data::chat::ChatFormat;
-use data::fidelity;
-use data::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
-use data::parquet_file::{read_records, write_records};
-use data::record::{CuratedTrace, short_hash};
-use data::tokenizer::Tokenizer;
+use records::artifact::Artifact;
+use records::parquet_file::{read_records, write_records};
+use records::record::{CuratedTrace, short_hash};
 use serde::{Deserialize, Serialize};
 use student::base::Base;
+use tokens::chat::ChatFormat;
+use tokens::fidelity;
+use tokens::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
+use tokens::tokenizer::Tokenizer;
 
 use super::curate::{Curated, curated};
 use super::realize;
@@ -63,7 +63,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
         base.check_context(&config, "pack.sequence_length", settings.sequence_length)?;
         let (held_out, training) = split(curated, run.recipe.pack.held_out, run.recipe.pack.seed)?;
         let one = |name: &str, traces: &[CuratedTrace], supervision: Supervision| -> Result<PackReport> {
-            let of_set = |error: data::Error| Failure::from(error).about(set_in_words(name));
+            let of_set = |error: records::Error| Failure::from(error).about(set_in_words(name));
             let (rows, report) = pack(traces, &format, supervision, settings).map_err(of_set)?;
             fidelity::check(&rows, &format, config.capacity()).map_err(of_set)?;
             write_records(&dir.join(format!("packed/{name}.parquet")), &rows)?;

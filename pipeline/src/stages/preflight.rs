@@ -1,11 +1,11 @@
 //! What a later stage would refuse, found before an earlier one spends anything.
 
-use data::artifact::Artifact;
-use data::chat::ChatFormat;
-use data::curate::benchmark_items;
-use data::fidelity;
-use data::sandbox::Sandbox;
+use curate::benchmark_items;
+use records::artifact::Artifact;
+use sandbox::Sandbox;
 use student::base::Base;
+use tokens::chat::ChatFormat;
+use tokens::fidelity;
 
 use super::pack::known_tokenizer;
 use super::prompts::Prompts;

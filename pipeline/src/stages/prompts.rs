@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use data::artifact::Artifact;
-use data::dataset::{Rejected, Seen};
-use data::disk;
-use data::parquet_file::{read_records, write_records};
-use data::prompts::Tests;
-use data::record::{Prompt, prompt_id};
+use records::artifact::Artifact;
+use records::disk;
+use records::parquet_file::{read_records, write_records};
+use records::record::{Prompt, prompt_id};
 use serde::{Deserialize, Serialize};
+use sources::formats::{Rejected, Seen};
+use sources::prompts::Tests;
 
 use super::realize;
 use crate::console::Progress;
@@ -97,7 +97,7 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
 fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut Tests) -> Result<Vec<Prompt>> {
     match source {
         ProblemSource::Procedural(spec) => {
-            Ok(data::problems::generate(spec)?.into_iter().map(|problem| problem.prompt).collect())
+            Ok(sources::problems::generate(spec)?.into_iter().map(|problem| problem.prompt).collect())
         }
         ProblemSource::File(file) => {
             let files = run.options.files(&file.input)?;
@@ -106,7 +106,7 @@ fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut 
                 bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
                 !run.stop.asked()
             };
-            Ok(data::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
+            Ok(sources::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
         }
     }
 }

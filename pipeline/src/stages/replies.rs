@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use data::record::Prompt;
+use records::record::Prompt;
 use teacher::CollectSummary;
 
 use super::teacher_access;
@@ -35,8 +35,8 @@ pub(crate) fn runs(root: &Path) -> Result<teacher::Runs> {
 
 /// The folders in a folder, links and hidden ones left out, in the order of their names. A folder that is not there has
 /// none; one that cannot be read is an error, since what is in it would be made or bought again.
-pub(crate) fn folders_in(folder: &Path) -> std::result::Result<Vec<PathBuf>, data::Error> {
-    let failed = |error| data::Error::io("list", folder, error);
+pub(crate) fn folders_in(folder: &Path) -> std::result::Result<Vec<PathBuf>, records::Error> {
+    let failed = |error| records::Error::io("list", folder, error);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

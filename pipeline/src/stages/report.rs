@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use data::artifact::{Artifact, read_record, write_bytes};
-use data::curate::Curation;
-use data::parquet_file::{read_folder, read_records};
-use data::record::{Prompt, Sample, Trace, Verdict};
+use curate::Curation;
+use records::artifact::{Artifact, read_record, write_bytes};
+use records::parquet_file::{read_folder, read_records};
+use records::record::{Prompt, Sample, Trace, Verdict};
 use serde::{Deserialize, Serialize};
 use student::export::ExportSummary;
 use student::train::metrics;
@@ -208,7 +208,7 @@ fn training(checkpoint: &Artifact<Checkpoint>) -> Result<Vec<TrainingCurve>> {
 }
 
 fn selected(dir: &Path) -> Result<std::collections::HashSet<String>> {
-    let curated: Vec<data::record::CuratedTrace> = read_folder(&dir.join("curated"))?;
+    let curated: Vec<records::record::CuratedTrace> = read_folder(&dir.join("curated"))?;
     Ok(curated.into_iter().map(|trace| trace.trace_id).collect())
 }
 
@@ -228,11 +228,11 @@ fn lengths(all: &[Trace], selected: &std::collections::HashSet<String>) -> (Vec<
 fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) -> Result<Vec<SampleTrace>> {
     let mut shown = Vec::new();
     let path = evaluation.join("samples/after.parquet");
-    if data::disk::exists(&path)? {
+    if records::disk::exists(&path)? {
         let samples: Vec<Sample> = read_records(&path)?;
         let (right, wrong): (Vec<_>, Vec<_>) = samples.into_iter().partition(|s| s.correct);
         for sample in right.into_iter().take(SAMPLES / 4).chain(wrong.into_iter().take(SAMPLES / 4)) {
-            let (thinking, answer) = data::think::split(None, &sample.completion);
+            let (thinking, answer) = records::think::split(None, &sample.completion);
             shown.push(SampleTrace {
                 title: format!("student, {}", sample.kind),
                 verdict: if sample.correct { "verified" } else { "wrong" }.into(),
@@ -247,7 +247,8 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
     let prompts = prompts::prompts(&run.store.dir(&run.plan.prompts))?;
     let prompts: BTreeMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
     let room = SAMPLES - shown.len();
-    let (right, wrong): (Vec<_>, Vec<_>) = judged(all, verdicts)?.into_iter().partition(|(_, v)| v.correct != Some(false));
+    let (right, wrong): (Vec<_>, Vec<_>) =
+        judged(all, verdicts)?.into_iter().partition(|(_, v)| v.correct != Some(false));
     let few_wrong = wrong.into_iter().take(room / 2);
     let count = room - few_wrong.len();
     for (trace, verdict) in right.into_iter().take(count).chain(few_wrong) {

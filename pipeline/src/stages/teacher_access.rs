@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use data::curate::JudgeConfig;
+use curate::JudgeConfig;
 use student::engine::Limits;
 use student::serve::{ChatModel, ServeOptions};
 use tokio::sync::oneshot;

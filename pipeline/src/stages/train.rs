@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use data::artifact::Artifact;
-use data::chat::ChatFormat;
-use data::fidelity;
-use data::record::Metric;
+use records::artifact::Artifact;
+use records::record::Metric;
 use serde::{Deserialize, Serialize};
 use student::train::{TrainConfig, TrainOptions, TrainSummary, train};
+use tokens::chat::ChatFormat;
+use tokens::fidelity;
 
 use super::evaluate::check_evaluation;
 use super::pack::{Packed, base_dir, rows, set_in_words};
@@ -94,7 +94,7 @@ fn one(
     let further_devices = run.options.further_devices.iter();
     let further_devices = further_devices.map(|device| device.open()).collect::<student::Result<Vec<_>>>()?;
     let folder = dir.join(name);
-    std::fs::create_dir_all(&folder).map_err(|e| data::Error::io("create", &folder, e))?;
+    std::fs::create_dir_all(&folder).map_err(|e| records::Error::io("create", &folder, e))?;
     let bar = Progress::new(name, 0);
     let held_out_loss = Cell::new(None);
     let progress = |metric: &Metric, steps: u32, left: f64| {

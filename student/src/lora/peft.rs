@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use data::artifact::write_json;
+use records::artifact::write_json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ pub fn export_adapter(
 }
 
 pub(super) fn write(model: &Model, config: &LoraConfig, base_name: &str, dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|e| data::Error::io("create", dir, e))?;
+    fs::create_dir_all(dir).map_err(|e| records::Error::io("create", dir, e))?;
     write_tensors(&dir.join(WEIGHTS), model.trainable(), StoredDtype::F32)?;
     Ok(write_json(&dir.join(CONFIG), &peft_config(config, base_name))?)
 }

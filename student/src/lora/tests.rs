@@ -1,4 +1,4 @@
-use data::artifact::read_json;
+use records::artifact::read_json;
 
 use super::*;
 use crate::golden::{self, largest_difference};

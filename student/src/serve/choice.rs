@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use data::record::FinishReason;
+use records::record::FinishReason;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 

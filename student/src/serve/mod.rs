@@ -31,10 +31,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use burn::tensor::Device;
-use data::artifact::read_json;
-use data::chat::ChatFormat;
-use data::record::{Sampling, short_hash};
+use records::artifact::read_json;
+use records::record::{Sampling, short_hash};
 use serde_json::{Value, json};
+use tokens::chat::ChatFormat;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -95,7 +95,7 @@ impl ChatModel {
             name
         } else {
             // `.` and `student/..` have no name of their own.
-            let dir = dir.canonicalize().map_err(|e| data::Error::io("read", dir, e))?;
+            let dir = dir.canonicalize().map_err(|e| records::Error::io("read", dir, e))?;
             dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
         };
         Ok(Self { name, format, engine: Engine::start(model, stops, limits)? })
@@ -106,7 +106,7 @@ impl ChatModel {
 pub fn stop_ids(dir: &Path, format: &ChatFormat) -> Result<Vec<u32>> {
     let mut stops = vec![format.end_of_turn_id, format.eos_id];
     let path = dir.join("generation_config.json");
-    if data::disk::exists(&path)? {
+    if records::disk::exists(&path)? {
         let config: Value = read_json(&path)?;
         let listed = match &config["eos_token_id"] {
             Value::Null => Vec::new(),

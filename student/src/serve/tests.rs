@@ -1,8 +1,8 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use data::template::Template;
 use serde_json::{Value, json};
+use tokens::template::Template;
 
 use self::fixture::*;
 use super::*;
@@ -38,7 +38,7 @@ fn a_reply_has_its_thinking_apart_and_its_tokens_counted() {
     let model = writes(format(), SCRIPT);
     let thinking = model.format.tokenizer.encode("<think>\n1 é2✓</think>").unwrap().len();
     let all = model.format.tokenizer.encode(SCRIPT).unwrap().len();
-    let prompt = model.format.prompt_ids(&[data::record::Message::user("How many apples?")]).unwrap().len();
+    let prompt = model.format.prompt_ids(&[records::record::Message::user("How many apples?")]).unwrap().len();
     let server = Running::start(model);
     let reply = server.chat_ok(json!({ "model": "student", "temperature": 0 }));
     assert_eq!(reply["object"], "chat.completion");

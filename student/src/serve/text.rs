@@ -4,7 +4,7 @@
 //! character, the beginning of a stop string, the beginning of a think tag or white space that may turn out to be at
 //! the end. However the text is cut into pieces, the sum of what comes out is the same.
 
-use data::tokenizer::Tokenizer;
+use tokens::tokenizer::Tokenizer;
 
 use crate::Result;
 
@@ -133,7 +133,7 @@ enum Section {
     Answer,
 }
 
-/// Splits a reply as [`data::think::split`] does, piece by piece.
+/// Splits a reply as [`records::think::split`] does, piece by piece.
 ///
 /// A reply thinks if it begins, after white space, with `<think>`, or if the prompt ended with it. The thinking goes up
 /// to the first `</think>`, or to the end if there is none; all else is the answer. The tags of this block are in

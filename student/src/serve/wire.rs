@@ -4,7 +4,7 @@
 //! is worse than none. Fields that change nothing (`user`, `metadata`, ...) and unknown ones are ignored.
 
 use axum::http::StatusCode;
-use data::record::Message;
+use records::record::Message;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ApiResult};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use data::pack::PackedRow;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use tokens::pack::PackedRow;
 
 use super::TrainConfig;
 use crate::layout::Packed;

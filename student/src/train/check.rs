@@ -1,7 +1,7 @@
 //! What cannot be trained is refused before anything is spent, by the name of the field that is to blame.
 
-use data::fidelity;
-use data::pack::PackedRow;
+use tokens::fidelity;
+use tokens::pack::PackedRow;
 
 use super::TrainConfig;
 use crate::model::Model;

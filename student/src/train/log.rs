@@ -9,8 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use data::disk;
-use data::record::Metric;
+use records::disk;
+use records::record::Metric;
 
 use super::tensorboard::EventFile;
 use crate::checkpoint::Progress;
@@ -39,21 +39,21 @@ impl Log {
             let problem = format!("it holds {} of the {} steps before the checkpoint", metrics.len(), progress.step);
             return Err(Error::model(&path, problem, REMEDY));
         }
-        data::artifact::write_bytes(&path, lines.concat().as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| data::Error::io("open", &path, e))?;
+        records::artifact::write_bytes(&path, lines.concat().as_bytes())?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| records::Error::io("open", &path, e))?;
         let events = EventFile::open(dir, progress.seconds, &metrics)?;
         Ok(Self { path, file, events })
     }
 
     pub(super) fn write(&mut self, metric: &Metric) -> Result<()> {
-        let line = serde_json::to_string(metric).map_err(|e| data::Error::engine("encoding a metric", e))? + "\n";
-        self.file.write_all(line.as_bytes()).map_err(|e| data::Error::io("write", &self.path, e))?;
+        let line = serde_json::to_string(metric).map_err(|e| records::Error::engine("encoding a metric", e))? + "\n";
+        self.file.write_all(line.as_bytes()).map_err(|e| records::Error::io("write", &self.path, e))?;
         self.events.write(metric)
     }
 
     /// Makes the lines so far durable: before a checkpoint that counts on them.
     pub(super) fn sync(&self) -> Result<()> {
-        Ok(self.file.sync_all().map_err(|e| data::Error::io("sync", &self.path, e))?)
+        Ok(self.file.sync_all().map_err(|e| records::Error::io("sync", &self.path, e))?)
     }
 }
 
@@ -64,7 +64,7 @@ pub fn metrics(dir: &Path) -> Result<Vec<Metric>> {
 
 /// All lines with their ends, as they stand; without a last one that has no end, if it `may_be_cut`.
 fn read(path: &Path, may_be_cut: bool) -> Result<Vec<(String, Metric)>> {
-    let bytes = std::fs::read(path).map_err(|e| data::Error::io("read", path, e))?;
+    let bytes = std::fs::read(path).map_err(|e| records::Error::io("read", path, e))?;
     let mut metrics = Vec::new();
     for (line, number) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1..) {
         let is_whole = line.ends_with(b"\n");

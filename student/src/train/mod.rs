@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use data::pack::PackedRow;
-use data::record::Metric;
+use records::record::Metric;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokens::pack::PackedRow;
 
 use self::batch::{Order, supervised};
 use self::check::check;

@@ -1,7 +1,7 @@
 //! One optimizer step, and the loss alone.
 
 use burn::tensor::{Device, Tensor};
-use data::pack::PackedRow;
+use tokens::pack::PackedRow;
 
 use super::TrainConfig;
 use super::batch::{Pass, supervised};

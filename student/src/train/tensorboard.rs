@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use data::record::Metric;
+use records::record::Metric;
 
 use crate::Result;
 
@@ -40,20 +40,20 @@ impl EventFile {
         bytes.extend(metrics.iter().flat_map(|metric| summary(began, metric)));
         let name = format!("events.out.tfevents.{:010}.r1-distill", now as u64);
         let path = dir.join(&name);
-        data::artifact::write_bytes(&path, &bytes)?;
-        for entry in data::disk::entries(dir)? {
+        records::artifact::write_bytes(&path, &bytes)?;
+        for entry in records::disk::entries(dir)? {
             let found = entry.file_name().unwrap_or_default().to_string_lossy();
             if found.starts_with("events.out.tfevents.") && found != name {
-                fs::remove_file(&entry).map_err(|e| data::Error::io("remove", &entry, e))?;
+                fs::remove_file(&entry).map_err(|e| records::Error::io("remove", &entry, e))?;
             }
         }
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| data::Error::io("open", &path, e))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| records::Error::io("open", &path, e))?;
         Ok(Self { path, file, began })
     }
 
     pub(super) fn write(&mut self, metric: &Metric) -> Result<()> {
         let bytes = summary(self.began, metric);
-        Ok(self.file.write_all(&bytes).map_err(|e| data::Error::io("write", &self.path, e))?)
+        Ok(self.file.write_all(&bytes).map_err(|e| records::Error::io("write", &self.path, e))?)
     }
 }
 

@@ -16,7 +16,7 @@ mod trl;
 use std::collections::BTreeMap;
 use std::slice::from_mut;
 
-use data::artifact::read_json;
+use records::artifact::read_json;
 
 use super::step::gradients_of;
 use super::*;

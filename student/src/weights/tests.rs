@@ -114,7 +114,7 @@ fn what_is_there_and_cannot_be_read_is_named() {
     let message = crate::base::tokenizer_files(dir.path()).unwrap_err().to_string();
     assert!(message.contains("chat_template.jinja"), "{message}");
     let format =
-        data::chat::ChatFormat::r1(data::tokenizer::Tokenizer::train(&["a b".to_owned()], 300).unwrap()).unwrap();
+        tokens::chat::ChatFormat::r1(tokens::tokenizer::Tokenizer::train(&["a b".to_owned()], 300).unwrap()).unwrap();
     let message = crate::serve::stop_ids(dir.path(), &format).unwrap_err().to_string();
     assert!(message.contains("generation_config.json"), "{message}");
 }

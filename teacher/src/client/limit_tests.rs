@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use data::record::Message;
+use records::record::Message;
 
 use super::*;
 use crate::mock::{Answer, Mock, Raw};

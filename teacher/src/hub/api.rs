@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use data::hub::{Address, Kind, Listed, Listing, is_commit};
+use hub::{Address, Kind, Listed, Listing, is_commit};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LINK, LOCATION, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
@@ -328,7 +328,7 @@ pub(super) fn next_query(headers: &HeaderMap) -> std::result::Result<Option<Stri
 mod tests {
     use super::*;
     use crate::mock::Raw;
-    use data::hub::Cache;
+    use hub::Cache;
 
     fn address() -> Address {
         Address::of(std::path::Path::new("hf://datasets/open-r1/Mixture/all.parquet")).unwrap().unwrap()

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data::artifact::publish_partial;
-use data::disk;
-use data::hub::{Address, Listed, Repository};
+use hub::{Address, Listed, Repository};
+use records::artifact::publish_partial;
+use records::disk;
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
@@ -138,7 +138,7 @@ async fn receive(
     name: &str,
     partial: &mut Partial,
     moved: Moved<'_>,
-) -> std::result::Result<data::Result<()>, Failure> {
+) -> std::result::Result<records::Result<()>, Failure> {
     if partial.length == partial.total {
         return Ok(Ok(()));
     }
@@ -220,7 +220,7 @@ impl Partial {
         Ok(partial)
     }
 
-    fn write(&mut self, bytes: &[u8], moved: Moved<'_>) -> data::Result<()> {
+    fn write(&mut self, bytes: &[u8], moved: Moved<'_>) -> records::Result<()> {
         self.file.write_all(bytes).map_err(|e| io("write", &self.path, e))?;
         self.seen.update(bytes);
         self.length += bytes.len() as u64;
@@ -230,7 +230,7 @@ impl Partial {
     }
 
     /// Throws away what is there.
-    fn restart(&mut self, moved: Moved<'_>) -> data::Result<()> {
+    fn restart(&mut self, moved: Moved<'_>) -> records::Result<()> {
         self.file.set_len(0).map_err(|e| io("empty", &self.path, e))?;
         self.file.seek(SeekFrom::Start(0)).map_err(|e| io("empty", &self.path, e))?;
         moved(-(self.length as i64), false);

@@ -414,7 +414,7 @@ async fn a_disk_without_room_is_told_before_and_during_the_download() {
     });
     let setting = Setting::new(&mock);
     let error = setting.get("all/a.parquet").await.unwrap_err();
-    assert!(matches!(error, Error::Data(data::Error::Io { .. })));
+    assert!(matches!(error, Error::Data(records::Error::Io { .. })));
     let message = error.to_string();
     assert!(message.contains("MB are needed and") && message.contains("make room there"), "{message}");
     assert!(!mock.asked().iter().any(is_file));

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use data::record::{FinishReason, Prompt, Sampling, Trace};
+use records::record::{FinishReason, Prompt, Sampling, Trace};
 
 use super::*;
 use crate::adopt::{Runs, outlook};

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use data::record::Sampling;
+use records::record::Sampling;
 
 fn trace(id: &str, answer: &str) -> Trace {
     sampled(id, answer, FinishReason::Other, None, 8)

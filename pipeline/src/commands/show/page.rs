@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use data::inspect::Inspected;
-use data::record::Verdict;
+use curate::inspect::Inspected;
+use records::record::Verdict;
 use serde_json::Value;
 
 use super::wrap::{cut, flow, wrap};

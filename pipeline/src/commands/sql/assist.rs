@@ -1,12 +1,12 @@
 //! What the shell's line editor knows: names to complete, and where a statement ends.
 
-use data::sql::{Format, Session, functions};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
+use sql::{Format, Session, functions};
 
 use super::shell::COMMANDS;
 use super::statement::is_complete;
@@ -73,7 +73,7 @@ pub(super) struct Assistant {
 
 impl Assistant {
     pub(super) fn new(session: &Session) -> Self {
-        let columns = |table: &data::sql::Table| table.columns.iter().map(|(name, _)| name.clone()).collect();
+        let columns = |table: &sql::Table| table.columns.iter().map(|(name, _)| name.clone()).collect();
         Self {
             tables: session.tables().iter().map(|table| (table.name.clone(), columns(table))).collect(),
             functions: session.function_names(),

@@ -5,9 +5,9 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use data::sql::{Format, Shown, Table, functions, nearest};
 use rustyline::error::ReadlineError;
 use rustyline::{CompletionType, Config, Editor};
+use sql::{Format, Shown, Table, functions, nearest};
 
 use super::assist::Assistant;
 use super::statement::{is_blank, is_command, take_complete};

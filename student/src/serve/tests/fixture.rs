@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use burn::tensor::{Tensor, TensorData};
-use data::chat::{ChatFormat, R1_TEMPLATE};
-use data::template::Template;
-use data::tokenizer::Tokenizer;
 use serde_json::{Value, json};
+use tokens::chat::{ChatFormat, R1_TEMPLATE};
+use tokens::template::Template;
+use tokens::tokenizer::Tokenizer;
 use tokio::sync::oneshot;
 
 use crate::config::{Architecture, ModelConfig};
@@ -59,7 +59,7 @@ pub(super) fn random_model(format: &ChatFormat, context: usize) -> Model {
 pub(super) fn scripted_model(format: &ChatFormat, tokens: &[u32], context: usize) -> Model {
     let vocab = format.tokenizer.vocab_size();
     let device = DeviceName::Cpu.open().unwrap();
-    let prompt = format.prompt_ids(&[data::record::Message::user("?")]).unwrap();
+    let prompt = format.prompt_ids(&[records::record::Message::user("?")]).unwrap();
     let script: Vec<u32> = prompt.last().into_iter().chain(tokens).copied().collect();
     Model::build(&config(vocab, vocab, context), |name, [rows, columns]| {
         let mut values = vec![if rows == 1 { 1.0f32 } else { 0.0 }; rows * columns];

@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use data::think;
 use proptest::prelude::*;
+use records::think;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 use super::super::gemm::tests::numbers;
 use super::super::views::Store;
 use super::*;
-use crate::skipped::skipped;
+use fixtures::skipped;
 
 /// What a kernel makes of a number before it multiplies.
 type Round = fn(f32) -> f32;
