@@ -15,7 +15,7 @@ use crate::options::RunOptions;
 use crate::recipe::Recipe;
 
 /// An input as it is before a run.
-pub(crate) struct Outlook {
+pub(crate) struct InputState {
     /// Its name in the recipe.
     pub input: String,
     /// What there is of it, in words.
@@ -46,7 +46,7 @@ pub(crate) fn inputs(recipe: &Recipe, options: &mut RunOptions) -> Result<()> {
             all.push((name, wanted));
         }
         for (name, wanted) in all {
-            bring(&hub, &wanted, &format!("input {name}")).await.map_err(|error| of_input(&name, error))?;
+            download(&hub, &wanted, &format!("input {name}")).await.map_err(|error| of_input(&name, error))?;
             if wanted.missing() == 0 {
                 say(&format!("input {name}: {}", in_words(&wanted, "in the cache")));
             }
@@ -57,7 +57,7 @@ pub(crate) fn inputs(recipe: &Recipe, options: &mut RunOptions) -> Result<()> {
 }
 
 /// Says what there is of the inputs of a recipe that are on the Hub. Downloads nothing, and pins those that are there.
-pub(crate) fn look(recipe: &Recipe, options: &mut RunOptions) -> Result<Vec<Outlook>> {
+pub(crate) fn estimate(recipe: &Recipe, options: &mut RunOptions) -> Result<Vec<InputState>> {
     let (_, addresses) = split(recipe, options)?;
     if addresses.is_empty() {
         return Ok(Vec::new());
@@ -77,7 +77,7 @@ pub(crate) fn look(recipe: &Recipe, options: &mut RunOptions) -> Result<Vec<Outl
                 }
                 Err(error) => return Err(of_input(&input, error)),
             };
-            all.push(Outlook { input, words, is_here });
+            all.push(InputState { input, words, is_here });
         }
         Ok(all)
     })
@@ -126,13 +126,13 @@ pub(crate) fn for_queries() -> sql::Fetch {
 
 async fn fetch(hub: &Hub, address: &Address, label: &str) -> teacher::Result<Address> {
     let wanted = hub.find(address).await?;
-    bring(hub, &wanted, label).await?;
+    download(hub, &wanted, label).await?;
     Ok(wanted.address)
 }
 
 /// Downloads what is missing, and says what that was.
-async fn bring(hub: &Hub, wanted: &Wanted, label: &str) -> teacher::Result<()> {
-    if let Some(why) = &wanted.unheard {
+async fn download(hub: &Hub, wanted: &Wanted, label: &str) -> teacher::Result<()> {
+    if let Some(why) = &wanted.unreachable {
         say(&format!("{label}: {why}"));
     }
     if wanted.missing() > 0 {

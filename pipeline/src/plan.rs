@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 
 /// What running a stage would do.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outlook {
+pub(crate) enum StageState {
     /// Its result is there.
     Cached,
     /// It would run: why.
@@ -155,16 +155,16 @@ impl Plan {
 }
 
 /// What running a stage would do, given what is in the store.
-pub(crate) fn outlook(store: &Store, stage: &Stage) -> Result<Outlook> {
+pub(crate) fn state(store: &Store, stage: &Stage) -> Result<StageState> {
     if store.is_complete(stage)? {
-        return Ok(Outlook::Cached);
+        return Ok(StageState::Cached);
     }
     if disk::exists(&store.dir(stage))? {
-        return Ok(Outlook::Runs("goes on where it was stopped".into()));
+        return Ok(StageState::Runs("goes on where it was stopped".into()));
     }
     // Compared with the result that differs in the fewest places.
     let closest = store.records(stage.name)?.into_iter().map(|old| changes(&old, stage)).min_by_key(Vec::len);
-    Ok(Outlook::Runs(match closest {
+    Ok(StageState::Runs(match closest {
         Some(changes) => changes.join("; "),
         None => "has not run yet".into(),
     }))

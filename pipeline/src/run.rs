@@ -82,13 +82,13 @@ impl Stop {
     }
 
     /// Asks to stop.
-    pub(crate) fn ask(&self) {
+    pub(crate) fn request(&self) {
         self.flag.store(true, Ordering::Relaxed);
         self.sender.send_replace(true);
     }
 
     /// Whether somebody asked.
-    pub(crate) fn asked(&self) -> bool {
+    pub(crate) fn requested(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }
 

@@ -106,10 +106,10 @@ pub(crate) fn stop_gracefully(
 ) {
     let stop = stop.clone();
     handle(move |heard| {
-        if stop.asked() {
+        if stop.requested() {
             end(last);
         }
-        stop.ask();
+        stop.request();
         if let Some(words) = first(heard) {
             tell(&words);
         }

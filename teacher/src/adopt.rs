@@ -21,7 +21,7 @@ pub struct Runs {
 
 /// What asking would come to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outlook {
+pub struct Estimate {
     /// Replies that are in the collection's own ledger.
     pub held: usize,
     /// Those that would be taken over, by the folder they are in.
@@ -163,7 +163,7 @@ impl Runs {
 }
 
 /// What [`Collection::open`](crate::Collection::open) would find, without taking over or claiming anything.
-pub fn outlook(prompts: &[Prompt], request: &Request, dir: &Path, runs: &Runs) -> Result<Outlook> {
+pub fn estimate(prompts: &[Prompt], request: &Request, dir: &Path, runs: &Runs) -> Result<Estimate> {
     let jobs = jobs(prompts, request)?;
     let limit = request.sampling.max_tokens;
     let path = dir.join(LEDGER_FILE);
@@ -187,7 +187,7 @@ pub fn outlook(prompts: &[Prompt], request: &Request, dir: &Path, runs: &Runs) -
         *adopted.entry(folder(&place).to_owned()).or_default() += replies.len();
     }
     let count = missing().count() - adopted.values().sum::<usize>() - stuck;
-    Ok(Outlook { held: jobs.len() - missing().count(), adopted, missing: count, notes })
+    Ok(Estimate { held: jobs.len() - missing().count(), adopted, missing: count, notes })
 }
 
 /// The folder of a ledger.

@@ -1,5 +1,5 @@
 //! A collection: all samples of some prompts. What its ledger lacks is taken over from other collections, the rest is
-//! asked for, and all are sealed into Parquet.
+//! asked for, and all are written into Parquet.
 //!
 //! Whoever needs replies to prompts of their own reads them from the ledger instead ([`Collection::replies`]).
 
@@ -16,13 +16,13 @@ use crate::adopt::Runs;
 use crate::ask::{Filled, Job, LEDGER_FILE, Progress, Request, blocking, fill, jobs, lock};
 use crate::client::Endpoint;
 use crate::ledger::Ledger;
-use crate::seal::{PartLimit, seal};
+use crate::to_parquet::{PartLimit, to_parquet};
 use crate::{Error, Result};
 
 /// What a complete collection came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CollectSummary {
-    /// Traces sealed.
+    /// Traces written.
     pub traces: usize,
     /// Those of them that this run asked for; the others were in the ledger, or are adopted.
     pub new: usize,
@@ -144,19 +144,20 @@ impl<'a> Collection<'a> {
         self.jobs.iter().map(|job| job.id.clone()).collect()
     }
 
-    /// Seals all replies into Parquet files in the folder.
-    pub fn seal(&self) -> Result<CollectSummary> {
+    /// Writes all replies to Parquet files in the folder.
+    pub fn to_parquet(&self) -> Result<CollectSummary> {
         let ledger = lock(&self.ledger);
-        let sealed = seal(&ledger, &self.ids(), self.request.sampling.max_tokens, &self.dir, PartLimit::default())?;
+        let written =
+            to_parquet(&ledger, &self.ids(), self.request.sampling.max_tokens, &self.dir, PartLimit::default())?;
         drop(ledger);
         let adopted_from = self.adopted_from()?;
         Ok(CollectSummary {
-            traces: sealed.traces,
+            traces: written.traces,
             new: self.new,
             adopted: adopted_from.values().sum(),
             adopted_from,
-            prompt_tokens: sealed.prompt_tokens,
-            completion_tokens: sealed.completion_tokens,
+            prompt_tokens: written.prompt_tokens,
+            completion_tokens: written.completion_tokens,
             seconds: self.start.elapsed().as_secs_f64(),
         })
     }

@@ -65,7 +65,7 @@ async fn collect(
 ) -> Result<CollectSummary> {
     let mut collection = Collection::open(prompts, request, dir, None)?;
     collection.ask_all(endpoint, stop, progress).await?;
-    collection.seal()
+    collection.to_parquet()
 }
 
 async fn run(prompts: &[Prompt], samples: u32, endpoint: &Endpoint, dir: &Path) -> Result<CollectSummary> {
@@ -112,7 +112,7 @@ async fn what_comes_before_a_question_is_sent_with_it() {
     let mock = Mock::start(echo);
     let system = Message { role: "system".into(), content: "Be brief.".into() };
     let context = vec![system, Message::user("1 + 1?"), Message::assistant("2")];
-    let prompts = [Prompt::new("maths", "sum", "And 2 + 2?", None, "test").after(context)];
+    let prompts = [Prompt::new("maths", "sum", "And 2 + 2?", None, "test").with_context(context)];
     run(&prompts, 1, &endpoint(&mock, 1), dir.path()).await.unwrap();
     let expected = json!([
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"},

@@ -65,7 +65,7 @@ pub struct Wanted {
     /// How many files it names.
     pub files: usize,
     /// Why the Hub was not heard, where the cache has all that it knows of.
-    pub unheard: Option<String>,
+    pub unreachable: Option<String>,
     /// Bytes that have to come.
     pub bytes: u64,
     missing: Vec<(String, Listed)>,
@@ -147,7 +147,7 @@ impl Hub {
             Ok(wanted) => Ok(wanted),
             // What cannot be asked for now may all be there.
             Err(Error::Hub { what, message, passing: true }) => match self.cached(address) {
-                Ok(wanted) => Ok(Wanted { unheard: Some(message), ..wanted }),
+                Ok(wanted) => Ok(Wanted { unreachable: Some(message), ..wanted }),
                 Err(Error::Data(records::Error::Invalid { .. })) => Err(Error::Hub { what, message, passing: true }),
                 Err(unreadable) => Err(unreadable),
             },
@@ -159,7 +159,14 @@ impl Hub {
     fn cached(&self, address: &Address) -> Result<Wanted> {
         let files = self.cache.paths(address)?.len();
         let Found { commit, .. } = self.cache.find(address)?;
-        Ok(Wanted { address: address.at(&commit), files, unheard: None, bytes: 0, missing: Vec::new(), record: None })
+        Ok(Wanted {
+            address: address.at(&commit),
+            files,
+            unreachable: None,
+            bytes: 0,
+            missing: Vec::new(),
+            record: None,
+        })
     }
 
     /// Asks the Hub for the commit, where it is not known, and for its files.
@@ -226,7 +233,7 @@ fn wanted(
         }
     }
     let address = address.at(&found.commit);
-    Ok(Wanted { address, files: found.names.len(), unheard: None, bytes, missing, record })
+    Ok(Wanted { address, files: found.names.len(), unreachable: None, bytes, missing, record })
 }
 
 /// What went wrong with an address and what to do, by whose fault it is.

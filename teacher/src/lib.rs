@@ -7,7 +7,7 @@
 //! sample, so that no failure takes other samples with it. A failure that time may mend is retried with
 //! backoff; one that it will not is final. The reply is read leniently, since it was paid for: a field this crate has
 //! never heard of loses nothing. It is committed to the ledger, synced, before it counts. When every reply is there,
-//! they are sealed, in the order of the prompts, into Parquet. A judge of answers is asked in the same way, and its replies
+//! they are written, in the order of the prompts, into Parquet. A judge of answers is asked in the same way, and its replies
 //! are read from the ledger.
 //!
 //! This is the only crate that makes HTTP requests.
@@ -27,10 +27,10 @@ mod ledger;
 #[cfg(test)]
 mod mock;
 mod retry;
-mod seal;
+mod to_parquet;
 mod wire;
 
-pub use adopt::{Outlook, Runs, outlook};
+pub use adopt::{Estimate, Runs, estimate};
 pub use ask::{LEDGER_FILE, Progress, Request};
 pub use client::{Endpoint, check};
 pub use collect::{CollectSummary, Collection};

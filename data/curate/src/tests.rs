@@ -197,13 +197,14 @@ async fn what_comes_before_a_question_is_judged_and_kept_with_it() {
     let asked = "How many apples does Mia have if she buys five more of them today?";
     let prompts = vec![
         question.clone(),
-        question.clone().after(system("Be brief.")),
-        question.clone().after(vec![Message::user(asked), Message::assistant("Twelve.")]),
-        Prompt::new("maths", "", "Why?", None, "s").after(vec![
+        question.clone().with_context(system("Be brief.")),
+        question.clone().with_context(vec![Message::user(asked), Message::assistant("Twelve.")]),
+        Prompt::new("maths", "", "Why?", None, "s").with_context(vec![
             Message::user("Rain, wind and seventy sheep stay on the hill today."),
             Message::assistant("So."),
         ]),
-        Prompt::new("maths", "", "Why?", None, "s").after(vec![Message::user(asked), Message::assistant("Twelve.")]),
+        Prompt::new("maths", "", "Why?", None, "s")
+            .with_context(vec![Message::user(asked), Message::assistant("Twelve.")]),
     ];
     let traces: Vec<Trace> =
         prompts.iter().map(|prompt| trace(prompt, 0, Some("hm"), "\\boxed{4}", FinishReason::Stop)).collect();

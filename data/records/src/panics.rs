@@ -14,7 +14,7 @@ thread_local! {
 }
 
 /// Does something; if it panics, gives what the panic said. What was worked on must not be used after that.
-pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = take_hook();
@@ -31,9 +31,9 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// The same for what is computed bit by bit.
-pub async fn guarded_future<F: Future>(future: F) -> Result<F::Output, String> {
+pub async fn catch_panic_async<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
-    std::future::poll_fn(|context| match guarded(|| future.as_mut().poll(context)) {
+    std::future::poll_fn(|context| match catch_panic(|| future.as_mut().poll(context)) {
         Ok(poll) => poll.map(Ok),
         Err(said) => std::task::Poll::Ready(Err(said)),
     })
@@ -51,13 +51,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_panic_says_is_the_error() {
-        assert_eq!(guarded(|| 7), Ok(7));
+        assert_eq!(catch_panic(|| 7), Ok(7));
         let none: Vec<u8> = Vec::new();
-        assert!(guarded(|| none[1]).unwrap_err().contains("out of bounds"));
-        let inner = guarded(|| guarded(|| panic!("{}", 1)).and(Ok(2)));
+        assert!(catch_panic(|| none[1]).unwrap_err().contains("out of bounds"));
+        let inner = catch_panic(|| catch_panic(|| panic!("{}", 1)).and(Ok(2)));
         assert_eq!(inner, Ok(Err("1".to_owned())));
-        assert_eq!(guarded_future(async { 7 }).await, Ok(7));
-        let later = guarded_future(async {
+        assert_eq!(catch_panic_async(async { 7 }).await, Ok(7));
+        let later = catch_panic_async(async {
             tokio::task::yield_now().await;
             panic!("later")
         });

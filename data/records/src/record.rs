@@ -46,7 +46,7 @@ impl Prompt {
 
     /// The same question after something else.
     #[must_use]
-    pub fn after(self, context: Vec<Message>) -> Self {
+    pub fn with_context(self, context: Vec<Message>) -> Self {
         Self { id: prompt_id(&context, &self.question), context, ..self }
     }
 
@@ -343,13 +343,13 @@ mod tests {
     fn what_comes_before_a_question_makes_it_another() {
         let prompt = Prompt::new("", "", "Why?", None, "");
         let system = |content: &str| Message { role: "system".into(), content: content.into() };
-        let brief = prompt.clone().after(vec![system("Be  brief.")]);
-        assert_eq!(brief.id, prompt.clone().after(vec![system("be brief.")]).id);
+        let brief = prompt.clone().with_context(vec![system("Be  brief.")]);
+        assert_eq!(brief.id, prompt.clone().with_context(vec![system("be brief.")]).id);
         assert_ne!(brief.id, prompt.id);
-        assert_ne!(brief.id, prompt.clone().after(vec![Message::user("Be brief.")]).id);
+        assert_ne!(brief.id, prompt.clone().with_context(vec![Message::user("Be brief.")]).id);
         assert_eq!(brief.messages(""), [system("Be  brief."), Message::user("Why?")]);
         assert_eq!(brief.messages("Now."), [system("Be  brief."), Message::user("Why?\n\nNow.")]);
-        let later = prompt.after(vec![Message::user("2 + 2?"), Message::assistant("4")]);
+        let later = prompt.with_context(vec![Message::user("2 + 2?"), Message::assistant("4")]);
         assert_eq!(later.user_turns().collect::<Vec<_>>(), ["2 + 2?", "Why?"]);
     }
 

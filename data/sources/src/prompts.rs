@@ -55,7 +55,7 @@ pub fn load(
             example.answer,
             example.source.as_deref().unwrap_or(&files.name),
         )
-        .after(example.context);
+        .with_context(example.context);
         let asked = example.tests.map(Asked::of);
         let hash = asked.as_ref().and_then(Asked::hash);
         let id = prompt.id.clone();

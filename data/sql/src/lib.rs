@@ -43,7 +43,7 @@ pub use self::functions::{FunctionHelp, functions};
 use self::format::{RowWriter, parquet_writer};
 use hub::Address;
 use records::artifact::Aside;
-use records::panics::guarded_future;
+use records::panics::catch_panic_async;
 use records::{Error, Result, disk};
 use tokens::tokenizer::Tokenizer;
 
@@ -128,7 +128,7 @@ pub async fn session(
     let mut opened = HashMap::new();
     for (name, path) in tables {
         let table =
-            guarded_future(Box::pin(source::open(&reading, fetch.as_ref(), path))).await.map_err(|said| {
+            catch_panic_async(Box::pin(source::open(&reading, fetch.as_ref(), path))).await.map_err(|said| {
                 Error::malformed(path, format!("it cannot be read: {said}"), "was it damaged while being copied?")
             })??;
         let columns = columns(&table.schema());
@@ -217,7 +217,7 @@ struct Answer {
 impl Answer {
     /// The next rows, no more than are wanted in all.
     async fn next(&mut self) -> Option<std::result::Result<RecordBatch, DataFusionError>> {
-        let batch = match guarded_future(self.stream.next()).await.map_err(broken).transpose()? {
+        let batch = match catch_panic_async(self.stream.next()).await.map_err(broken).transpose()? {
             Ok(Ok(batch)) => batch,
             Ok(Err(error)) | Err(error) => return Some(Err(error)),
         };
@@ -278,7 +278,7 @@ impl Session {
             return Err(Error::invalid("format parquet", "it is for files", "name one with --output FILE or \\o FILE"));
         }
         let answer = self.answer(sql, shown.max_rows).await?;
-        self.pour(answer, shown, out).await
+        self.write_rows(answer, shown, out).await
     }
 
     /// Writes an answer to a file: aside, synced, renamed. A file that a table is read from is refused.
@@ -290,7 +290,7 @@ impl Session {
         let written = if shown.format == Format::Parquet {
             self.pour_parquet(answer, path, aside.file()).await?
         } else {
-            self.pour(answer, shown, &mut std::io::BufWriter::with_capacity(1 << 17, aside.file())).await?
+            self.write_rows(answer, shown, &mut std::io::BufWriter::with_capacity(1 << 17, aside.file())).await?
         };
         aside.publish()?;
         Ok(written)
@@ -304,7 +304,7 @@ impl Session {
         Ok(QueryResult { schema: answer.stream.schema(), batches, truncated: answer.truncated })
     }
 
-    async fn pour(&self, mut answer: Answer, shown: Shown, out: &mut (dyn Write + Send)) -> Result<Written> {
+    async fn write_rows(&self, mut answer: Answer, shown: Shown, out: &mut (dyn Write + Send)) -> Result<Written> {
         let failed = |e: std::io::Error| Error::engine("writing the answer", e);
         if shown.format.is_for_reading() {
             let result = self.collect(answer).await?;
@@ -353,7 +353,7 @@ impl Session {
 
     /// Plans a query; what is wrong with it is said here.
     async fn answer(&self, sql: &str, max_rows: Option<usize>) -> Result<Answer> {
-        let started = guarded_future(Box::pin(self.start(sql, max_rows))).await;
+        let started = catch_panic_async(Box::pin(self.start(sql, max_rows))).await;
         started.unwrap_or_else(|said| Err(broken(said))).map_err(|e| self.explain(&e))
     }
 

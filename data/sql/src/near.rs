@@ -31,7 +31,7 @@ use super::Fetch;
 use super::functions::{FunctionHelp, is_plain, refused, texts};
 use super::refuse_deep;
 use super::source::Files;
-use records::panics::guarded_future;
+use records::panics::catch_panic_async;
 use records::{Error, Result};
 use text::duplicates::{Clusters, Near, Sketcher, Sketches, clusters, jaccard};
 
@@ -213,11 +213,11 @@ impl Search {
             Error::invalid(format!("the function {NAME}"), problem, "ask the table itself, as in SELECT count(*)")
         };
         let broken = |said: String| failed(DataFusionError::Execution(said));
-        let partitions = guarded_future(Box::pin(self.rows.clone().execute_stream_partitioned()));
+        let partitions = catch_panic_async(Box::pin(self.rows.clone().execute_stream_partitioned()));
         let partitions = answer.runtime.block_on(partitions).map_err(broken)?.map_err(failed)?;
         let mut first = 0;
         for mut partition in partitions {
-            while let Some(batch) = answer.runtime.block_on(guarded_future(partition.next())).map_err(broken)? {
+            while let Some(batch) = answer.runtime.block_on(catch_panic_async(partition.next())).map_err(broken)? {
                 if answer.sender.is_closed() {
                     return Err(Error::Stopped);
                 }

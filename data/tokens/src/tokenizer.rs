@@ -28,7 +28,7 @@ use tokenizers::{
 
 use self::fast::Fast;
 use records::artifact::write_bytes;
-use records::panics::guarded;
+use records::panics::catch_panic;
 use records::record::short_hash;
 use records::{Error, Result, disk};
 
@@ -87,7 +87,7 @@ impl Tokenizer {
 
     /// What a `tokenizer.json` says.
     fn from_json(text: &str) -> std::result::Result<Self, tokenizers::Error> {
-        let mut inner: tokenizers::Tokenizer = guarded(|| text.parse())??;
+        let mut inner: tokenizers::Tokenizer = catch_panic(|| text.parse())??;
         // What the file was trained with is left in some; every text here is encoded whole and alone.
         inner.with_truncation(None)?;
         inner.with_padding(None);
@@ -169,7 +169,7 @@ impl Tokenizer {
     pub fn encode_by_library(&self, text: &str) -> Result<Vec<u32>> {
         let failed = |e: &dyn std::fmt::Display| Error::engine("tokenizing", e);
         // `fast`: without the offsets that nobody here reads. It panics where its expressions give up on a text.
-        let encoded = guarded(|| self.inner.encode_fast(text, false)).map_err(|e| failed(&e))?;
+        let encoded = catch_panic(|| self.inner.encode_fast(text, false)).map_err(|e| failed(&e))?;
         let encoding = encoded.map_err(|e| failed(&e))?;
         Ok(encoding.get_ids().to_vec())
     }

@@ -11,7 +11,7 @@ use crate::commands::{print, runtime};
 use crate::error::Result;
 use crate::fetch;
 use crate::options::RunOptions;
-use crate::plan::{OF_TOKENIZER, Outlook, Plan, outlook};
+use crate::plan::{OF_TOKENIZER, Plan, StageState, state};
 use crate::recipe::{Recipe, Teacher, TraceSource};
 use crate::stages::collect::Traces;
 use crate::stages::evaluate::{TEACHER_FOLDER, measured_teacher};
@@ -22,32 +22,32 @@ use crate::store::{Stage, Store};
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
     let (recipe, _) = args.recipe()?;
     let mut options = args.options()?;
-    let inputs = fetch::look(&recipe, &mut options)?;
+    let inputs = fetch::estimate(&recipe, &mut options)?;
     let absent: Vec<&str> = inputs.iter().filter(|input| !input.is_here).map(|input| input.input.as_str()).collect();
     let plan = Plan::new(&recipe, &options, &absent)?;
     let store = Store::open(&options.runs, &recipe.name);
     check_inputs(&recipe, &options, &plan, &store, &absent, "report")?;
     print(&format!("{}: {}", recipe.name, recipe.description))?;
-    for fetch::Outlook { input, words, .. } in &inputs {
+    for fetch::InputState { input, words, .. } in &inputs {
         print(&format!("input {input}: {words}"))?;
     }
     // What depends on content that is not here has no fingerprint yet.
     let mut unknown: Vec<String> = absent.iter().map(|name| format!("input {name}")).collect();
     for stage in plan.stages() {
-        let outlook = if stage.inputs.keys().any(|input| is_unknown(&unknown, input)) {
+        let state = if stage.inputs.keys().any(|input| is_unknown(&unknown, input)) {
             unknown.push(stage.name.to_owned());
             None
         } else {
-            Some(outlook(&store, stage)?)
+            Some(state(&store, stage)?)
         };
-        let fingerprint = if outlook.is_some() { stage.fingerprint()[..8].to_owned() } else { "?".repeat(8) };
-        let line = match &outlook {
-            Some(Outlook::Cached) => "cached".to_owned(),
-            Some(Outlook::Runs(why)) => format!("would run: {why}"),
+        let fingerprint = if state.is_some() { stage.fingerprint()[..8].to_owned() } else { "?".repeat(8) };
+        let line = match &state {
+            Some(StageState::Cached) => "cached".to_owned(),
+            Some(StageState::Runs(why)) => format!("would run: {why}"),
             None => "would run after the download, unless its content is that of an earlier run".to_owned(),
         };
         print(&format!("{}/8 {:<9} {fingerprint}  {line}", stage.number, stage.name))?;
-        if outlook == Some(Outlook::Cached) {
+        if state == Some(StageState::Cached) {
             continue;
         }
         print_asked(&store, &plan, &recipe, &options, stage)?;
@@ -92,7 +92,7 @@ fn print_replies(
     if !store.is_complete(&plan.prompts)? {
         return Ok(());
     }
-    let lines = match replies::outlook(&options.runs, teacher, &prompts(&store.dir(&plan.prompts))?, folder) {
+    let lines = match replies::estimate(&options.runs, teacher, &prompts(&store.dir(&plan.prompts))?, folder) {
         Ok(lines) => lines,
         Err(error) => vec![format!("what is held cannot be counted: {error}")],
     };

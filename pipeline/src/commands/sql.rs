@@ -229,7 +229,7 @@ impl Asker {
         let answer = loop {
             match receiver.recv_timeout(Duration::from_millis(100)) {
                 Ok(answer) => break answer,
-                Err(RecvTimeoutError::Timeout) if stop.asked() => break Err(stopped()),
+                Err(RecvTimeoutError::Timeout) if stop.requested() => break Err(stopped()),
                 Err(RecvTimeoutError::Timeout) => {}
                 // What the panic said is on the screen already.
                 Err(RecvTimeoutError::Disconnected) => break Err(Failure::failed("the query broke the engine")),
@@ -237,7 +237,7 @@ impl Asker {
         };
         self.set_current(None);
         // A signal that came with the end of one question ends a script all the same.
-        if stop.asked() && !self.interactive { Err(stopped()) } else { answer }
+        if stop.requested() && !self.interactive { Err(stopped()) } else { answer }
     }
 
     fn set_current(&self, stop: Option<Stop>) {
@@ -293,8 +293,8 @@ fn interrupt(current: &Mutex<Option<Stop>>, interactive: bool, heard: Signal) {
     // A person stops a query and asks another; whoever else stops it wants the program to end.
     let stays = interactive && heard == Signal::Interrupt;
     match current.as_ref() {
-        Some(stop) if !stop.asked() && (stays || !interactive) => {
-            stop.ask();
+        Some(stop) if !stop.requested() && (stays || !interactive) => {
+            stop.request();
             signals::tell(&format!("stopping the query ({heard}; again leaves at once)"));
         }
         // It was meant for the pager.

@@ -4,9 +4,9 @@
 //! place, drawn in percent.
 
 use super::content::dropped;
-use super::findings::model;
 use super::number::{count, interval, percent};
 use super::scale::{Axis, Spread};
+use super::summary::model;
 use super::text::{each, escape};
 use super::{AccuracyRow, FunnelRow, RunReport};
 

@@ -3,9 +3,9 @@
 use curate::Balanced;
 
 use super::bars::{accuracy_bars, colour, funnel_bars};
-use super::findings::{computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds};
 use super::histogram::length_histogram;
 use super::number::{bytes, count, counted, duration, interval, number, percent};
+use super::summary::{computed_earlier, funnel_steps, kind_columns, length_summary, protocol, total_seconds};
 use super::training::training;
 use super::{Check, Export, FunnelRow, RunReport, SampleTrace};
 

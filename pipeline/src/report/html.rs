@@ -2,9 +2,9 @@
 
 use super::RunReport;
 use super::content::{Block, Cell, Section, Table, sections};
-use super::findings::{figures, headline, remarks};
 use super::number::counted;
 use super::samples::samples;
+use super::summary::{figures, headline, remarks};
 use super::text::{each, escape};
 
 /// Renders the page. Equal reports give equal pages.

@@ -1,8 +1,8 @@
 //! The report as Markdown (GitHub's flavour, as the Hub renders it too): tables stand in for the drawings.
 
 use super::content::{Block, Cell, Section, Table, sections};
-use super::findings::{figures, headline, remarks};
 use super::number::{MISSING, counted};
+use super::summary::{figures, headline, remarks};
 use super::text::{each, visible};
 use super::{Check, RunReport, SampleTrace};
 

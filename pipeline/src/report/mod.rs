@@ -15,7 +15,6 @@
 mod bars;
 mod charts;
 mod content;
-mod findings;
 mod frame;
 mod histogram;
 mod html;
@@ -24,6 +23,7 @@ pub(crate) mod number;
 mod samples;
 mod scale;
 mod seeds;
+mod summary;
 mod text;
 mod training;
 

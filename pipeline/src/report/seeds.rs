@@ -1,8 +1,8 @@
 //! What several seeds say beside this run: the median leads, and the run's own number stands beside it.
 
 use super::content::{Block, Cell, Table, heads, row};
-use super::findings::{measured, model};
 use super::number::{count, counted, interval, percent};
+use super::summary::{measured, model};
 use super::{AccuracyRow, RunReport};
 use crate::seeds::{OtherSeeds, SeedRow, SeedTable, Spread};
 

@@ -158,14 +158,14 @@ fn the_headline_states_the_result() {
     let report = example();
     let expected = "The student went from 3.1 % to 71.4 % (95 % interval 66–77) on 200 unseen problems; \
                     trained on bare answers instead, it reached 9.0 %.";
-    assert_eq!(findings::headline(&report), expected);
+    assert_eq!(summary::headline(&report), expected);
     assert!(
         html(&report)
             .contains(&format!("<h1>{}</h1>", expected.replace(" %", "&#160;%").replace('–', "&#8288;–&#8288;")))
     );
     assert!(markdown(&report).contains(&format!("**{expected}**")));
     assert_eq!(
-        findings::remarks(&report),
+        summary::remarks(&report),
         ["The teacher reaches 92.0 %: the student closed 77 % of the distance to it."]
     );
 }
@@ -175,16 +175,16 @@ fn the_headline_is_honest() {
     let mut report = example();
     report.accuracy.retain(|row| row.model == "before" || row.model == "after");
     report.accuracy[0] = accuracy("before", "before", 0.75, 0.69);
-    assert!(findings::headline(&report).starts_with("The student fell from 75.0 % to 71.4 %"));
-    assert!(findings::remarks(&report)[0].contains("overlap: on 200 problems the difference is not settled"));
+    assert!(summary::headline(&report).starts_with("The student fell from 75.0 % to 71.4 %"));
+    assert!(summary::remarks(&report)[0].contains("overlap: on 200 problems the difference is not settled"));
     report.accuracy[0].accuracy = 0.714;
-    assert!(findings::headline(&report).starts_with("The student stayed at 71.4 %"));
+    assert!(summary::headline(&report).starts_with("The student stayed at 71.4 %"));
     report.accuracy[1].accuracy = f64::NAN;
-    assert!(findings::headline(&report).starts_with("Before solves 71.4 %"));
+    assert!(summary::headline(&report).starts_with("Before solves 71.4 %"));
     report.accuracy.clear();
-    assert_eq!(findings::headline(&report), "The student’s held-out loss fell from 1.920 to 0.412 nats per token.");
+    assert_eq!(summary::headline(&report), "The student’s held-out loss fell from 1.920 to 0.412 nats per token.");
     report.held_out_loss = None;
-    assert_eq!(findings::headline(&report), "1,204 of 2,000 traces were selected (60.2 %).");
+    assert_eq!(summary::headline(&report), "1,204 of 2,000 traces were selected (60.2 %).");
 }
 
 #[test]

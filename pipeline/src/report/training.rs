@@ -5,8 +5,8 @@ use student::train::TrainingLoss;
 use super::bars::{HELD_OUT, colour};
 use super::charts::{LineChart, line_chart, sparkline};
 use super::content::{Block, Cell, Table, heads, row};
-use super::findings::training_summary;
 use super::number::{MISSING, count, counted, loss, number, training_loss, training_loss_is};
+use super::summary::training_summary;
 use super::text::each;
 use super::{RunReport, TrainingCurve, TrainingPoint};
 

@@ -116,7 +116,7 @@ fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -
     let bar = Progress::new("files", files.paths.len() as u64);
     let go_on = |seen: Seen| {
         bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
-        !run.stop.asked()
+        !run.stop.requested()
     };
     let path = dir.join(FOLDER).join("traces-00000.parquet");
     let imported = sources::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;

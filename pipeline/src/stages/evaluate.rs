@@ -154,7 +154,7 @@ fn held_out(
         let progress = Progress::new(&format!("held-out loss {name}"), rows.len() as u64);
         let shown = |done: usize| {
             progress.set(done as u64, rows.len() as u64, "");
-            !run.stop.asked()
+            !run.stop.requested()
         };
         Ok(mean_loss(&model, &rows, run.recipe.train.rows_per_pass, &shown)?)
     };
@@ -223,7 +223,7 @@ fn of_model(
     let bar = Progress::new(name, total);
     let progress = |done: usize| {
         bar.set(done as u64, total, "samples");
-        !run.stop.asked()
+        !run.stop.requested()
     };
     Ok(evaluate(&engine, &format, problems, &settings.protocol, name, &progress)?)
 }

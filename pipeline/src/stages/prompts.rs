@@ -104,7 +104,7 @@ fn load(run: &Run, source: &ProblemSource, rejected: &mut Rejected, tests: &mut 
             let bar = Progress::new("files", files.paths.len() as u64);
             let go_on = |seen: Seen| {
                 bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
-                !run.stop.asked()
+                !run.stop.requested()
             };
             Ok(sources::prompts::load(&files, &file.format, &file.domain, rejected, tests, &go_on)?)
         }

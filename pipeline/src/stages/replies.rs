@@ -65,7 +65,7 @@ pub(crate) fn request(teacher: &Teacher) -> teacher::Request {
     }
 }
 
-/// Asks a teacher for every problem, except for what any collection in the folder of runs holds, and seals all into
+/// Asks a teacher for every problem, except for what any collection in the folder of runs holds, and writes all to Parquet in
 /// `folder`. The teacher is reached only if something is missing.
 pub(super) fn ask(run: &Run, teacher: &Teacher, prompts: &[Prompt], folder: &Path) -> Result<CollectSummary> {
     let who = format!("teacher {}", teacher.model);
@@ -83,7 +83,7 @@ pub(super) fn ask(run: &Run, teacher: &Teacher, prompts: &[Prompt], folder: &Pat
         let asking = collection.ask_all(&access.endpoint, &stop, &progress);
         run.runtime.block_on(asking).map_err(|error| Failure::from(error).about(&who))?;
     }
-    Ok(collection.seal()?)
+    Ok(collection.to_parquet()?)
 }
 
 /// Says what there is to say of other collections, each thing once.
@@ -116,9 +116,14 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// What asking would come to, for `plan`.
-pub(crate) fn outlook(runs_folder: &Path, teacher: &Teacher, prompts: &[Prompt], folder: &Path) -> Result<Vec<String>> {
-    let outlook = teacher::outlook(prompts, &request(teacher), folder, &runs(runs_folder)?)?;
-    let teacher::Outlook { held, adopted, missing, notes } = outlook;
+pub(crate) fn estimate(
+    runs_folder: &Path,
+    teacher: &Teacher,
+    prompts: &[Prompt],
+    folder: &Path,
+) -> Result<Vec<String>> {
+    let estimate = teacher::estimate(prompts, &request(teacher), folder, &runs(runs_folder)?)?;
+    let teacher::Estimate { held, adopted, missing, notes } = estimate;
     let names: Vec<&str> = adopted.keys().map(String::as_str).collect();
     let taken_over = match adopted.values().sum::<usize>() {
         0 => String::new(),

@@ -115,7 +115,7 @@ fn one(
         progress: &progress,
     };
     let (_, done) = train(model, &rows, &held_out, config, &options)?;
-    if run.stop.asked() {
+    if run.stop.requested() {
         return Err(Failure::interrupted("stopped after training; run the same command to go on"));
     }
     Ok(done)

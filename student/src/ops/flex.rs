@@ -39,7 +39,7 @@ pub(crate) trait FusedOps: Backend {
         layout: Arc<Packed>,
     ) -> FloatTensor<Self>;
     /// A scalar without a value of its own, of which y's gradient is dy.
-    fn seed(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn vjp_root(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Operations without a backward pass.
@@ -172,7 +172,7 @@ impl FusedOps for Flex {
         attention_forward(q, k, v, heads, precision, &layout).0
     }
 
-    fn seed(_: FlexTensor, _: FlexTensor) -> FlexTensor {
+    fn vjp_root(_: FlexTensor, _: FlexTensor) -> FlexTensor {
         scalar(0.0)
     }
 }
@@ -458,7 +458,7 @@ impl<S: CheckpointStrategy> FusedOps for Autodiff<Flex, S> {
         }
     }
 
-    fn seed(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn vjp_root(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         let prepared = SeedBackward.prepare::<S>([y.node()]).compute_bound().stateful();
         match prepared {
             OpsKind::Tracked(p) => p.finish(dy.into_primitive(), scalar(0.0)),

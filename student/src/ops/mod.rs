@@ -131,10 +131,10 @@ pub(crate) fn cross_entropy_gradients(
 }
 
 /// A scalar to begin a backward pass at: with respect to it, the gradient of y is dy, which is untracked and of y's shape.
-pub(crate) fn seed(y: Tensor<2>, dy: Tensor<2>) -> Tensor<1> {
+pub(crate) fn vjp_root(y: Tensor<2>, dy: Tensor<2>) -> Tensor<1> {
     let dy = Tensor::from_inner(dy);
     if fused(&y) {
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::seed(y.into_dispatch(), dy.into_dispatch()));
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::vjp_root(y.into_dispatch(), dy.into_dispatch()));
     }
     (y * dy).sum()
 }

@@ -34,7 +34,7 @@ pub(super) fn add_gradients(
     if !value.is_finite() {
         return value;
     }
-    let mut found = ops::seed(hidden, dhidden).backward();
+    let mut found = ops::vjp_root(hidden, dhidden).backward();
     gradients.take([(NORM.to_owned(), &mut model.norm)], &mut found);
     if let Some(dhead) = dhead {
         gradients.insert(model.head_name().to_owned(), dhead);
@@ -44,7 +44,7 @@ pub(super) fn add_gradients(
     for layer in (0..model.layers.len()).rev() {
         let Some(Kept { input, output }) = blocks.pop() else { break };
         let output = output.unwrap_or_else(|| block(model, layer, input.clone(), pass));
-        let mut found = ops::seed(output, dx).backward();
+        let mut found = ops::vjp_root(output, dx).backward();
         gradients.take(model.layers[layer].trainable_mut(layer), &mut found);
         let Some(next) = input.grad_remove(&mut found) else { return value };
         dx = next;

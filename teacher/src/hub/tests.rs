@@ -356,8 +356,8 @@ async fn without_the_net_the_cache_is_all_there_is() {
     setting.hub.offline = false;
     setting.hub.endpoint = Url::parse("http://127.0.0.1:1").unwrap();
     let wanted = setting.hub.find(&address("all/*.parquet")).await.unwrap();
-    assert!(wanted.unheard.is_some_and(|why| why.contains("cannot connect")) && wanted.files == 1);
-    assert!(setting.hub.find(&address("all/a.parquet")).await.unwrap().unheard.is_none(), "nothing to ask");
+    assert!(wanted.unreachable.is_some_and(|why| why.contains("cannot connect")) && wanted.files == 1);
+    assert!(setting.hub.find(&address("all/a.parquet")).await.unwrap().unreachable.is_none(), "nothing to ask");
     let (message, passing) = setting.fails("all/*.jsonl").await;
     assert!(passing && message.contains("cannot connect to http://127.0.0.1:1"), "{message}");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use records::record::{FinishReason, Prompt, Sampling, Trace};
 
 use super::*;
-use crate::adopt::{Runs, outlook};
+use crate::adopt::{Runs, estimate};
 use crate::ask::{LEDGER_FILE, Request, jobs};
 
 /// A folder of runs with collections in it.
@@ -88,7 +88,7 @@ fn replies_are_found_in_other_collections_whatever_their_names() {
     // What is bought later is read on; what is gone is forgotten.
     folder.bought("b", &[3]);
     fs::remove_dir_all(folder.dir.path().join("a")).unwrap();
-    let look = outlook(&folder.prompts, &request(64), &folder.dir.path().join("new/traces"), &folder.runs()).unwrap();
+    let look = estimate(&folder.prompts, &request(64), &folder.dir.path().join("new/traces"), &folder.runs()).unwrap();
     assert_eq!((look.held, look.missing), (3, 2));
     assert_eq!(look.adopted, BTreeMap::from([("b/traces".to_owned(), 1)]));
     let (answers, notes) = folder.adopt("new", 64).unwrap();

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use serde_json::{Map, Number, Value};
 
 use super::{BATCH_BYTES, BATCH_ROWS, Flaw, Raw, RawRow};
-use records::panics::guarded;
+use records::panics::catch_panic;
 use records::{Error, Result};
 
 /// Streams the rows of a Parquet file.
@@ -30,7 +30,7 @@ pub(super) fn batches(
     let unreadable = |e: &dyn std::fmt::Display| {
         Error::malformed(path, format!("not a readable Parquet file: {e}"), "was it cut short while being copied?")
     };
-    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))
+    let builder = catch_panic(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))
         .map_err(|said| unreadable(&said))?
         .map_err(|e| unreadable(&e))?;
     let all: Arc<[String]> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -45,12 +45,12 @@ pub(super) fn batches(
     let failed = |e: &dyn std::fmt::Display, path: &Path| {
         Error::malformed(path, format!("its rows cannot be read: {e}"), "was it damaged while being copied?")
     };
-    let reader = guarded(|| builder.with_projection(mask).with_batch_size(rows).build());
+    let reader = catch_panic(|| builder.with_projection(mask).with_batch_size(rows).build());
     let mut reader = Some(reader.map_err(|said| failed(&said, path))?.map_err(|e| failed(&e, path))?);
     let path = path.to_owned();
     let mut number = 0;
     Ok(std::iter::from_fn(move || {
-        let batch = match guarded(|| reader.as_mut().and_then(Iterator::next)) {
+        let batch = match catch_panic(|| reader.as_mut().and_then(Iterator::next)) {
             Ok(batch) => batch?.map_err(|e| failed(&e, &path)),
             Err(said) => Err(failed(&said, &path)),
         };

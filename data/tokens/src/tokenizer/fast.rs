@@ -17,7 +17,7 @@ use tokenizers::{Encoding, Model, NormalizerWrapper, Token};
 use super::nfc::nfc;
 use super::pieces::Pieces;
 use super::split::Split;
-use records::panics::guarded;
+use records::panics::catch_panic;
 use records::{Error, Result};
 
 /// How a tokenizer of a known kind encodes.
@@ -135,7 +135,7 @@ fn leaves_ids(tokenizer: &tokenizers::Tokenizer) -> bool {
     let ids = [3, 1, 2];
     let tokens = ids.iter().map(|id| Token::new(*id, "a".into(), (0, 1))).collect();
     // A template that is not one panics.
-    let processed = guarded(|| tokenizer.post_process(Encoding::from_tokens(tokens, 0), None, false));
+    let processed = catch_panic(|| tokenizer.post_process(Encoding::from_tokens(tokens, 0), None, false));
     processed.is_ok_and(|processed| processed.is_ok_and(|encoding| encoding.get_ids() == ids))
 }
 

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
 use super::gemm::{Precision, matmul};
 use super::views::{Mat, Store};
-use super::{Unwritten, widest, zeroed};
+use super::{Unwritten, max_width, zeroed};
 use crate::layout::{Extension, Group, Packed, Rotation};
 
 /// Query rows of a tile of scores, at most.
@@ -138,7 +138,7 @@ fn pieces<'a>(
 /// Softmax of a causal score block in place: row r may see the first `first + r + 1` of `width` columns.
 /// Returns nothing; `log_sums` gets one value a row.
 fn causal_softmax(scores: &mut [f32], width: usize, first: usize, log_sums: &mut [f32]) {
-    widest(
+    max_width(
         #[inline(always)]
         || {
             for (r, (row, log_sum)) in scores.chunks_exact_mut(width).zip(&mut *log_sums).enumerate() {
@@ -219,7 +219,7 @@ fn forward_block(
         let (keys, values) = (&k[tile * dim..(tile + n) * dim], &v[tile * dim..(tile + n) * dim]);
         let keys = Mat::new(keys, n, dim).t();
         matmul(precision, scores, n, Store::Overwrite, heads.scale(), Mat::new(q, m, dim), keys);
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 for (r, row) in scores.chunks_exact_mut(n).enumerate() {
@@ -237,7 +237,7 @@ fn forward_block(
         );
         matmul(precision, o, dim, Store::Add, 1.0, Mat::new(scores, m, n), Mat::new(values, n, dim));
     }
-    widest(
+    max_width(
         #[inline(always)]
         || {
             for r in 0..m {
@@ -252,16 +252,16 @@ fn forward_block(
 }
 
 /// Σ o · dout of each row and head, `[heads, rows]`.
-fn along(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
+fn delta(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
     let rows = o.len() / (heads * dim);
-    let mut along = Unwritten::new(heads * rows);
-    along.numbers().par_chunks_mut(rows).enumerate().for_each(|(head, along)| {
-        widest(
+    let mut delta = Unwritten::new(heads * rows);
+    delta.numbers().par_chunks_mut(rows).enumerate().for_each(|(head, delta)| {
+        max_width(
             #[inline(always)]
             || {
-                for (row, along) in along.iter_mut().enumerate() {
+                for (row, delta) in delta.iter_mut().enumerate() {
                     let at = (row * heads + head) * dim;
-                    along.write(dot(&o[at..at + dim], &dout[at..at + dim]));
+                    delta.write(dot(&o[at..at + dim], &dout[at..at + dim]));
                 }
             },
         );
@@ -269,7 +269,7 @@ fn along(o: &[f32], dout: &[f32], heads: usize, dim: usize) -> Vec<f32> {
     // SAFETY: heads make up all of it, and of each every row was written.
     #[expect(unsafe_code, reason = "types do not show what a kernel wrote")]
     unsafe {
-        along.written()
+        delta.written()
     }
 }
 
@@ -284,7 +284,7 @@ pub(crate) fn backward(
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let Heads { query, key, dim } = heads;
     let rows = dout.len() / (query * dim);
-    let along = along(o, dout, query, dim);
+    let delta = delta(o, dout, query, dim);
     let dout = head_major(dout, query, dim, None);
     // One task owns a query head of a segment. The query heads that share a key head are summed afterwards.
     let [mut dq, mut dk, mut dv] = [(); 3].map(|()| Unwritten::new(saved.q.len()));
@@ -298,7 +298,7 @@ pub(crate) fn backward(
             k: of(&saved.k, head / heads.group()),
             v: of(&saved.v, head / heads.group()),
             dout: of(&dout, head),
-            along: segment_of(&along, head, rows, 1, segment),
+            delta: segment_of(&delta, head, rows, 1, segment),
             log_sum: segment_of(&saved.log_sum, head, rows, 1, segment),
         };
         backward_head(&inputs, heads, precision, [dq, dk, dv].map(|piece| zeroed(piece.values)));
@@ -346,7 +346,7 @@ struct Head<'a> {
     k: &'a [f32],
     v: &'a [f32],
     dout: &'a [f32],
-    along: &'a [f32],
+    delta: &'a [f32],
     log_sum: &'a [f32],
 }
 
@@ -367,14 +367,14 @@ fn backward_head(head: &Head<'_>, heads: Heads, precision: Precision, [dq, dk, d
             let (keys, values) = (Mat::new(&head.k[at.clone()], n, dim), Mat::new(&head.v[at.clone()], n, dim));
             matmul(precision, p, n, Store::Overwrite, heads.scale(), q, keys.t());
             matmul(precision, ds, n, Store::Overwrite, 1.0, dout, values.t());
-            widest(
+            max_width(
                 #[inline(always)]
                 || {
                     for r in 0..m {
                         let seen = (first + r + 1).saturating_sub(tile).min(n);
                         let (p, ds) = (&mut p[r * n..(r + 1) * n], &mut ds[r * n..(r + 1) * n]);
-                        let (log_sum, along) = (head.log_sum[first + r], head.along[first + r]);
-                        softmax_backward(&mut p[..seen], &mut ds[..seen], log_sum, along, heads.scale());
+                        let (log_sum, delta) = (head.log_sum[first + r], head.delta[first + r]);
+                        softmax_backward(&mut p[..seen], &mut ds[..seen], log_sum, delta, heads.scale());
                         p[seen..].fill(0.0);
                         ds[seen..].fill(0.0);
                     }
@@ -390,10 +390,10 @@ fn backward_head(head: &Head<'_>, heads: Heads, precision: Precision, [dq, dk, d
 
 /// A row of scores `p` becomes probabilities; `ds`, their gradient, becomes that of what `scale` was multiplied with.
 #[inline(always)]
-fn softmax_backward(p: &mut [f32], ds: &mut [f32], log_sum: f32, along: f32, scale: f32) {
+fn softmax_backward(p: &mut [f32], ds: &mut [f32], log_sum: f32, delta: f32, scale: f32) {
     let one = |p: &mut f32, ds: &mut f32| {
         *p = exp(*p - log_sum);
-        *ds = *p * (*ds - along) * scale;
+        *ds = *p * (*ds - delta) * scale;
     };
     let ((p16, p_rest), (ds16, ds_rest)) = (p.as_chunks_mut::<16>(), ds.as_chunks_mut::<16>());
     for (p, ds) in p16.iter_mut().zip(ds16) {

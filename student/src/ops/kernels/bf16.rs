@@ -7,11 +7,11 @@
 use rayon::prelude::*;
 
 use super::views::{Mat, Output};
-use super::{gemm, tiles, widest};
+use super::{gemm, max_width, tiles};
 
 /// `out (+)= alpha · a · b` with a and b rounded to bf16, on all threads if it is `parallel`.
 pub(super) fn product(out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
-    match tiles::bf16() {
+    match tiles::kernel_bf16() {
         Some(kernel) => tiles::multiply(kernel, out, a, b, parallel),
         None => rounded_product(out, a, b, parallel),
     }
@@ -33,7 +33,7 @@ fn round(x: f32) -> u32 {
 fn rounded(mat: &Mat<'_>) -> Vec<f32> {
     let mut copy = vec![0.0; mat.data().len()];
     copy.par_chunks_mut(1 << 14).zip(mat.data().par_chunks(1 << 14)).for_each(|(to, from)| {
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 for (to, from) in to.iter_mut().zip(from) {

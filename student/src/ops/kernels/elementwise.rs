@@ -4,7 +4,7 @@ use std::f32::consts::{LN_2, LOG2_E};
 
 use rayon::prelude::*;
 
-use super::{Unwritten, widest};
+use super::{Unwritten, max_width};
 
 /// Elements per parallel piece of an elementwise loop.
 const PIECE: usize = 1 << 14;
@@ -80,7 +80,7 @@ pub(crate) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let (mut y, mut scale) = (Unwritten::new(x.len()), Unwritten::new(x.len() / width));
     let rows = y.numbers().par_chunks_mut(width * ROWS).zip(x.par_chunks(width * ROWS));
     rows.zip(scale.numbers().par_chunks_mut(ROWS)).for_each(|((y, x), scale)| {
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(&mut *scale) {
@@ -110,7 +110,7 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f
         .zip(scale.par_chunks(ROWS))
         .map(|((dy, x), scale)| {
             let mut dw = vec![0.0; width];
-            widest(
+            max_width(
                 #[inline(always)]
                 || {
                     for ((dy, x), s) in dy.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scale) {
@@ -118,9 +118,9 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], scale: &[f32], dy: &mut [f
                             *dw += *g * x * s;
                             *g *= w;
                         }
-                        let along = dot(x, dy) * s * s * s / width as f32;
+                        let delta = dot(x, dy) * s * s * s / width as f32;
                         for (g, x) in dy.iter_mut().zip(x) {
-                            *g = *g * s - x * along;
+                            *g = *g * s - x * delta;
                         }
                     }
                 },
@@ -137,7 +137,7 @@ pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut y = Unwritten::new(gate.len());
     let pieces = y.numbers().par_chunks_mut(PIECE).zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE));
     pieces.for_each(|((y, gate), up)| {
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
@@ -157,7 +157,7 @@ pub(crate) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
 pub(crate) fn swiglu_backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
     let pieces = gate.par_chunks_mut(PIECE).zip(up.par_chunks_mut(PIECE)).zip(dy.par_chunks_mut(PIECE));
     pieces.for_each(|((gate, up), dy)| {
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 for ((gate, up), dy) in gate.iter_mut().zip(&mut *up).zip(&mut *dy) {
@@ -176,7 +176,7 @@ pub(crate) fn swiglu_backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) 
 /// Adds `bias` to every row of `y`.
 pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
     y.par_chunks_mut(bias.len() * ROWS).for_each(|rows| {
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 for row in rows.chunks_exact_mut(bias.len()) {
@@ -195,7 +195,7 @@ pub(crate) fn column_sums(dy: &[f32], width: usize) -> Vec<f32> {
         .par_chunks(width * ROWS)
         .map(|rows| {
             let mut sums = vec![0.0; width];
-            widest(
+            max_width(
                 #[inline(always)]
                 || {
                     for row in rows.chunks_exact(width) {
@@ -224,7 +224,7 @@ fn sum_in_order(partial: &[Vec<f32>], width: usize) -> Vec<f32> {
 /// Adds each of `rows` to the row of `table` that its id names, in order.
 pub(crate) fn add_rows(table: &mut [f32], ids: &[u32], rows: &[f32]) {
     let width = rows.len() / ids.len().max(1);
-    widest(
+    max_width(
         #[inline(always)]
         || {
             for (id, row) in ids.iter().zip(rows.chunks_exact(width.max(1))) {
@@ -241,7 +241,7 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
     let pieces: Vec<f64> = x
         .par_chunks(PIECE)
         .map(|piece| {
-            widest(
+            max_width(
                 #[inline(always)]
                 || piece.chunks(1024).map(|c| f64::from(dot(c, c))).sum::<f64>(),
             )
@@ -283,7 +283,7 @@ pub(crate) fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], step
     let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, correction1, correction2, grad_scale } = step;
     let pieces = p.par_chunks_mut(PIECE).zip(m.par_chunks_mut(PIECE)).zip(v.par_chunks_mut(PIECE));
     pieces.zip(g.par_chunks(PIECE)).for_each(|(((p, m), v), g)| {
-        widest(
+        max_width(
             #[inline(always)]
             || {
                 let size = learning_rate / correction1;

@@ -57,7 +57,7 @@ pub(crate) fn product_in(precision: Precision, a: Mat<'_>, b: Mat<'_>) -> Vec<f3
 fn whole(precision: Precision, out: Output<'_>, a: Mat<'_>, b: Mat<'_>, parallel: bool) {
     assert!(a.width() > 0, "a matrix product sums over nothing");
     match precision {
-        Precision::F32 => match tiles::f32() {
+        Precision::F32 => match tiles::kernel_f32() {
             Some(kernel) if parallel && a.height() > 1 => tiles::multiply(kernel, out, a, b, true),
             _ => product(out, a, b, parallel),
         },

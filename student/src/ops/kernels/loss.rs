@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::elementwise::{exp_and_sum, largest};
 use super::gemm::{Precision, matmul_in};
+use super::max_width;
 use super::views::{Mat, Store};
-use super::widest;
 
 /// Rows whose logits are in memory at once. Each chunk reads the whole weight twice and its gradient once, which more rows
 /// make up for: at most 96 MiB of logits, and 320 where the products themselves are so fast that this would show.
@@ -97,7 +97,7 @@ thread_local! {
 
 /// Turns a row of logits into its gradient in place and returns its cross-entropy.
 fn softmax_minus_target(row: &mut [f32], target: usize, scale: f32) -> f64 {
-    widest(
+    max_width(
         #[inline(always)]
         || {
             let shift = largest(row);

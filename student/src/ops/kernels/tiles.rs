@@ -89,7 +89,7 @@ impl<'a> Panels<'a> {
 }
 
 /// The kernel for f32, where the processor has one.
-pub(super) fn f32() -> Option<Kernel> {
+pub(super) fn kernel_f32() -> Option<Kernel> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") {
         return Some(Kernel {
@@ -103,7 +103,7 @@ pub(super) fn f32() -> Option<Kernel> {
 }
 
 /// The kernel for bf16, where the processor has one.
-pub(super) fn bf16() -> Option<Kernel> {
+pub(super) fn kernel_bf16() -> Option<Kernel> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")

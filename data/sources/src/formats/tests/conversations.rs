@@ -32,7 +32,11 @@ fn what_comes_before_the_last_question_is_part_of_the_problem() {
     let shares = long().iter().map(|turn| json!({"from": turn["role"], "value": turn["content"]})).collect::<Vec<_>>();
     for (name, row) in [("messages", json!({"messages": long()})), ("sharegpt", json!({"conversations": shares}))] {
         let got = everywhere(&[row], name);
-        assert_eq!(got.prompts, [Prompt::new("maths", "", "Sure?", None, "set").after(context.to_vec())], "{name}");
+        assert_eq!(
+            got.prompts,
+            [Prompt::new("maths", "", "Sure?", None, "set").with_context(context.to_vec())],
+            "{name}"
+        );
         let trace = &got.traces[0];
         assert_eq!((&trace.prompt_id, trace.thinking.as_deref()), (&got.prompts[0].id, Some("2 and 2.")));
         assert_ne!(trace.prompt_id, prompt_id(&[], "Sure?"));

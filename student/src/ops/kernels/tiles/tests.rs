@@ -11,8 +11,8 @@ fn kernels() -> Vec<(&'static str, Kernel, Round)> {
     let exact: Round = |x| x;
     let rounded: Round = |x| half::bf16::from_f32(x).to_f32();
     let mut kernels = Vec::new();
-    kernels.extend(f32().map(|kernel| ("f32", kernel, exact)));
-    kernels.extend(bf16().map(|kernel| ("bf16", kernel, rounded)));
+    kernels.extend(kernel_f32().map(|kernel| ("f32", kernel, exact)));
+    kernels.extend(kernel_bf16().map(|kernel| ("bf16", kernel, rounded)));
     for (fixture, name) in [("avx512f", "f32"), ("avx512_bf16", "bf16")] {
         if !kernels.iter().any(|(kernel, ..)| *kernel == name) {
             skipped(fixture, &format!("this processor has no kernel for {name}"));

@@ -21,9 +21,9 @@ impl Default for PartLimit {
     }
 }
 
-/// What was sealed.
+/// What was written.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Sealed {
+pub(crate) struct Written {
     pub(crate) traces: usize,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
@@ -31,15 +31,21 @@ pub(crate) struct Sealed {
 
 /// Writes the traces of these ids into `dir/traces-00000.parquet` and on, one row for each, sampled under `max_tokens` or
 /// under another limit that serves as well, which the row says. All of them must be in the ledger.
-pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path, limit: PartLimit) -> Result<Sealed> {
-    // Parts of an earlier sealing would be read along with ours; all they hold is in the ledger.
+pub(crate) fn to_parquet(
+    ledger: &Ledger,
+    ids: &[String],
+    max_tokens: u32,
+    dir: &Path,
+    limit: PartLimit,
+) -> Result<Written> {
+    // Parts of an earlier writing would be read along with ours; all they hold is in the ledger.
     for path in parquet_files(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("traces-") {
             std::fs::remove_file(&path).map_err(|e| records::Error::io("remove", &path, e))?;
         }
     }
-    let mut sealed = Sealed::default();
+    let mut written = Written::default();
     let (mut part, mut bytes, mut parts) = (Vec::new(), 0, 0);
     let mut close = |part: &mut Vec<Trace>| {
         write_records(&dir.join(format!("traces-{parts:05}.parquet")), part)?;
@@ -52,9 +58,9 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path,
             let problem = format!("trace {id} is not there");
             records::Error::malformed(ledger.path(), problem, "run again to ask for it")
         })?;
-        sealed.traces += 1;
-        sealed.prompt_tokens += u64::from(trace.prompt_tokens.unwrap_or(0));
-        sealed.completion_tokens += u64::from(trace.completion_tokens.unwrap_or(0));
+        written.traces += 1;
+        written.prompt_tokens += u64::from(trace.prompt_tokens.unwrap_or(0));
+        written.completion_tokens += u64::from(trace.completion_tokens.unwrap_or(0));
         bytes += trace.thinking.as_ref().map_or(0, String::len) + trace.answer.len();
         part.push(trace);
         if part.len() >= limit.rows || bytes >= limit.text_bytes {
@@ -66,7 +72,7 @@ pub(crate) fn seal(ledger: &Ledger, ids: &[String], max_tokens: u32, dir: &Path,
     if !part.is_empty() {
         close(&mut part)?;
     }
-    Ok(sealed)
+    Ok(written)
 }
 
 #[cfg(test)]
@@ -93,18 +99,19 @@ mod tests {
         let ids: Vec<String> = (0..7).map(|n| n.to_string()).collect();
         let wanted: Vec<Trace> = (0..7).map(|n| trace(n, 10)).collect();
         let rows_of = |limit| {
-            let sealed = seal(&ledger, &ids, LIMIT + 1, dir.path(), limit).unwrap();
-            assert_eq!(sealed, Sealed { traces: 7, prompt_tokens: 14, completion_tokens: 60 });
+            let written = to_parquet(&ledger, &ids, LIMIT + 1, dir.path(), limit).unwrap();
+            assert_eq!(written, Written { traces: 7, prompt_tokens: 14, completion_tokens: 60 });
             assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), wanted);
             let paths = parquet_files(dir.path()).unwrap();
             paths.iter().map(|path| read_records::<Trace>(path).unwrap().len()).collect::<Vec<_>>()
         };
         assert_eq!(rows_of(PartLimit { rows: 3, text_bytes: 1000 }), [3, 3, 1]);
         assert_eq!(rows_of(PartLimit { rows: 100, text_bytes: 50 }), [3, 4]);
-        // The parts of the sealing before are gone.
+        // The parts of the writing before are gone.
         assert_eq!(rows_of(PartLimit::default()), [7]);
 
-        let error = seal(&ledger, &["77".to_owned()], LIMIT, dir.path(), PartLimit::default()).unwrap_err().to_string();
+        let error =
+            to_parquet(&ledger, &["77".to_owned()], LIMIT, dir.path(), PartLimit::default()).unwrap_err().to_string();
         assert!(error.contains("trace 77 is not there"), "{error}");
     }
 }
