@@ -154,4 +154,5 @@ async fn tables_that_cannot_be_opened_are_named() {
 mod answers;
 mod functions;
 mod near;
+mod readme;
 mod sources;
