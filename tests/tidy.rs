@@ -1,6 +1,7 @@
 //! The architecture invariants of README.md that a test can check.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -170,7 +171,7 @@ fn the_graph_in_the_readme_is_that_of_the_manifests() {
     let mut graph = "```mermaid\nflowchart BT\n".to_owned();
     for (krate, uses) in CRATES {
         for direct in uses.iter().filter(|name| !uses.iter().any(|other| needs(other, name))) {
-            graph += &format!("    {direct} --> {}\n", name_of(krate));
+            writeln!(graph, "    {direct} --> {}", name_of(krate)).unwrap();
         }
     }
     graph += "```\n";

@@ -86,6 +86,7 @@ enum Command {
 
 /// Options of `run`, `plan`, `seeds` and `tokens`.
 #[derive(Debug, Args)]
+#[expect(rustdoc::broken_intra_doc_links, reason = "what is documented here is the text of the help")]
 pub(crate) struct RunArgs {
     /// The recipe
     pub recipe: PathBuf,

@@ -122,10 +122,8 @@ impl Address {
     /// files that a local folder would give, of a model's those that identify it. `None` if nothing has such a name.
     pub fn select<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Option<Vec<String>>> {
         let inside = if self.path.is_empty() { String::new() } else { format!("{}/", self.path) };
-        let pattern = match self.path.contains(['*', '?', '[']) {
-            true => Some(pattern(&self.to_string(), &self.path)?),
-            false => None,
-        };
+        let is_pattern = self.path.contains(['*', '?', '[']);
+        let pattern = is_pattern.then(|| pattern(&self.to_string(), &self.path)).transpose()?;
         let (mut here, mut folders) = (Vec::new(), Vec::new());
         for name in names {
             let matches = pattern.as_ref().is_some_and(|pattern| pattern.matches_with(name, MATCHING));

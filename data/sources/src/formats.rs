@@ -18,7 +18,7 @@
 //! | `sharegpt` | anywhere | conversations |
 //! | `messages` | anywhere | messages, source, verification_info |
 //!
-//! Tests of programs are read in every shape that [`code`](sandbox::judge) knows. Those that it does not know are kept as they
+//! Tests of programs are read in every shape that [`test_columns`](crate::test_columns) knows. Those that it does not know are kept as they
 //! are, with the reason: what was published with a row that is good otherwise is no reason to leave the row out.
 
 mod chat;

@@ -17,6 +17,7 @@ use crate::run::Stop;
 use crate::signals;
 
 #[derive(Debug, Args)]
+#[expect(rustdoc::broken_intra_doc_links, reason = "what is documented here is the text of the help")]
 pub(crate) struct ServeArgs {
     /// Hugging Face model folder, or hf://OWNER/NAME on the Hub
     model: PathBuf,

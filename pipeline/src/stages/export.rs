@@ -50,9 +50,10 @@ pub(crate) fn stage(
     let describe = |made: &Exported| {
         let (files, rounding) = (made.model.files.len(), &made.model.rounding);
         let adapter = if made.adapter.is_none() { "" } else { " and the adapter in export/adapter" };
-        let warning = match rounding.is_within_bound() {
-            true => String::new(),
-            false => format!("; warning: {}", rounding_in_words(rounding)),
+        let warning = if rounding.is_within_bound() {
+            String::new()
+        } else {
+            format!("; warning: {}", rounding_in_words(rounding))
         };
         let root = run.store.root.display();
         format!("{files} files in {root}/export/model{adapter}, logits equal after reloading{warning}")

@@ -20,6 +20,7 @@ use crate::run::{Halt, Run};
 /// The summary of a folder with `prompts/prompts.parquet` and `problems/problems.parquet`; `tests/tests.parquet` where
 /// programs are asked for, and `rejected.jsonl` where rows could not be used.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the stage is named after one of the two sets it makes")]
 pub(crate) struct Prompts {
     /// Problems to learn from.
     prompts: usize,

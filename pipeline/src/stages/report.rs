@@ -201,7 +201,7 @@ fn training(checkpoint: &Artifact<Checkpoint>) -> Result<Vec<TrainingCurve>> {
             tokens_per_second: summary.tokens as f64 / summary.seconds.max(1e-9),
             parameters: summary.parameters,
             trained_parameters: summary.trained_parameters,
-            loss: Some(summary.loss.clone()),
+            loss: Some(summary.loss),
         });
     }
     Ok(curves)

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::functions;
@@ -10,7 +11,7 @@ fn the_readme_has_the_table_of_functions() {
     for function in functions() {
         let (signature, summary) = (cell(function.signature), cell(function.summary));
         let (example, result) = (cell(function.example), cell(function.result));
-        table += &format!("| `{signature}` | {summary} | `{example}` | {result} |\n");
+        writeln!(table, "| `{signature}` | {summary} | `{example}` | {result} |").unwrap();
     }
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     assert!(readme.contains(&table), "data/sql/README.md has not this table:\n{table}");
