@@ -5,6 +5,7 @@ mod commands;
 mod console;
 mod error;
 mod fetch;
+mod layout;
 mod options;
 mod plan;
 mod recipe;

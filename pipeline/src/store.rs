@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// What a stage left in the latest run under a name.
-    pub(crate) fn latest_part(&self, stage: &str, name: &str) -> Result<Option<PathBuf>> {
+    pub(crate) fn latest_part(&self, stage: &str, name: impl AsRef<Path>) -> Result<Option<PathBuf>> {
         Ok(match self.latest(stage)? {
             Some(dir) => disk::if_there(dir.join(name))?,
             None => None,

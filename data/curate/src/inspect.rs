@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{RuleOutcome, rule_outcomes};
+use crate::{RuleOutcome, VERDICTS, rule_outcomes};
 use records::parquet_file::{for_each_text, parquet_files, read_rows_at};
 use records::record::{Prompt, Trace, Verdict};
 use records::{Error, Result};
@@ -66,7 +66,7 @@ pub async fn inspect(places: &Places, prefix: &str) -> Result<Inspected> {
     let mut verdict = None;
     let (mut rules, mut similar) = (Vec::new(), Vec::new());
     if let Some(Judged { folder, policy, benchmarks }) = &places.judged {
-        let folder = folder.join("verdicts");
+        let folder = folder.join(VERDICTS);
         verdict = first_row::<Verdict>(&folder, "trace_id", &trace.id)?;
         if let Some(verdict) = &verdict {
             rules = Box::pin(rule_outcomes(policy, verdict, *benchmarks)).await?;

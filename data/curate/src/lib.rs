@@ -47,6 +47,13 @@ use text::contamination::{Item, Preset};
 use text::duplicates::Near;
 use tokens::tokenizer::Tokenizer;
 
+/// In a curation's folder: the verdicts on all traces, a folder of Parquet.
+pub const VERDICTS: &str = "verdicts";
+/// In a curation's folder: the traces that were selected, a folder of Parquet.
+pub const CURATED: &str = "curated";
+/// In a curation's folder: what each group of rules found, kept for later runs.
+pub const RULES: &str = "rules";
+
 /// Traces in memory at once.
 const PART_ROWS: usize = 8192;
 
@@ -216,7 +223,7 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
     if parts.is_empty() {
         return Err(Error::malformed(traces, "there are no traces to curate", "run the stage that collects them"));
     }
-    let folders = Folders::new(&out.join("rules"), earlier);
+    let folders = Folders::new(&out.join(RULES), earlier);
     let prompts = Prompts::new(prompts);
     let mut rules = Rules {
         form: RuleCache::new(Form, &folders, name),
@@ -237,7 +244,7 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
     }
     rules.code.as_ref().map_or(Ok(()), RuleCache::finish)?;
     let duplicates = find_duplicates(&prompts, &parts, &rules, config, &folders, name)?;
-    clear(&out.join("verdicts"))?;
+    clear(&out.join(VERDICTS))?;
     write_verdicts(&prompts, &parts, &rules, &duplicates, out)?;
     Ok(rules.reuse())
 }
@@ -245,14 +252,14 @@ pub fn annotate(inputs: Inputs<'_>, config: &CurateConfig, out: &Path) -> Result
 /// Selects by the verdicts under `out`, and writes `curated/part-*.parquet` there. That nothing is selected is a result too
 /// (see [`Curation::nothing_selected`]): the verdicts stay readable, and so does the table without rows.
 pub async fn select(prompts: &[Prompt], traces: &Path, config: &CurateConfig, out: &Path) -> Result<Curation> {
-    clear(&out.join("curated"))?;
+    clear(&out.join(CURATED))?;
     let parts = parts(traces)?;
     let selection = Box::pin(policy::select::selection(out, config)).await?;
     let (judged, all) = (selection.summary.total, parts.last().map_or(0, Part::end));
     if judged != all {
         // DataFusion passes over an empty file without a word.
         let problem = format!("there are {judged} verdicts on {all} traces");
-        return Err(Error::malformed(&out.join("verdicts"), problem, "remove the stage's folder to make them again"));
+        return Err(Error::malformed(&out.join(VERDICTS), problem, "remove the stage's folder to make them again"));
     }
     write_curated(&Prompts::new(prompts), &parts, &selection.rows, out)?;
     Ok(selection.summary)
@@ -380,10 +387,10 @@ fn write_curated(prompts: &Prompts<'_>, parts: &[Part], rows: &[u32], out: &Path
         let traces: Vec<Trace> = read_rows_at(&part.path, &wanted)?;
         let curated = traces.iter().map(|trace| Ok(curated_trace(prompts.of(trace)?, trace)));
         let curated: Vec<CuratedTrace> = curated.collect::<Result<_>>()?;
-        write_records(&part_path(out, "curated", number), &curated)?;
+        write_records(&part_path(out, CURATED, number), &curated)?;
     }
     if rows.is_empty() {
-        write_records::<CuratedTrace>(&part_path(out, "curated", 0), &[])?;
+        write_records::<CuratedTrace>(&part_path(out, CURATED, 0), &[])?;
     }
     Ok(())
 }

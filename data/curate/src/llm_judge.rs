@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::reply::{JudgeVerdict, Opinion};
-use super::{Part, Prompts, by_part, parts};
+use super::{Part, Prompts, VERDICTS, by_part, parts};
 use crate::policy::clauses::{check_condition, policy_terms};
 use crate::policy::refused::{WHERE, refused};
 use crate::policy::select::table;
@@ -166,7 +166,7 @@ impl<'a> Judging<'a> {
     pub async fn new(config: &'a JudgeConfig, prompts: &'a [Prompt], traces: &Path, out: &Path) -> Result<Self> {
         let mut files = Vec::new();
         let mut first = 0;
-        for path in parquet_files(&out.join("verdicts"))? {
+        for path in parquet_files(&out.join(VERDICTS))? {
             let end = first + row_count(&path)?;
             files.push(VerdictFile { path, rows: first..end });
             first = end;

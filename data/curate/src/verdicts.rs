@@ -5,7 +5,7 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Part, Prompts, Rules, part_path};
+use super::{Part, Prompts, Rules, VERDICTS, part_path};
 use crate::rules::duplicates::Duplicates;
 use crate::rules::groups::{Answered, Formed};
 use records::Result;
@@ -94,7 +94,7 @@ pub(super) fn write_verdicts(
             verdict.consensus =
                 if of_prompt.count > 1 { sample.answer.map(|answer| of_prompt.is_majority(answer)) } else { None };
         }
-        write_records(&part_path(out, "verdicts", number), &verdicts)?;
+        write_records(&part_path(out, VERDICTS, number), &verdicts)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use sources::formats::export::{Schema, export};
 
 use crate::console::say;
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::store::Store;
 
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ enum Format {
 }
 
 pub(crate) fn dataset(args: &DatasetArgs) -> Result<()> {
-    let curated = Store::open(&args.run, "").latest_part("curate", "curated")?.ok_or_else(|| {
+    let curated = Store::open(&args.run, "").latest_part("curate", layout::CURATED)?.ok_or_else(|| {
         Failure::usage(format!(
             "{} holds no curated traces; name the folder of a run that came as far as curate, as in runs/quickstart",
             args.run.display()

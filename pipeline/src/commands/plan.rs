@@ -10,13 +10,14 @@ use crate::cli::RunArgs;
 use crate::commands::{print, runtime};
 use crate::error::Result;
 use crate::fetch;
+use crate::layout;
 use crate::options::RunOptions;
 use crate::plan::{OF_TOKENIZER, Plan, StageState, state};
 use crate::recipe::{Recipe, Teacher, TraceSource};
 use crate::stages::collect::Traces;
-use crate::stages::evaluate::{TEACHER_FOLDER, measured_teacher};
+use crate::stages::evaluate::measured_teacher;
 use crate::stages::prompts::{problems, prompts};
-use crate::stages::{check_inputs, collect, replies};
+use crate::stages::{check_inputs, replies};
 use crate::store::{Stage, Store};
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
@@ -63,10 +64,10 @@ fn print_asked(store: &Store, plan: &Plan, recipe: &Recipe, options: &RunOptions
                 "              asks {} for {} samples a problem, at most {} tokens each; what is bought is not bought again",
                 teacher.model, teacher.samples, teacher.sampling.max_tokens
             ))?;
-            print_replies(store, plan, options, teacher, prompts, &store.dir(stage).join(collect::FOLDER))
+            print_replies(store, plan, options, teacher, prompts, &store.dir(stage).join(layout::TRACES))
         }
         ("evaluate", TraceSource::Teacher(teacher), Some(accuracy), _) if accuracy.teacher => {
-            let (teacher, folder) = (measured_teacher(teacher, accuracy), store.dir(stage).join(TEACHER_FOLDER));
+            let (teacher, folder) = (measured_teacher(teacher, accuracy), store.dir(stage).join(layout::TEACHER));
             print_replies(store, plan, options, &teacher, problems, &folder)
         }
         ("curate", _, _, Some(judge)) => print(&format!(

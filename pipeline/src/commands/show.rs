@@ -15,6 +15,7 @@ use crate::commands::sql::last_used;
 use crate::commands::{print, runtime};
 use crate::console::{colour, say};
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::store::Store;
 
 /// Columns of a page where there is no screen to ask.
@@ -93,7 +94,7 @@ fn no_traces(root: &Path) -> Failure {
 /// Where the run has what.
 fn places(root: &Path) -> Result<Places> {
     let store = Store::open(root, "");
-    let traces = store.latest_part("collect", "traces")?.ok_or_else(|| no_traces(root))?;
+    let traces = store.latest_part("collect", layout::TRACES)?.ok_or_else(|| no_traces(root))?;
     let judged = match store.latest("curate")? {
         Some(folder) => {
             let spec = read_record(&folder)?.map(|record| record.spec).unwrap_or_default();
@@ -105,6 +106,6 @@ fn places(root: &Path) -> Result<Places> {
         }
         None => None,
     };
-    let prompts = store.latest_part("prompts", "prompts")?;
-    Ok(Places { traces, prompts, judged, curated: store.latest_part("curate", "curated")? })
+    let prompts = store.latest_part("prompts", layout::PROMPTS)?;
+    Ok(Places { traces, prompts, judged, curated: store.latest_part("curate", layout::CURATED)? })
 }

@@ -23,6 +23,7 @@ use crate::cli::name_and_path;
 use crate::console::say;
 use crate::error::{Exit, Failure, Result};
 use crate::fetch;
+use crate::layout;
 use crate::run::Stop;
 use crate::signals::{self, Signal};
 use crate::store::Store;
@@ -80,16 +81,16 @@ impl ValueEnum for FormatName {
 }
 
 /// Tables, the stage that makes each, and where it is in the stage's folder.
-const TABLES: [(&str, &str, &str); 9] = [
-    ("prompts", "prompts", "prompts"),
-    ("problems", "prompts", "problems"),
-    ("tests", "prompts", "tests"),
-    ("traces", "collect", "traces"),
-    ("verdicts", "curate", "verdicts"),
-    ("curated", "curate", "curated"),
-    ("metrics", "train", "student/metrics.jsonl"),
-    ("control_metrics", "train", "control/metrics.jsonl"),
-    ("samples", "evaluate", "samples"),
+const TABLES: [(&str, &str, &[&str]); 9] = [
+    ("prompts", "prompts", &[layout::PROMPTS]),
+    ("problems", "prompts", &[layout::PROBLEMS]),
+    ("tests", "prompts", &[layout::TESTS]),
+    ("traces", "collect", &[layout::TRACES]),
+    ("verdicts", "curate", &[layout::VERDICTS]),
+    ("curated", "curate", &[layout::CURATED]),
+    ("metrics", "train", &[layout::STUDENT, layout::METRICS_FILE]),
+    ("control_metrics", "train", &[layout::CONTROL, layout::METRICS_FILE]),
+    ("samples", "evaluate", &[layout::SAMPLES]),
 ];
 
 /// Stack of the threads that plan and compute: plans are walked by recursion. Memory is taken as it is used.
@@ -151,7 +152,8 @@ fn of_run(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut tables = Vec::new();
     for (table, stage, place) in TABLES {
         // A stage that has not run, or makes no such table for this recipe, has none.
-        tables.extend(store.latest_part(stage, place)?.map(|path| (table.to_owned(), path)));
+        tables
+            .extend(store.latest_part(stage, place.iter().collect::<PathBuf>())?.map(|path| (table.to_owned(), path)));
     }
     if tables.is_empty() {
         return Err(Failure::usage(format!(

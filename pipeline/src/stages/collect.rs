@@ -17,6 +17,7 @@ use super::replies::{adopted, ask};
 use super::{preflight, realize, teacher_access};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::recipe::{self, ProblemSource, TraceSource};
 use crate::run::{Halt, Run};
 
@@ -77,16 +78,13 @@ impl Source {
     }
 }
 
-/// The folder of the traces.
-pub(crate) const FOLDER: &str = "traces";
-
 /// Collects the traces.
 pub(crate) fn stage(run: &Run, input: &Artifact<Prompts>) -> std::result::Result<Artifact<Traces>, Halt> {
     let describe =
         |made: &Traces| format!("{} traces, {}", made.source.traces(), made.source.in_words(&run.recipe.collect));
     realize(run, &run.plan.collect, describe, |dir| {
         let prompts = prompts(&input.dir)?;
-        let folder = dir.join(FOLDER);
+        let folder = dir.join(layout::TRACES);
         let source = match &run.recipe.collect {
             TraceSource::Teacher(teacher) => {
                 preflight::programs(run, input)?;
@@ -118,7 +116,7 @@ fn import(run: &Run, file: &recipe::TraceFile, prompts: &[Prompt], dir: &Path) -
         bar.set(seen.files as u64, seen.of as u64, &format!("files, {} rows", seen.rows));
         !run.stop.requested()
     };
-    let path = dir.join(FOLDER).join("traces-00000.parquet");
+    let path = dir.join(layout::TRACES).join("traces-00000.parquet");
     let imported = sources::import::import(&files, &file.format, &file.teacher, prompts, &path, &mut rejected, &go_on)?;
     if imported.traces == 0 {
         return Err(Failure::usage(format!(
@@ -155,5 +153,5 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<u64> {
 
 /// All traces of a collection.
 pub(crate) fn traces(dir: &Path) -> Result<Vec<Trace>> {
-    Ok(read_folder(&dir.join(FOLDER))?)
+    Ok(read_folder(&dir.join(layout::TRACES))?)
 }

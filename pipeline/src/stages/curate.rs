@@ -15,6 +15,7 @@ use super::replies::folders_in;
 use super::{judge, pack, realize};
 use crate::console::say;
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::run::{Halt, Run};
 
 /// The summary of a folder with `verdicts/*.parquet` and `curated/*.parquet`.
@@ -43,7 +44,7 @@ pub(crate) fn stage(
             items.extend(benchmark_items(benchmark, &run.options.file(&benchmark.input)?)?);
         }
         let config = &run.recipe.curate;
-        let traces = traces_in.dir.join("traces");
+        let traces = traces_in.dir.join(layout::TRACES);
         let inputs = Inputs {
             prompts: &prompts,
             traces: &traces,
@@ -85,7 +86,7 @@ fn refuse_nothing(run: &Run) -> Result<()> {
 /// The folders in which earlier runs of this recipe kept what the rules found.
 fn earlier(run: &Run, dir: &Path) -> Result<Vec<PathBuf>> {
     let others = folders_in(&run.store.root)?.into_iter().filter(|path| path != dir);
-    Ok(others.map(|path| path.join("rules")).filter(|path| path.is_dir()).collect())
+    Ok(others.map(|path| path.join(layout::RULES)).filter(|path| path.is_dir()).collect())
 }
 
 /// Says what was judged, where some of it was known from an earlier run or from before a kill.
@@ -131,5 +132,5 @@ fn print_quotas(balanced: &Balanced) {
 
 /// The selected traces.
 pub(crate) fn curated(dir: &Path) -> Result<Vec<CuratedTrace>> {
-    Ok(read_folder(&dir.join("curated"))?)
+    Ok(read_folder(&dir.join(layout::CURATED))?)
 }

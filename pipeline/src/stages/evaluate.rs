@@ -24,6 +24,7 @@ use super::replies::{adopted, ask};
 use super::train::Checkpoint;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::recipe::{Accuracy, Teacher, TraceSource};
 use crate::report::number::loss;
 use crate::run::{Halt, Run};
@@ -130,7 +131,7 @@ fn model(run: &Run, packed: &Artifact<Packed>, checkpoint: &Artifact<Checkpoint>
     let lora = run.recipe.train.lora.as_ref();
     Ok(match name {
         "before" => base,
-        "after" => load_trained(base, &checkpoint.dir.join("student"), lora)?.rounded_to_bf16(),
+        "after" => load_trained(base, &checkpoint.dir.join(layout::STUDENT), lora)?.rounded_to_bf16(),
         _ => load_trained(base, &checkpoint.dir.join(name), lora)?.rounded_to_bf16(),
     })
 }
@@ -189,7 +190,7 @@ fn accuracy(
     let names = [("teacher", settings.teacher), ("before", true), ("after", true), ("control", settings.control)];
     let mut reports = Vec::new();
     for (name, _) in names.into_iter().filter(|(_, wanted)| *wanted) {
-        let path = dir.join(format!("samples/{name}.parquet"));
+        let path = layout::samples_of(dir, name);
         if !disk::exists(&path)? {
             let samples = if name == "teacher" {
                 of_teacher(run, settings, problems, dir)?
@@ -228,9 +229,6 @@ fn of_model(
     Ok(evaluate(&engine, &format, problems, &settings.protocol, name, &progress)?)
 }
 
-/// The folder of the teacher's replies.
-pub(crate) const TEACHER_FOLDER: &str = "teacher";
-
 /// What the recipe's teacher is asked when it is measured.
 pub(crate) fn measured_teacher(teacher: &Teacher, settings: &Accuracy) -> Teacher {
     let protocol = &settings.protocol;
@@ -248,7 +246,7 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
     let TraceSource::Teacher(teacher) = &run.recipe.collect else {
         return Err(Failure::usage("evaluate.accuracy.teacher is true, but [collect] names no teacher"));
     };
-    let folder = dir.join(TEACHER_FOLDER);
+    let folder = dir.join(layout::TEACHER);
     let asked = ask(run, &measured_teacher(teacher, settings), problems, &folder)?;
     let adopted = adopted(&asked.adopted_from);
     if !adopted.is_empty() {

@@ -19,6 +19,7 @@ use super::train::Checkpoint;
 use super::{card, realize};
 use crate::error;
 use crate::fetch;
+use crate::layout;
 use crate::report::number::{number, percent};
 use crate::run::{Halt, Run};
 
@@ -61,20 +62,20 @@ pub(crate) fn stage(
     realize(run, &run.plan.export, describe, |dir| {
         let base = base_dir(&run.recipe, &run.options, &packed.dir)?;
         let model = run.recipe.student.base.model(&base, &run.options.device.open()?)?;
-        let (train, trained) = (&run.recipe.train, checkpoint.dir.join("student"));
+        let (train, trained) = (&run.recipe.train, checkpoint.dir.join(layout::STUDENT));
         let adapter = match (&train.lora, &run.recipe.student.base) {
             (Some(lora), Base::Folder { input, .. }) => {
                 let origin = fetch::origin(run.options.given(input)?);
                 let name = origin.as_ref().map_or(input, |(base, _)| base);
-                Some(export_adapter(&model, &trained, lora, name, &base, &dir.join("adapter"))?)
+                Some(export_adapter(&model, &trained, lora, name, &base, &dir.join(layout::ADAPTER))?)
             }
             _ => None,
         };
         let model = load_trained(model, &trained, train.lora.as_ref())?;
         let card = card::write(run, &evaluation.summary.measured, &checkpoint.summary.student);
         let shard_bytes = (run.recipe.export.shard_gigabytes * 1e9) as u64;
-        let exported = export(&model, &base, &dir.join("model"), &card, shard_bytes)?;
-        check_prompts(&dir.join("model"), &trained_prompts(&curated_in.dir, &packed.dir)?)?;
+        let exported = export(&model, &base, &dir.join(layout::MODEL), &card, shard_bytes)?;
+        check_prompts(&dir.join(layout::MODEL), &trained_prompts(&curated_in.dir, &packed.dir)?)?;
         Ok(Exported { model: exported, adapter })
     })
 }
@@ -150,9 +151,9 @@ mod tests {
             position_ids: vec![0, 1, 0, 1],
             trace_ids: vec!["a".to_owned(), "b".to_owned()],
         };
-        write_records(&dir.path().join("packed/train.parquet"), &[row]).unwrap();
+        write_records(&layout::packed_rows(dir.path(), "train"), &[row]).unwrap();
         let check = |traces: &[CuratedTrace]| {
-            write_records(&dir.path().join("curated/curated.parquet"), traces).unwrap();
+            write_records(&layout::only_file(dir.path(), layout::CURATED), traces).unwrap();
             trained_prompts(dir.path(), dir.path())
         };
         let found = check(&[trace("a"), trace("held out"), trace("b")]).unwrap();

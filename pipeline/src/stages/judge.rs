@@ -14,10 +14,8 @@ use super::replies::{add, runs, say_notes};
 use super::teacher_access::reach_judge;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::run::Run;
-
-/// The folder of the judge's replies.
-const FOLDER: &str = "judge";
 
 /// What came of it.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -58,9 +56,9 @@ pub(super) fn judge(
     let judging = run.runtime.block_on(Judging::new(config, prompts, traces, dir))?;
     let mut summary =
         JudgeSummary { model: config.model.clone(), selected: judging.selected(), ..JudgeSummary::default() };
-    let bar = Progress::new(FOLDER, judging.selected() as u64);
+    let bar = Progress::new(layout::JUDGE, judging.selected() as u64);
     let runs = runs(&run.options.runs)?;
-    let folder = dir.join(FOLDER);
+    let folder = dir.join(layout::JUDGE);
     let mut asker = Asker { run, config, folder, runs: &runs, said: BTreeSet::new(), endpoint: None, bar };
     for batch in judging.batches() {
         let batch = batch?;

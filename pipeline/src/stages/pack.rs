@@ -15,6 +15,7 @@ use tokens::tokenizer::Tokenizer;
 use super::curate::{Curated, curated};
 use super::realize;
 use crate::error::{Failure, Result};
+use crate::layout::{self, CONTROL, packed_rows};
 use crate::options::RunOptions;
 use crate::recipe::{Pack, Recipe};
 use crate::run::{Halt, Run};
@@ -40,7 +41,7 @@ impl Packed {
         let full = 100.0 * utilization;
         let mut words =
             vec![format!("{rows} rows, {tokens} tokens, {full:.1} % full, {}", self.train.too_long_in_words())];
-        for (set, report) in [("held_out", &self.held_out), ("control", &self.control)] {
+        for (set, report) in [("held_out", &self.held_out), (CONTROL, &self.control)] {
             if let Some(report) = report.as_ref().filter(|report| report.too_long > 0) {
                 words.push(format!("of {}: {}", set_in_words(set), report.too_long_in_words()));
             }
@@ -54,7 +55,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
     realize(run, &run.plan.pack, Packed::in_words, |dir| {
         let curated = curated(&input.dir)?;
         let base = &run.recipe.student.base;
-        base.create(&curated, &dir.join("base"))?;
+        base.create(&curated, &dir.join(layout::BASE))?;
         let folder = base_dir(&run.recipe, &run.options, dir)?;
         let format = ChatFormat::from_dir(&folder)?;
         fidelity::added_tokens(&format).outcome?;
@@ -66,7 +67,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
             let of_set = |error: records::Error| Failure::from(error).about(set_in_words(name));
             let (rows, report) = pack(traces, &format, supervision, settings).map_err(of_set)?;
             fidelity::check(&rows, &format, config.capacity()).map_err(of_set)?;
-            write_records(&dir.join(format!("packed/{name}.parquet")), &rows)?;
+            write_records(&packed_rows(dir, name), &rows)?;
             Ok(report)
         };
         let train = one("train", &training, Supervision::Thinking)?;
@@ -75,7 +76,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
             traces => Some(one("held_out", traces, Supervision::Thinking)?),
         };
         let control = match &run.recipe.evaluate.accuracy {
-            Some(accuracy) if accuracy.control => Some(one("control", &training, Supervision::AnswerOnly)?),
+            Some(accuracy) if accuracy.control => Some(one(CONTROL, &training, Supervision::AnswerOnly)?),
             _ => None,
         };
         Ok(Packed { train, held_out, control })
@@ -86,7 +87,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
 pub(crate) fn set_in_words(name: &str) -> &'static str {
     match name {
         "held_out" => "the held-out set",
-        "control" => "the control's set",
+        CONTROL => "the control's set",
         _ => "the training set",
     }
 }
@@ -126,7 +127,7 @@ pub(crate) fn split(
 pub(crate) fn base_dir(recipe: &Recipe, options: &RunOptions, packed: &Path) -> Result<PathBuf> {
     match &recipe.student.base {
         Base::Folder { input, .. } => options.folder(input),
-        Base::Random { .. } => Ok(packed.join("base")),
+        Base::Random { .. } => Ok(packed.join(layout::BASE)),
     }
 }
 
@@ -138,7 +139,7 @@ pub(crate) fn known_tokenizer(recipe: &Recipe, options: &RunOptions) -> Result<O
 
 /// The rows of one set: `train`, `held_out` or `control`.
 pub(crate) fn rows(dir: &Path, name: &str) -> Result<Vec<PackedRow>> {
-    Ok(read_records(&dir.join(format!("packed/{name}.parquet")))?)
+    Ok(read_records(&packed_rows(dir, name))?)
 }
 
 #[cfg(test)]

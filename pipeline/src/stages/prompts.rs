@@ -14,6 +14,7 @@ use sources::prompts::Tests;
 use super::realize;
 use crate::console::Progress;
 use crate::error::{Failure, Result};
+use crate::layout::{PROBLEMS, PROMPTS, TESTS, only_file};
 use crate::recipe::ProblemSource;
 use crate::run::{Halt, Run};
 
@@ -58,13 +59,11 @@ impl Prompts {
     }
 }
 
-const TESTS: &str = "tests/tests.parquet";
-
 /// Makes or reads both sets. A problem that is measured on is never learned from.
 pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
     realize(run, &run.plan.prompts, Prompts::in_words, |dir| {
         let mut rejected = Rejected::new(dir)?;
-        let mut tests = Tests::new(&dir.join(TESTS));
+        let mut tests = Tests::new(&only_file(dir, TESTS));
         let mut load = |source: &ProblemSource| load(run, source, &mut rejected, &mut tests);
         let problems = match &run.recipe.evaluate.accuracy {
             Some(accuracy) => load(&accuracy.problems)?,
@@ -80,8 +79,8 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
         if prompts.is_empty() {
             return Err(Failure::usage("[prompts] gives no problem to learn from that is not also measured on"));
         }
-        write_records(&dir.join("prompts/prompts.parquet"), &prompts)?;
-        write_records(&dir.join("problems/problems.parquet"), &problems)?;
+        write_records(&only_file(dir, PROMPTS), &prompts)?;
+        write_records(&only_file(dir, PROBLEMS), &problems)?;
         rejected.finish()?;
         let tests = tests.finish()?;
         Ok(Prompts {
@@ -126,15 +125,15 @@ fn refuse_without_gold(problems: &[Prompt]) -> Result<()> {
 
 /// The file of what programs must pass, if any prompt has tests.
 pub(crate) fn tests(dir: &Path) -> Result<Option<PathBuf>> {
-    Ok(disk::if_there(dir.join(TESTS))?)
+    Ok(disk::if_there(only_file(dir, TESTS))?)
 }
 
 /// The problems to learn from.
 pub(crate) fn prompts(dir: &Path) -> Result<Vec<Prompt>> {
-    Ok(read_records(&dir.join("prompts/prompts.parquet"))?)
+    Ok(read_records(&only_file(dir, PROMPTS))?)
 }
 
 /// The problems to measure on.
 pub(crate) fn problems(dir: &Path) -> Result<Vec<Prompt>> {
-    Ok(read_records(&dir.join("problems/problems.parquet"))?)
+    Ok(read_records(&only_file(dir, PROBLEMS))?)
 }

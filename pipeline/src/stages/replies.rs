@@ -9,11 +9,12 @@ use teacher::CollectSummary;
 use super::teacher_access;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::recipe::Teacher;
 use crate::run::Run;
 
 /// The folders in a stage's result that have a ledger: of collect, of the teacher's measurement, and of the judge.
-const FOLDERS: [&str; 3] = ["traces", "teacher", "judge"];
+const FOLDERS: [&str; 3] = [layout::TRACES, layout::TEACHER, layout::JUDGE];
 
 /// Folders shown by name.
 const NAMED: usize = 3;

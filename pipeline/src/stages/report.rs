@@ -22,6 +22,7 @@ use super::train::Checkpoint;
 use super::{prompts, realize};
 use crate::console::today;
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::report::number::counted;
 use crate::report::{
     AccuracyRow, Check, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport,
@@ -51,7 +52,7 @@ pub(crate) fn stage(
         let (curation, measured) = (&curated.summary.curation, &evaluation.summary.measured);
         let notes = notes(&traces_in.summary, &curated.summary, &packed.summary, &evaluation.summary);
         let all = traces(&traces_in.dir)?;
-        let verdicts: Vec<Verdict> = read_folder(&curated.dir.join("verdicts"))?;
+        let verdicts: Vec<Verdict> = read_folder(&curated.dir.join(layout::VERDICTS))?;
         let selected = selected(&curated.dir)?;
         let (lengths, unit) = lengths(&all, &selected);
         let report = RunReport {
@@ -183,7 +184,9 @@ fn by_kind(measured: &Measured) -> Vec<KindRow> {
 fn training(checkpoint: &Artifact<Checkpoint>) -> Result<Vec<TrainingCurve>> {
     let Checkpoint { student, control } = &checkpoint.summary;
     let mut curves = Vec::new();
-    for (name, summary) in std::iter::once(("student", student)).chain(control.iter().map(|of| ("control", of))) {
+    for (name, summary) in
+        std::iter::once((layout::STUDENT, student)).chain(control.iter().map(|of| (layout::CONTROL, of)))
+    {
         let points = metrics(&checkpoint.dir.join(name))?
             .into_iter()
             .map(|m| TrainingPoint {
@@ -208,7 +211,7 @@ fn training(checkpoint: &Artifact<Checkpoint>) -> Result<Vec<TrainingCurve>> {
 }
 
 fn selected(dir: &Path) -> Result<std::collections::HashSet<String>> {
-    let curated: Vec<records::record::CuratedTrace> = read_folder(&dir.join("curated"))?;
+    let curated: Vec<records::record::CuratedTrace> = read_folder(&dir.join(layout::CURATED))?;
     Ok(curated.into_iter().map(|trace| trace.trace_id).collect())
 }
 
@@ -227,7 +230,7 @@ fn lengths(all: &[Trace], selected: &std::collections::HashSet<String>) -> (Vec<
 /// Some of the student's answers where it was sampled, and some traces: right and wrong ones.
 fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) -> Result<Vec<SampleTrace>> {
     let mut shown = Vec::new();
-    let path = evaluation.join("samples/after.parquet");
+    let path = layout::samples_of(evaluation, "after");
     if records::disk::exists(&path)? {
         let samples: Vec<Sample> = read_records(&path)?;
         let (right, wrong): (Vec<_>, Vec<_>) = samples.into_iter().partition(|s| s.correct);

@@ -16,6 +16,7 @@ use super::prompts::{Prompts, problems};
 use super::realize;
 use crate::console::{Progress, duration};
 use crate::error::{Failure, Result};
+use crate::layout;
 use crate::report::number::{loss, parameters, training_loss, training_loss_is};
 use crate::run::{Halt, Run};
 
@@ -38,7 +39,7 @@ pub(crate) fn stage(
     realize(run, &run.plan.train, describe, |dir| {
         check_evaluation(run, &problems(&prompts.dir)?, packed)?;
         let config = &run.recipe.train;
-        let student = one(run, packed, dir, "student", "train", config)?;
+        let student = one(run, packed, dir, layout::STUDENT, "train", config)?;
         let mut control = None;
         if run.recipe.evaluate.accuracy.as_ref().is_some_and(|a| a.control) {
             // Bare answers are shorter, so the same number of steps is more passes over the same problems. The loss on
@@ -51,7 +52,7 @@ pub(crate) fn stage(
                 early_stopping_patience: 0,
                 ..config.clone()
             };
-            control = Some(one(run, packed, dir, "control", "control", &config)?);
+            control = Some(one(run, packed, dir, layout::CONTROL, layout::CONTROL, &config)?);
         }
         Ok(Checkpoint { student, control })
     })

@@ -16,7 +16,8 @@ use super::tensorboard::EventFile;
 use crate::checkpoint::Progress;
 use crate::{Error, Result};
 
-const FILE: &str = "metrics.jsonl";
+/// The file of a training's log, in its folder.
+pub const METRICS_FILE: &str = "metrics.jsonl";
 const REMEDY: &str = "restore it from a copy, or remove the folder to train again";
 
 /// Both files, open for the next step.
@@ -28,7 +29,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn open(dir: &Path, progress: &Progress) -> Result<Self> {
-        let path = dir.join(FILE);
+        let path = dir.join(METRICS_FILE);
         let mut lines = match disk::metadata(&path)? {
             Some(_) => read(&path, true)?,
             None => Vec::new(),
@@ -59,7 +60,7 @@ impl Log {
 
 /// The metrics of a finished training in `dir`, one a step.
 pub fn metrics(dir: &Path) -> Result<Vec<Metric>> {
-    Ok(read(&dir.join(FILE), false)?.into_iter().map(|(_, metric)| metric).collect())
+    Ok(read(&dir.join(METRICS_FILE), false)?.into_iter().map(|(_, metric)| metric).collect())
 }
 
 /// All lines with their ends, as they stand; without a last one that has no end, if it `may_be_cut`.

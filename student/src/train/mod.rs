@@ -27,7 +27,7 @@ use self::check::check;
 pub(crate) use self::ends::Ends;
 pub use self::ends::TrainingLoss;
 use self::log::Log;
-pub use self::log::metrics;
+pub use self::log::{METRICS_FILE, metrics};
 pub use self::step::mean_loss;
 use self::step::{one_step, replica_on};
 use crate::checkpoint::{self, Best, Progress};

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::policy::clauses::{condition, context, names_column, policy_terms, quoted};
 use crate::policy::quotas;
 use crate::policy::refused::{CONDITION, POLICY, refused};
-use crate::{CurateConfig, Curation, FunnelStep};
+use crate::{CurateConfig, Curation, FunnelStep, VERDICTS};
 use records::parquet_file::fields_of;
 use records::record::Verdict;
 use records::{Error, Result};
@@ -226,7 +226,7 @@ async fn matched(out: &Path, sql: &str, most: usize) -> std::result::Result<Matc
 }
 
 pub(crate) async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusionError> {
-    let folder = sql::location(&out.join("verdicts")).map_err(|e| DataFusionError::External(Box::new(e)))?;
+    let folder = sql::location(&out.join(VERDICTS)).map_err(|e| DataFusionError::External(Box::new(e)))?;
     context().read_parquet(folder, ParquetReadOptions::default()).await
 }
 
