@@ -48,6 +48,8 @@ mod said;
 mod seeds;
 /// Ctrl-C, SIGTERM and SIGHUP, in every command.
 mod signals;
+/// What users read, as a whole.
+mod snapshots;
 /// Running the program in a folder of its own.
 mod support;
 /// The architecture invariants of README.md that a test can check.

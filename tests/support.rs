@@ -56,6 +56,7 @@ impl TestFolder {
         for name in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"] {
             command.env_remove(name);
         }
+        command.env("XDG_CACHE_HOME", self.path("cache"));
         command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
         command
     }

@@ -1,13 +1,15 @@
 //! The stages of a recipe with their fingerprints, and what running it would do.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use records::artifact::content_hash;
+use records::content::KnownHashes;
 use records::disk;
 use serde::Serialize;
 use serde_json::{Value, json};
 use student::base::Base;
 
+use crate::console::say;
 use crate::error::{Failure, Result};
 use crate::options::RunOptions;
 use crate::recipe::{ProblemSource, Recipe, TraceSource};
@@ -58,7 +60,7 @@ fn json_of<T: Serialize>(value: &T) -> Result<Value> {
 }
 
 impl Plan {
-    /// Works out all fingerprints. Reads the inputs' contents, writes nothing. Those of stages that depend on an `absent`
+    /// Works out all fingerprints. Reads the inputs' contents, where their hashes are not known. Those of stages that depend on an `absent`
     /// input mean nothing.
     pub(crate) fn new(recipe: &Recipe, options: &RunOptions, absent: &[&str]) -> Result<Self> {
         let mut number = 0;
@@ -69,17 +71,7 @@ impl Plan {
             let sources = inputs.iter().filter_map(source).collect();
             Stage { number, name, version, spec, inputs: inputs.into_iter().collect(), sources }
         };
-        let mut contents = BTreeMap::new();
-        let mut tokenizer = None;
-        for name in recipe.data_inputs().into_iter().filter(|name| !absent.contains(name)) {
-            contents.insert(name, options.files(name)?.content_hash()?);
-        }
-        if let Some(name) = recipe.base_input().filter(|name| !absent.contains(name)) {
-            let folder = options.folder(name)?;
-            contents.insert(name, content_hash(&folder)?);
-            // Where there is none, the stage says so.
-            tokenizer = disk::if_there(folder.join(TOKENIZER))?.map(|file| content_hash(&file)).transpose()?;
-        }
+        let (contents, tokenizer) = contents(recipe, options, absent)?;
         // Of what is absent there is no content, and a fingerprint with it means nothing: see above.
         let content = |name: &str| (format!("input {name}"), contents.get(name).cloned().unwrap_or_default());
         let from = |stage: &Stage| (stage.name.to_owned(), stage.fingerprint());
@@ -152,6 +144,37 @@ impl Plan {
             &self.report,
         ]
     }
+}
+
+/// The hashes of all inputs, by name, but of those that are `absent`; and that of the base's tokenizer, if it has one.
+fn contents<'a>(
+    recipe: &'a Recipe,
+    options: &RunOptions,
+    absent: &[&str],
+) -> Result<(BTreeMap<&'a str, String>, Option<String>)> {
+    let mut hashes = KnownHashes::open(&hashes_file(options));
+    let mut contents = BTreeMap::new();
+    let mut tokenizer = None;
+    for name in recipe.data_inputs().into_iter().filter(|name| !absent.contains(name)) {
+        contents.insert(name, options.files(name)?.content_hash(|path| hashes.content_hash(path))?);
+    }
+    if let Some(name) = recipe.base_input().filter(|name| !absent.contains(name)) {
+        let folder = options.folder(name)?;
+        contents.insert(name, hashes.content_hash(&folder)?);
+        // The pack stage refuses a base without one.
+        tokenizer = disk::if_there(folder.join(TOKENIZER))?.map(|file| hashes.content_hash(&file)).transpose()?;
+    }
+    if let Err(error) = hashes.save() {
+        say(&format!("the inputs will be read again next time: {error}"));
+    }
+    Ok((contents, tokenizer))
+}
+
+/// Where hashes of inputs are remembered, for all runs of this user.
+fn hashes_file(options: &RunOptions) -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or_else(|| options.runs.join(".cache")).join("r1-distill/hashes.json")
 }
 
 /// What running a stage would do, given what is in the store.

@@ -15,7 +15,7 @@ mod select;
 use std::fmt;
 use std::path::{Component, Path};
 
-use records::artifact::is_model_file;
+use records::content::is_model_file;
 use records::{Error, Result};
 
 pub use self::cache::{Cache, Found, Listed, Listing, Repository, is_commit};

@@ -214,33 +214,6 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// Whether a file of a model's folder is part of its identity: what a reader of the folder uses, not caches, not other
-/// formats beside it.
-pub fn is_model_file(name: &str) -> bool {
-    let used = [".json", ".safetensors", ".jinja"].iter().any(|extension| name.ends_with(extension));
-    used && !name.starts_with('.')
-}
-
-/// The identity of an input file or folder: BLAKE3 over names (relative) and contents. Paths do not enter.
-pub fn content_hash(path: &Path) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    if disk::is_dir(path)? {
-        for entry in disk::entries(path)? {
-            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // A link that leads nowhere is an error too: the folder lists a file that cannot be read.
-            let is_file =
-                || fs::metadata(&entry).map(|found| found.is_file()).map_err(|e| Error::io("read", &entry, e));
-            if is_model_file(&name) && is_file()? {
-                hasher.update(name.as_bytes());
-                hasher.update_mmap_rayon(&entry).map_err(|e| Error::io("read", &entry, e))?;
-            }
-        }
-    } else {
-        hasher.update_mmap_rayon(path).map_err(|e| Error::io("read", path, e))?;
-    }
-    Ok(hasher.finalize().to_hex()[..16].to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,23 +285,6 @@ mod tests {
         assert!(message.contains(RECORD_FILE), "{message}");
     }
 
-    #[test]
-    fn a_file_of_a_model_that_cannot_be_read_is_no_smaller_model() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("config.json"), "{}").unwrap();
-        fs::create_dir(dir.path().join("onnx.json")).unwrap();
-        let whole = content_hash(dir.path()).unwrap();
-        for target in ["model.safetensors", "gone"] {
-            let link = dir.path().join("model.safetensors");
-            std::os::unix::fs::symlink(target, &link).unwrap();
-            let message = content_hash(dir.path()).unwrap_err().to_string();
-            assert!(message.contains("model.safetensors"), "{message}");
-            fs::remove_file(&link).unwrap();
-        }
-        assert_eq!(content_hash(dir.path()).unwrap(), whole);
-        assert!(content_hash(&dir.path().join("config.json/below")).is_err());
-    }
-
     /// As safetensors makes its files.
     #[test]
     fn what_a_library_made_private_is_published_with_the_mode_of_other_files() {
@@ -347,16 +303,5 @@ mod tests {
         assert_eq!(fs::read(dir.path().join("made")).unwrap(), b"weights");
         assert!(publish_made(&dir.path().join("made"), |_| Err(Error::Stopped)).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn content_is_identity_and_path_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in [("a", "same"), ("b", "same"), ("c", "other")] {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        let hash = |name: &str| content_hash(&dir.path().join(name)).unwrap();
-        assert_eq!(hash("a"), hash("b"));
-        assert_ne!(hash("a"), hash("c"));
     }
 }

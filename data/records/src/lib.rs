@@ -5,6 +5,7 @@ pub mod artifact;
 #[cfg(test)]
 #[path = "../../../tests/checked.rs"]
 mod checked;
+pub mod content;
 pub mod disk;
 mod error;
 pub mod panics;

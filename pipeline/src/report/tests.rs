@@ -153,6 +153,15 @@ fn assert_balanced(page: &str) {
     assert!(open.is_empty(), "left open: {open:?}");
 }
 
+/// The whole page as people read it on a screen without a browser.
+#[test]
+fn markdown_of_a_whole_run() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("report", markdown(&example())));
+}
+
 #[test]
 fn the_headline_states_the_result() {
     let report = example();

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use records::artifact::{Artifact, content_hash};
+use records::artifact::Artifact;
+use records::content::content_hash;
 use records::parquet_file::{parquet_files, read_folder, write_records};
 use records::record::{FinishReason, Prompt, Trace, short_hash};
 use serde::{Deserialize, Serialize};
