@@ -27,6 +27,8 @@ mod fuzzing;
 mod hub;
 /// Answers judged by a model at an endpoint.
 mod judge;
+/// Nothing is linked whose licence would bind who uses the program.
+mod licences;
 /// Mistakes in recipes and in what is named beside them are told before anything is spent.
 mod mistakes;
 #[path = "../teacher/src/mock.rs"]

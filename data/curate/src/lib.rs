@@ -8,7 +8,7 @@
 //!
 //! Traces are read a part at a time; what is kept of each is narrow (see [`Verdict`](records::record::Verdict)), and text
 //! never enters DataFusion: the policy runs over the verdicts and yields row numbers. What a group of rules found of a part
-//! is kept on disk, under the name of all that it depends on (`kept`): a run that was killed, or whose recipe or traces
+//! is kept on disk, under the name of all that it depends on (`rules::cache`): a run that was killed, or whose recipe or traces
 //! changed in part, judges only the rest.
 
 #[cfg(test)]
