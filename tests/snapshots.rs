@@ -26,7 +26,7 @@ fn filtered(folder: &TestFolder) -> Settings {
 fn without_numbers(folder: &TestFolder) -> Settings {
     let mut settings = filtered(folder);
     settings.add_filter(r"\b[0-9a-f]{8}\b", "[fingerprint]");
-    settings.add_filter(r"\d+(?:[.,]\d+)*(?:e-?\d+)?", "#");
+    settings.add_filter(r"\b\d+(?:[.,]\d+)*(?:e-?\d+)?", "#");
     settings.add_filter(r"# min # s|# ms", "# s");
     settings.add_filter(r" +#", " #");
     settings
