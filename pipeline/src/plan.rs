@@ -67,7 +67,7 @@ impl Plan {
         let mut stage = |name: &'static str, version: u32, spec: Value, inputs: Vec<(String, String)>| {
             number += 1;
             debug_assert_eq!(STAGES[number - 1], name);
-            let source = |(input, _): &(String, String)| Some((input.clone(), place(options, input)?));
+            let source = |(input, _): &(String, String)| Some((input.clone(), location(options, input)?));
             let sources = inputs.iter().filter_map(source).collect();
             Stage { number, name, version, spec, inputs: inputs.into_iter().collect(), sources }
         };
@@ -199,7 +199,7 @@ fn input_name(input: &str) -> Option<&str> {
 }
 
 /// Where it is.
-fn place(options: &RunOptions, input: &str) -> Option<String> {
+fn location(options: &RunOptions, input: &str) -> Option<String> {
     Some(options.inputs.get(input_name(input)?)?.display().to_string())
 }
 
