@@ -4,7 +4,7 @@
 //! huggingface_hub writes them. The cache's layout is huggingface_hub's too, so that each reads what the other stored:
 //! `datasets--OWNER--NAME/refs/REVISION` names a commit, `snapshots/COMMIT/` holds its files as links into `blobs/`, and
 //! `trees/COMMIT.json` lists all files that the commit has. That list is what tells a complete snapshot from one whose
-//! download was stopped. Nothing is downloaded here; that is the part of the crate with the HTTP client.
+//! download was stopped. Nothing is downloaded here: the crate `teacher` does that.
 
 mod cache;
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub enum Error {
     Stopped,
 }
 
-/// The result of everything fallible in this crate.
+/// The result of everything fallible in the crates of `data/`.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

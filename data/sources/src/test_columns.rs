@@ -315,7 +315,7 @@ mod tests {
         ] {
             let spec = read(&tests, None).unwrap();
             assert_eq!((&spec.tests, spec.language), (&want, Language::Cpp), "{tests}");
-            // As this crate writes it, it is read again.
+            // As it is written here, it is read again.
             assert_eq!(read(&serde_json::to_value(&spec).unwrap(), None).unwrap(), spec);
         }
         let python = json!({"language": "python", "test_cases": [{"input": "", "output": ""}]});
