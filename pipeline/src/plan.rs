@@ -152,7 +152,10 @@ fn contents<'a>(
     options: &RunOptions,
     absent: &[&str],
 ) -> Result<(BTreeMap<&'a str, String>, Option<String>)> {
-    let mut hashes = KnownHashes::open(&hashes_file(options));
+    let (mut hashes, error) = KnownHashes::open(&hashes_file(options));
+    if let Some(error) = error {
+        say(&format!("hashes of inputs that were read before are not known: {error}"));
+    }
     let mut contents = BTreeMap::new();
     let mut tokenizer = None;
     for name in recipe.data_inputs().into_iter().filter(|name| !absent.contains(name)) {

@@ -54,9 +54,21 @@ fn hash(files: &[(Option<String>, PathBuf)]) -> Result<String> {
 #[derive(Debug)]
 pub struct KnownHashes {
     path: PathBuf,
-    inputs: BTreeMap<PathBuf, Known>,
+    known: KnownFile,
     changed: bool,
 }
+
+/// What the file holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct KnownFile {
+    /// [`VERSION`] of the program that wrote it.
+    version: u32,
+    /// By the input's path, links resolved.
+    inputs: BTreeMap<PathBuf, Known>,
+}
+
+/// Raised when [`content_hash`] gives other hashes: those of another version are of no use.
+const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Known {
@@ -98,11 +110,16 @@ const INPUTS: usize = 1000;
 const SAME_TIME: i64 = 2;
 
 impl KnownHashes {
-    /// Reads the file, if there is one. What is in it saves time and decides nothing: a file that cannot be used is
-    /// written anew.
-    pub fn open(path: &Path) -> Self {
-        let inputs = read_json(path).unwrap_or_default();
-        Self { path: path.to_owned(), inputs, changed: false }
+    /// Reads the file, if there is one. One that cannot be read costs time only: nothing is known then, and the error says
+    /// why.
+    pub fn open(path: &Path) -> (Self, Option<Error>) {
+        let read = disk::if_there(path.to_owned()).and_then(|file| file.map(|file| read_json(&file)).transpose());
+        let (found, error) = match read {
+            Ok(found) => (found.filter(|known: &KnownFile| known.version == VERSION), None),
+            Err(error) => (None, Some(error)),
+        };
+        let known = found.unwrap_or(KnownFile { version: VERSION, inputs: BTreeMap::new() });
+        (Self { path: path.to_owned(), known, changed: false }, error)
     }
 
     /// As [`content_hash`].
@@ -111,18 +128,19 @@ impl KnownHashes {
         let stamps = || files.iter().map(|(name, path)| Stamp::of(name.as_deref(), path)).collect::<Result<Vec<_>>>();
         let (before, now) = (stamps()?, seconds());
         let place = fs::canonicalize(path).map_err(|e| Error::io("read", path, e))?;
-        if let Some(known) = self.inputs.get_mut(&place).filter(|known| known.files == before) {
+        if let Some(known) = self.known.inputs.get_mut(&place).filter(|known| known.files == before) {
             // Once a day is enough to know which are in use.
-            if known.used + 86_400 < now {
+            if known.used.saturating_add(86_400) < now {
                 known.used = now;
                 self.changed = true;
             }
             return Ok(known.hash.clone());
         }
         let hash = hash(&files)?;
-        let settled = before.iter().all(|stamp| stamp.modified.0.max(stamp.changed.0) + SAME_TIME < now as i64);
+        let settled =
+            before.iter().all(|stamp| stamp.modified.0.max(stamp.changed.0).saturating_add(SAME_TIME) < now as i64);
         if settled && stamps()? == before {
-            self.inputs.insert(place, Known { files: before, hash: hash.clone(), used: now });
+            self.known.inputs.insert(place, Known { files: before, hash: hash.clone(), used: now });
             self.changed = true;
         }
         Ok(hash)
@@ -133,11 +151,11 @@ impl KnownHashes {
         if !self.changed {
             return Ok(());
         }
-        while self.inputs.len() > INPUTS {
-            let oldest = self.inputs.iter().min_by_key(|(_, known)| known.used).map(|(place, _)| place.clone());
-            oldest.and_then(|place| self.inputs.remove(&place));
+        while self.known.inputs.len() > INPUTS {
+            let oldest = self.known.inputs.iter().min_by_key(|(_, known)| known.used).map(|(place, _)| place.clone());
+            oldest.and_then(|place| self.known.inputs.remove(&place));
         }
-        write_json(&self.path, &self.inputs)
+        write_json(&self.path, &self.known)
     }
 }
 
@@ -165,7 +183,8 @@ mod tests {
         fs::write(&data, "one").unwrap();
         age(&data);
         let expected = content_hash(&data).unwrap();
-        let mut known = KnownHashes::open(&cache);
+        let (mut known, error) = KnownHashes::open(&cache);
+        assert!(error.is_none(), "no file is no error: {error:?}");
         assert_eq!(known.content_hash(&data).unwrap(), expected);
         assert!(!known.changed, "it changed a moment ago, and may change again at the same time");
         std::thread::sleep(Duration::from_secs(SAME_TIME as u64 + 2));
@@ -176,7 +195,7 @@ mod tests {
         let mut text = fs::read_to_string(&cache).unwrap();
         text = text.replace(&expected, "0123456789abcdef");
         fs::write(&cache, text).unwrap();
-        let mut known = KnownHashes::open(&cache);
+        let mut known = KnownHashes::open(&cache).0;
         assert_eq!(known.content_hash(&data).unwrap(), "0123456789abcdef");
         assert!(!known.changed);
 
@@ -185,9 +204,18 @@ mod tests {
         fs::write(&data, "two").unwrap();
         File::options().append(true).open(&data).unwrap().set_modified(modified).unwrap();
         assert_eq!(known.content_hash(&data).unwrap(), content_hash(&data).unwrap());
-        // A cache that cannot be read costs time only.
+        // What another version knew is nothing; what cannot be read is said, and costs time only.
+        let text = fs::read_to_string(&cache).unwrap();
+        fs::write(&cache, text.replace("\"version\": 1", "\"version\": 0")).unwrap();
+        let (other, error) = KnownHashes::open(&cache);
+        assert!(other.known.inputs.is_empty() && error.is_none(), "{other:?} {error:?}");
         fs::write(&cache, "{").unwrap();
-        assert_eq!(KnownHashes::open(&cache).content_hash(&data).unwrap(), content_hash(&data).unwrap());
+        let (mut none, error) = KnownHashes::open(&cache);
+        assert!(error.unwrap().to_string().contains("hashes.json"));
+        assert_eq!(none.content_hash(&data).unwrap(), content_hash(&data).unwrap());
+        fs::remove_file(&cache).unwrap();
+        fs::create_dir(&cache).unwrap();
+        assert!(KnownHashes::open(&cache).1.is_some());
     }
 
     #[test]
@@ -199,7 +227,7 @@ mod tests {
         {
             fs::write(at("model").join(name), text).unwrap();
         }
-        let hash = || KnownHashes::open(&at("none")).content_hash(&at("model")).unwrap();
+        let hash = || KnownHashes::open(&at("none")).0.content_hash(&at("model")).unwrap();
         let whole = hash();
         assert_eq!(whole, content_hash(&at("model")).unwrap());
         fs::write(at("model/notes.txt"), "other").unwrap();

@@ -27,7 +27,7 @@ fn run(sandbox: &Sandbox, program: &str) -> std::result::Result<Value, Broken> {
 }
 
 /// A sandbox for tests; `None` where programs cannot be run.
-pub(super) fn sandbox() -> Option<&'static Sandbox> {
+pub(crate) fn sandbox() -> Option<&'static Sandbox> {
     static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
     can_run().then(|| SANDBOX.get_or_init(|| Sandbox::open(2).unwrap()))
 }

@@ -4,19 +4,11 @@ mod forging;
 mod hostile;
 mod verdicts;
 
-use std::sync::OnceLock;
-
 use super::*;
-use fixtures::can_run;
+use crate::tests::sandbox;
 use records::test_spec::{Case, CodeTests, Language};
 
 const LIMITS: Limits = Limits { time_limit_seconds: 2.0, memory_mb: 256 };
-
-/// The sandboxes of all tests; `None` where the test that asks skips.
-fn sandbox() -> Option<&'static Sandbox> {
-    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
-    can_run().then(|| SANDBOX.get_or_init(|| Sandbox::open(2).unwrap()))
-}
 
 fn stdio_spec(language: Language, cases: &[(&str, &str)]) -> TestSpec {
     let case = |(input, output): &(&str, &str)| Case { input: (*input).into(), output: (*output).into() };
