@@ -116,6 +116,9 @@ impl KnownHashes {
         let read = disk::if_there(path.to_owned()).and_then(|file| file.map(|file| read_json(&file)).transpose());
         let (found, error) = match read {
             Ok(found) => (found.filter(|known: &KnownFile| known.version == VERSION), None),
+            Err(Error::Malformed { path, problem, .. }) => {
+                (None, Some(Error::malformed(&path, problem, "it is written anew")))
+            }
             Err(error) => (None, Some(error)),
         };
         let known = found.unwrap_or(KnownFile { version: VERSION, inputs: BTreeMap::new() });
@@ -211,7 +214,8 @@ mod tests {
         assert!(other.known.inputs.is_empty() && error.is_none(), "{other:?} {error:?}");
         fs::write(&cache, "{").unwrap();
         let (mut none, error) = KnownHashes::open(&cache);
-        assert!(error.unwrap().to_string().contains("hashes.json"));
+        let said = error.unwrap().to_string();
+        assert!(said.contains("hashes.json") && said.contains("written anew"), "{said}");
         assert_eq!(none.content_hash(&data).unwrap(), content_hash(&data).unwrap());
         fs::remove_file(&cache).unwrap();
         fs::create_dir(&cache).unwrap();
