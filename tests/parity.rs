@@ -1,17 +1,17 @@
 //! r1-distill's model equals transformers': logits, loss and greedy tokens of the golden models, through the public API.
-//! How the goldens are made: `parity/make_golden.py`. Gradients and optimizer steps: `student/src/train/tests`.
+//! How the goldens are made: `parity/make_golden.py`. Gradients and optimizer steps: `student/train/src/tests`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use generate::engine::{Completion, Engine, Limits, Request};
+use model::Model;
+use model::device::DeviceName;
 use records::record::{FinishReason, Sampling};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use student::Model;
-use student::device::DeviceName;
-use student::engine::{Completion, Engine, Limits, Request};
-use student::train::mean_loss;
 use tokens::pack::PackedRow;
+use train::mean_loss;
 
 const NAMES: [&str; 3] = ["qwen2", "llama", "qwen3"];
 

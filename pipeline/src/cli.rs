@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use model::device::DeviceName;
 use sql::nearest;
-use student::device::DeviceName;
 
 use crate::commands::{self, written};
 use crate::console::say;

@@ -93,13 +93,34 @@ impl From<records::Error> for Failure {
     }
 }
 
-impl From<student::Error> for Failure {
-    fn from(error: student::Error) -> Self {
-        use student::Error::{BrokenWeights, Data, HeldOutNotFinite, Invalid, Model, NotFinite, NotSaved, Stopped};
+impl From<model::Error> for Failure {
+    fn from(error: model::Error) -> Self {
+        use model::Error::{Data, Invalid, Model};
+        match error {
+            Data(error) => error.into(),
+            Model { .. } | Invalid { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<train::Error> for Failure {
+    fn from(error: train::Error) -> Self {
+        use train::Error::{BrokenWeights, HeldOutNotFinite, Model, NotFinite, NotSaved, Stopped};
         let exit = match error {
-            Data(error) => return error.into(),
+            Model(error) => return error.into(),
             NotFinite { .. } | HeldOutNotFinite { .. } | BrokenWeights { .. } | NotSaved { .. } => Exit::Failed,
-            Model { .. } | Invalid { .. } => Exit::Usage,
+            Stopped { .. } => Exit::Interrupted,
+        };
+        Self { exit, message: error.to_string(), is_whole: false }
+    }
+}
+
+impl From<generate::Error> for Failure {
+    fn from(error: generate::Error) -> Self {
+        use generate::Error::{EngineEnded, Model, Server, Stopped};
+        let exit = match error {
+            Model(error) => return error.into(),
+            EngineEnded | Server { .. } => Exit::Failed,
             Stopped { .. } => Exit::Interrupted,
         };
         Self { exit, message: error.to_string(), is_whole: false }
@@ -154,20 +175,35 @@ mod tests {
         for (error, exit) in of_data() {
             assert_eq!(Failure::from(error).exit, exit);
         }
-        let of_student = [
-            (student::Error::model(&path(), "x", "y"), Exit::Usage),
-            (student::Error::invalid("x", "y", "z"), Exit::Usage),
+        let of_model = || {
+            let own = [
+                (model::Error::model(&path(), "x", "y"), Exit::Usage),
+                (model::Error::invalid("x", "y", "z"), Exit::Usage),
+            ];
+            own.into_iter().chain(of_data().map(|(error, exit)| (model::Error::Data(error), exit)))
+        };
+        for (error, exit) in of_model() {
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+        let of_train = [
             (
-                student::Error::NotFinite { step: 1, what: text(), value: f64::NAN, traces: text(), weights: None },
+                train::Error::NotFinite { step: 1, what: text(), value: f64::NAN, traces: text(), weights: None },
                 Exit::Failed,
             ),
-            (student::Error::HeldOutNotFinite { value: f64::NAN, traces: text(), weights: None }, Exit::Failed),
-            (student::Error::BrokenWeights { step: 1, problem: text() }, Exit::Failed),
-            (student::Error::NotSaved { dir: path(), step: 1, problem: text(), kept: text() }, Exit::Failed),
-            (student::Error::Stopped { after: text() }, Exit::Interrupted),
+            (train::Error::HeldOutNotFinite { value: f64::NAN, traces: text(), weights: None }, Exit::Failed),
+            (train::Error::BrokenWeights { step: 1, problem: text() }, Exit::Failed),
+            (train::Error::NotSaved { dir: path(), step: 1, problem: text(), kept: text() }, Exit::Failed),
+            (train::Error::Stopped { after: text() }, Exit::Interrupted),
         ];
-        let wrapped = of_data().map(|(error, exit)| (student::Error::Data(error), exit));
-        for (error, exit) in of_student.into_iter().chain(wrapped) {
+        for (error, exit) in of_train.into_iter().chain(of_model().map(|(error, exit)| (error.into(), exit))) {
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+        let of_generate = [
+            (generate::Error::EngineEnded, Exit::Failed),
+            (generate::Error::Server { source: ErrorKind::Other.into() }, Exit::Failed),
+            (generate::Error::Stopped { after: text() }, Exit::Interrupted),
+        ];
+        for (error, exit) in of_generate.into_iter().chain(of_model().map(|(error, exit)| (error.into(), exit))) {
             assert_eq!(Failure::from(error).exit, exit);
         }
         let of_teacher = [

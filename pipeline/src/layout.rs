@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub(crate) use curate::{CURATED, RULES, VERDICTS};
-pub(crate) use student::train::METRICS_FILE;
+pub(crate) use train::METRICS_FILE;
 
 /// Stage prompts: the problems to learn from, a folder of Parquet.
 pub(crate) const PROMPTS: &str = "prompts";

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hub::{Address, Cache};
+use model::device::DeviceName;
 use records::disk;
 use sources::files::Files;
-use student::device::DeviceName;
 
 use crate::error::{Failure, Result};
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use folder::base::Base;
 use records::content::KnownHashes;
 use records::disk;
 use serde::Serialize;
 use serde_json::{Value, json};
-use student::base::Base;
 
 use crate::console::say;
 use crate::error::{Failure, Result};

@@ -14,6 +14,8 @@ use std::path::Path;
 
 use annotate_snippets::Renderer;
 use curate::{Benchmark, CurateConfig};
+use folder::base::Base;
+use generate::evaluate::Protocol;
 use records::record::Sampling;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -22,10 +24,8 @@ use sources::formats::Format;
 use sources::import::TraceMapping;
 use sources::problems::ProblemSpec;
 use sources::prompts::FileMapping;
-use student::base::Base;
-use student::evaluate::Protocol;
-use student::train::TrainConfig;
 use tokens::pack::TooLong;
+use train::TrainConfig;
 
 use self::diagnostic::{Diagnostic, Diagnostics};
 use self::places::Places;

@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use folder::base::Base;
 use records::artifact::{fingerprint, read_json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use student::base::Base;
 
 use crate::error::{Failure, Result};
 use crate::recipe::{ProblemSource, Recipe, TraceSource};

@@ -30,6 +30,13 @@ pub struct Capacity {
     pub context: usize,
 }
 
+impl Capacity {
+    /// Of a model with so many rows in its embedding table and so many positions.
+    pub fn new(vocab_size: usize, context: usize) -> Self {
+        Self { vocab_size, context }
+    }
+}
+
 /// Every check on these rows.
 pub fn findings(rows: &[PackedRow], format: &ChatFormat, base: Capacity) -> Vec<Finding> {
     let mut seen = Turns::default();

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use generate::engine::{Limits, Request};
+use generate::serve::ChatModel;
+use model::Model;
+use model::device::DeviceName;
 use records::record::{Message, Sampling};
 use serde_json::json;
-use student::Model;
-use student::device::DeviceName;
-use student::engine::{Limits, Request};
-use student::serve::ChatModel;
 use tokens::chat::ChatFormat;
 
 use crate::commands::{CACHE_MIB, cache_bytes, print};
@@ -86,5 +86,5 @@ pub(crate) struct LogitsArgs {
 
 pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
     let model = Model::load(&fetch::place(&args.model)?, &DeviceName::Cpu.open()?)?;
-    Ok(student::export::write_logits(&model, &args.ids, &args.out)?)
+    Ok(folder::export::write_logits(&model, &args.ids, &args.out)?)
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use student::device::DeviceName;
-use student::engine::Limits;
-use student::serve::{ChatModel, ServeOptions};
+use generate::engine::Limits;
+use generate::serve::{ChatModel, ServeOptions};
+use model::device::DeviceName;
 
 use crate::commands::{CACHE_MIB, cache_bytes, runtime};
 use crate::console::say;
@@ -102,7 +102,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
                 ),
             });
         };
-        Ok::<_, Failure>(student::serve::serve(listener, Arc::new(model), args.options(), shutdown, draining).await?)
+        Ok::<_, Failure>(generate::serve::serve(listener, Arc::new(model), args.options(), shutdown, draining).await?)
     })?;
     // What is cut off may be in the middle of a step; nobody waits for it.
     runtime.shutdown_background();

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use clap::Args;
-use student::base::Base;
-use student::config::ModelConfig;
+use folder::base::Base;
+use model::config::ModelConfig;
 use tokens::chat::ChatFormat;
-use tokens::fidelity::{Finding, findings};
+use tokens::fidelity::{Capacity, Finding, findings};
 use tokens::pack::{PackedRow, Segment, Supervision, pack};
 use tokens::template::TODAY;
 
@@ -80,7 +80,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
         shown.truncate(args.count);
     }
     let colour = colour(&std::io::stdout());
-    let found = findings(&rows, &format, config.capacity());
+    let found = findings(&rows, &format, Capacity::new(config.vocab_size, config.max_position_embeddings));
     print(&header(&recipe, &options, &config, &format, &found)?)?;
     for segment in shown {
         print(&if args.ids { table(segment, &format, colour)? } else { running_text(segment, &format, colour)? })?;

@@ -1,9 +1,9 @@
 //! Values that no stage could carry out, found before anything is spent.
 
+use folder::base::Base;
 use records::Mistake;
 use records::record::Sampling;
 use sources::formats::Format;
-use student::base::Base;
 
 use super::{ProblemSource, Recipe, TraceSource};
 
@@ -69,8 +69,8 @@ impl Recipe {
     }
 
     fn check_training(&self, found: &mut Vec<Mistake>) {
-        let of_student = |error| match error {
-            student::Error::Invalid { what, problem, remedy } => Mistake::new(what, problem, remedy),
+        let of_model = |error| match error {
+            model::Error::Invalid { what, problem, remedy } => Mistake::new(what, problem, remedy),
             other => Mistake::new("train", other.to_string(), ""),
         };
         let base = &self.student.base;
@@ -88,12 +88,12 @@ impl Recipe {
                 "name a folder in [student.base], or leave [train.lora] out",
             ));
         }
-        found.extend(base.check().err().map(of_student));
+        found.extend(base.check().err().map(of_model));
         let length = self.pack.sequence_length;
         positive("pack.sequence_length", length, found);
         let context = base.new_config().map(|config| base.check_context(&config, "pack.sequence_length", length));
-        found.extend(context.and_then(Result::err).map(of_student));
-        found.extend(self.train.check(self.pack.held_out).err().map(of_student));
+        found.extend(context.and_then(Result::err).map(of_model));
+        found.extend(self.train.check(self.pack.held_out).err().map(of_model));
         let optimizer = &self.train.optimizer;
         for (name, value) in [
             ("learning_rate", optimizer.learning_rate),

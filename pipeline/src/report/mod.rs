@@ -33,11 +33,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use curate::Balanced;
-use serde::Serialize;
-use student::train::TrainingLoss;
-
 pub(crate) use html::html;
 pub(crate) use markdown::markdown;
+use serde::Serialize;
+use train::TrainingLoss;
 
 use crate::seeds::OtherSeeds;
 

@@ -1,7 +1,7 @@
 //! Numbers as people read them, on the console, in the report and on the model card: a number that stands in several of them
 //! has the same digits in all. What is not finite is printed as a dash.
 
-use student::train::{TrainSummary, TrainingLoss};
+use train::{TrainSummary, TrainingLoss};
 
 /// Stands for a value that is not there or not finite.
 pub(crate) const MISSING: &str = "–";

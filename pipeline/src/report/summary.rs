@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use student::evaluate::INTERVALS;
+use generate::evaluate::INTERVALS;
 
 use super::number::{compact, count, counted, duration, loss, number, percent};
 use super::{AccuracyRow, FunnelRow, RunReport, TrainingCurve, seeds};

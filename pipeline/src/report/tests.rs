@@ -423,7 +423,7 @@ fn one_loss_is_told_of_a_training_wherever_it_is_told() {
 
 #[test]
 fn an_interval_says_what_it_covers() {
-    assert!(markdown(&example()).contains(student::evaluate::INTERVALS));
+    assert!(markdown(&example()).contains(generate::evaluate::INTERVALS));
 }
 
 #[test]

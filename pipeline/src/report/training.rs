@@ -1,6 +1,6 @@
 //! The section on the trainings: loss, gradient norm and learning rate over the steps, and each training in numbers.
 
-use student::train::TrainingLoss;
+use train::TrainingLoss;
 
 use super::bars::{HELD_OUT, colour};
 use super::charts::{LineChart, line_chart, sparkline};

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use student::base::Base;
-use student::evaluate::INTERVALS;
-use student::train::{BestEvaluation, TrainSummary};
+use folder::base::Base;
+use generate::evaluate::INTERVALS;
+use train::{BestEvaluation, TrainSummary};
 
 use super::evaluate::Measured;
 use crate::fetch;

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use generate::engine::{Engine, Limits};
+use generate::evaluate::{EvalReport, INTERVALS, context, evaluate};
+use generate::serve::stop_ids;
+use model::Model;
 use records::artifact::{Artifact, read_json, write_json};
 use records::disk;
 use records::parquet_file::{read_folder, read_records, write_records};
 use records::record::{Prompt, Sample, Trace};
 use serde::{Deserialize, Serialize};
-use student::Model;
-use student::engine::{Engine, Limits};
-use student::evaluate::{EvalReport, INTERVALS, context, evaluate};
-use student::serve::stop_ids;
-use student::train::{load_trained, mean_loss};
 use teacher::CollectSummary;
 use tokens::chat::ChatFormat;
+use train::{load_trained, mean_loss};
 use verify::verify;
 
 use super::pack::{Packed, base_dir, rows};

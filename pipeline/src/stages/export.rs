@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use folder::base::Base;
+use folder::export::{ExportSummary, Rounding, check_prompts, export};
+use folder::{AdapterSummary, export_adapter};
 use records::artifact::Artifact;
 use records::record::{CuratedTrace, Message};
 use serde::{Deserialize, Serialize};
-use student::base::Base;
-use student::export::{ExportSummary, Rounding, check_prompts, export};
-use student::lora::{AdapterSummary, export_adapter};
-use student::train::load_trained;
 use tokens::pack::PackedRow;
+use train::{load_adapted, load_trained};
 
 use super::curate::{Curated, curated};
 use super::evaluate::Evaluation;
@@ -67,7 +67,8 @@ pub(crate) fn stage(
             (Some(lora), Base::Folder { input, .. }) => {
                 let origin = fetch::origin(run.options.given(input)?);
                 let name = origin.as_ref().map_or(input, |(base, _)| base);
-                Some(export_adapter(&model, &trained, lora, name, &base, &dir.join(layout::ADAPTER))?)
+                let adapted = load_adapted(model.clone(), &trained, lora)?;
+                Some(export_adapter(&model, &adapted, lora, name, &base, &dir.join(layout::ADAPTER))?)
             }
             _ => None,
         };

@@ -16,15 +16,14 @@ mod judge;
 mod preflight;
 mod teacher_access;
 
-pub(crate) use preflight::inputs as check_inputs;
-pub(crate) use teacher_access::no_judge;
-
 use std::path::Path;
 use std::sync::PoisonError;
 
+pub(crate) use preflight::inputs as check_inputs;
 use records::artifact::Artifact;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+pub(crate) use teacher_access::no_judge;
 
 use crate::console::{duration, say};
 use crate::error::Result;

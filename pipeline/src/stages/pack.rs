@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use folder::base::Base;
 use records::artifact::Artifact;
 use records::parquet_file::{read_records, write_records};
 use records::record::{CuratedTrace, short_hash};
 use serde::{Deserialize, Serialize};
-use student::base::Base;
 use tokens::chat::ChatFormat;
 use tokens::fidelity;
 use tokens::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
@@ -66,7 +66,8 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
         let one = |name: &str, traces: &[CuratedTrace], supervision: Supervision| -> Result<PackReport> {
             let of_set = |error: records::Error| Failure::from(error).about(set_in_words(name));
             let (rows, report) = pack(traces, &format, supervision, settings).map_err(of_set)?;
-            fidelity::check(&rows, &format, config.capacity()).map_err(of_set)?;
+            fidelity::check(&rows, &format, fidelity::Capacity::new(config.vocab_size, config.max_position_embeddings))
+                .map_err(of_set)?;
             write_records(&packed_rows(dir, name), &rows)?;
             Ok(report)
         };

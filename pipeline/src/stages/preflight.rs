@@ -1,9 +1,9 @@
 //! What a later stage would refuse, found before an earlier one spends anything.
 
 use curate::benchmark_items;
+use folder::base::Base;
 use records::artifact::Artifact;
 use sandbox::Sandbox;
-use student::base::Base;
 use tokens::chat::ChatFormat;
 use tokens::fidelity;
 

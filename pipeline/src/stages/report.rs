@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use curate::Curation;
+use folder::export::ExportSummary;
 use records::artifact::{Artifact, read_record, write_bytes};
 use records::parquet_file::{read_folder, read_records};
 use records::record::{Prompt, Sample, Trace, Verdict};
 use serde::{Deserialize, Serialize};
-use student::export::ExportSummary;
-use student::train::metrics;
+use train::metrics;
 
 use super::collect::{Source, Traces, traces};
 use super::curate::Curated;

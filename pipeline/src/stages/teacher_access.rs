@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use curate::JudgeConfig;
-use student::engine::Limits;
-use student::serve::{ChatModel, ServeOptions};
+use generate::engine::Limits;
+use generate::serve::{ChatModel, ServeOptions};
 use tokio::sync::oneshot;
 
 use crate::error::{Failure, Result};
@@ -90,7 +90,7 @@ fn serve_embedded(run: &Run) -> Result<(String, oneshot::Sender<()>)> {
         let shutdown = async {
             let _ = receiver.await;
         };
-        let _ = student::serve::serve(listener, Arc::new(model), settings, shutdown, |_| ()).await;
+        let _ = generate::serve::serve(listener, Arc::new(model), settings, shutdown, |_| ()).await;
     });
     Ok((format!("http://{address}/v1"), sender))
 }

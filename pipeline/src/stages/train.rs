@@ -6,9 +6,9 @@ use std::path::Path;
 use records::artifact::Artifact;
 use records::record::Metric;
 use serde::{Deserialize, Serialize};
-use student::train::{TrainConfig, TrainOptions, TrainSummary, train};
 use tokens::chat::ChatFormat;
 use tokens::fidelity;
+use train::{TrainConfig, TrainOptions, TrainSummary, train};
 
 use super::evaluate::check_evaluation;
 use super::pack::{Packed, base_dir, rows, set_in_words};
@@ -87,13 +87,14 @@ fn one(
     let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
     // Once more before what costs: rows and base may both have been changed since they were packed.
     let format = ChatFormat::from_dir(&folder)?;
-    let capacity = base.config(&folder)?.capacity();
+    let sizes = base.config(&folder)?;
+    let capacity = fidelity::Capacity::new(sizes.vocab_size, sizes.max_position_embeddings);
     for (set, rows) in [(set, &rows), ("held_out", &held_out)].into_iter().filter(|(_, rows)| !rows.is_empty()) {
         fidelity::check(rows, &format, capacity).map_err(|e| Failure::from(e).about(set_in_words(set)))?;
     }
     let model = base.model(&folder, &run.options.device.open()?)?;
     let further_devices = run.options.further_devices.iter();
-    let further_devices = further_devices.map(|device| device.open()).collect::<student::Result<Vec<_>>>()?;
+    let further_devices = further_devices.map(|device| device.open()).collect::<model::Result<Vec<_>>>()?;
     let folder = dir.join(name);
     std::fs::create_dir_all(&folder).map_err(|e| records::Error::io("create", &folder, e))?;
     let bar = Progress::new(name, 0);
