@@ -12,8 +12,8 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels::attention::{self, Heads, Saved};
 use super::kernels::elementwise::{self, AdamStep};
-use super::kernels::gemm::{Precision, product_in};
 use super::kernels::loss::{self, Targets};
+use super::kernels::product::{Precision, product_in};
 use super::kernels::views::Mat;
 use crate::segments::{Extension, Packed};
 

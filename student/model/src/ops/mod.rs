@@ -18,8 +18,8 @@ use self::flex::{FusedOps, PlainOps};
 pub use self::handles::{placeholder, take};
 pub use self::kernels::attention::Heads;
 pub use self::kernels::elementwise::AdamStep;
-pub use self::kernels::gemm::Precision;
 pub use self::kernels::loss::Targets;
+pub use self::kernels::product::Precision;
 use crate::segments::{Extension, Packed};
 
 /// Whether a tensor lives where the fused kernels run.

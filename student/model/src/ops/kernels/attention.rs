@@ -11,7 +11,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::elementwise::{dot, exp, exp_and_sum, largest, rotate};
-use super::gemm::{Precision, matmul};
+use super::product::{Precision, matmul};
 use super::views::{Mat, Store};
 use super::{Unwritten, max_width, zeroed};
 use crate::segments::{Extension, Group, Packed, Rotation};

@@ -47,7 +47,7 @@ fn rounded(mat: &Mat<'_>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm::tests::numbers;
+    use super::super::product::tests::numbers;
     use super::super::views::Store;
     use super::*;
 

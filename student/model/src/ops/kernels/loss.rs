@@ -8,8 +8,8 @@ use std::cell::Cell;
 use rayon::prelude::*;
 
 use super::elementwise::{exp_and_sum, largest};
-use super::gemm::{Precision, matmul_in};
 use super::max_width;
+use super::product::{Precision, matmul_in};
 use super::views::{Mat, Store};
 
 /// Rows whose logits are in memory at once. Each chunk reads the whole weight twice and its gradient once, which more rows

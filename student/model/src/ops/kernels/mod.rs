@@ -1,13 +1,14 @@
 //! Plain-slice kernels behind the fused operations on the processor.
 //!
 //! All of them give the same bits whatever the number of threads: work is cut at fixed places and partial sums are
-//! added in order. All loops run in the max_width vector unit the processor has, chosen at run time.
+//! added in order. All loops run in the widest vector unit the processor has, chosen at run time.
 
 pub(crate) mod attention;
 mod bf16;
 pub(crate) mod elementwise;
-pub(crate) mod gemm;
+mod gemm;
 pub(crate) mod loss;
+pub(crate) mod product;
 mod tiles;
 pub(crate) mod views;
 
@@ -69,7 +70,7 @@ fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     }
 }
 
-/// Runs a loop that is compiled for the max_width vector unit this processor has. Mark the closure `#[inline(always)]`: what
+/// Runs a loop that is compiled for the widest vector unit this processor has. Mark the closure `#[inline(always)]`: what
 /// is not inlined is compiled for the oldest processor.
 #[inline(always)]
 fn max_width<R>(body: impl FnMut() -> R) -> R {

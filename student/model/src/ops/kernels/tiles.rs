@@ -14,8 +14,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{check, even};
-use super::views::{Mat, MatMut, Output};
+use super::views::{Mat, MatMut, Output, check, even};
 
 /// Rows and columns of a tile.
 const ROWS: usize = 12;

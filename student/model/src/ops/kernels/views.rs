@@ -240,6 +240,17 @@ impl<'a> Output<'a> {
     }
 }
 
+/// That sizes fit each other, which every product begins with.
+pub(super) fn check(out: &Output<'_>, a: Mat<'_>, b: Mat<'_>) {
+    assert_eq!(a.width(), b.height(), "inner dimensions of a matrix product");
+    assert_eq!([out.rows(), out.cols()], [a.height(), b.width()], "rows and columns of a matrix product");
+}
+
+/// The `i`-th of `parts` ranges that make up `all`.
+pub(super) fn even(i: usize, parts: usize, all: usize) -> Range<usize> {
+    i * all / parts..(i + 1) * all / parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 use fixtures::skipped;
 
-use super::super::gemm::tests::numbers;
+use super::super::product::tests::numbers;
 use super::super::views::Store;
 use super::*;
 
