@@ -243,7 +243,7 @@ pub fn is_vector(name: &str) -> bool {
     name.ends_with(".bias") || name.ends_with("norm.weight")
 }
 
-/// Normal deviates by Box and Muller.
+/// Normal deviates by Box and Muller. Those of `rand_distr` would be others, and the figures of recipes are of these bits.
 fn normal(rng: &mut ChaCha8Rng, count: usize, deviation: f32) -> Vec<f32> {
     use rand::RngExt;
     (0..count)

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crc32c::crc32c;
 use records::record::Metric;
 
 use crate::Result;
@@ -107,13 +108,6 @@ fn varint(message: &mut Vec<u8>, mut number: u64) {
 /// A checksum of bytes that hold checksums would check nothing; so the format turns it.
 fn masked(crc: u32) -> [u8; 4] {
     crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
-}
-
-/// CRC-32 by Castagnoli's polynomial, bit by bit: a step is a few hundred bytes.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
-    })
 }
 
 #[cfg(test)]

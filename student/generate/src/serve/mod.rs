@@ -16,7 +16,6 @@ mod text;
 mod wire;
 
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -261,15 +260,16 @@ async fn chat(State(server): State<Arc<Server>>, request: axum::extract::Request
         Prepared::new(&server.model, &body)?
     };
     let Prepared { request, prompt, opens_thinking, max_tokens } = prepared;
+    let random = || getrandom::u64().map_err(|e| ApiError::server(format!("the system gives no random numbers: {e}")));
     let reply = Reply {
-        id: format!("chatcmpl-{:016x}", random()),
+        id: format!("chatcmpl-{:016x}", random()?),
         model: server.model.name.clone(),
         created: now(),
         prompt_tokens: prompt.len(),
         include_usage: request.include_usage,
     };
     let sampling = Sampling { temperature: request.temperature, top_p: request.top_p, max_tokens };
-    let seed = request.seed.unwrap_or_else(random);
+    let seed = request.seed.map_or_else(random, Ok)?;
     if request.n as usize > server.most {
         return Err(ApiError::field("n", format!("this server takes at most {} completions at a time", server.most)));
     }
@@ -328,11 +328,6 @@ impl Prepared {
 fn seed_of_choice(seed: u64, index: u32) -> u64 {
     let hash = short_hash(format!("{seed}\u{1f}{index}").as_bytes());
     u64::from_str_radix(&hash, 16).unwrap_or(seed)
-}
-
-/// A number that nobody can foresee: the keys of a new hasher are the system's randomness.
-fn random() -> u64 {
-    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]
