@@ -192,7 +192,15 @@ mod tests {
             ),
             (train::Error::HeldOutNotFinite { value: f64::NAN, traces: text(), weights: None }, Exit::Failed),
             (train::Error::BrokenWeights { step: 1, problem: text() }, Exit::Failed),
-            (train::Error::NotSaved { dir: path(), step: 1, problem: text(), kept: text() }, Exit::Failed),
+            (
+                train::Error::NotSaved {
+                    dir: path(),
+                    step: 1,
+                    source: Box::new(records::Error::Stopped.into()),
+                    kept: text(),
+                },
+                Exit::Failed,
+            ),
             (train::Error::Stopped { after: text() }, Exit::Interrupted),
         ];
         for (error, exit) in of_train.into_iter().chain(of_model().map(|(error, exit)| (error.into(), exit))) {

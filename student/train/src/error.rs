@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// A step was made that could not be written down: most often the disk is full.
     #[error(
-        "step {step} cannot be saved in {}: {problem}; {kept}; make room there and run the same command to go on",
+        "step {step} cannot be saved in {}: {source}; {kept}; make room there and run the same command to go on",
         dir.display()
     )]
     NotSaved {
@@ -51,7 +51,7 @@ pub enum Error {
         /// The optimizer step.
         step: u32,
         /// What failed.
-        problem: String,
+        source: Box<Error>,
         /// What there is to go on from.
         kept: String,
     },

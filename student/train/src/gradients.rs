@@ -42,7 +42,7 @@ pub(crate) fn add_gradients(
     let Some(mut dx) = x.grad_remove(&mut found) else { return value };
     drop(found);
     for layer in (0..model.layers.len()).rev() {
-        let Some(Kept { input, output }) = blocks.pop() else { break };
+        let Some(BlockGraph { input, output }) = blocks.pop() else { break };
         let output = output.unwrap_or_else(|| block(model, layer, input.clone(), pass));
         let mut found = ops::vjp_root(output, dx).backward();
         gradients.take(model.layers[layer].trainable_mut(layer), &mut found);
@@ -56,7 +56,7 @@ pub(crate) fn add_gradients(
 }
 
 /// A block between its forward and its backward pass.
-struct Kept {
+struct BlockGraph {
     /// Where its graph begins.
     input: Tensor<2>,
     /// Where it ends; `None` if it is to be computed again.
@@ -64,7 +64,7 @@ struct Kept {
 }
 
 /// All blocks; returns what they keep and the last one's output, untracked.
-fn forward(model: &Model, pass: &Pass) -> (Vec<Kept>, Tensor<2>) {
+fn forward(model: &Model, pass: &Pass) -> (Vec<BlockGraph>, Tensor<2>) {
     let untracked = model.recompute.then(|| model.clone().tracked(false));
     let mut blocks = Vec::with_capacity(model.layers.len());
     let mut x = model.embed(&pass.ids).inner();
@@ -80,7 +80,7 @@ fn forward(model: &Model, pass: &Pass) -> (Vec<Kept>, Tensor<2>) {
             x = output.clone().inner();
             Some(output)
         };
-        blocks.push(Kept { input, output });
+        blocks.push(BlockGraph { input, output });
     }
     (blocks, x)
 }

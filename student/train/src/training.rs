@@ -110,7 +110,7 @@ impl<'a> Training<'a> {
             seconds: self.progress.seconds,
             eval_loss,
         };
-        self.log.write(&metric).map_err(|e| self.not_saved(&e))?;
+        self.log.write(&metric).map_err(|e| self.not_saved(e))?;
         let per_step = self.begun.elapsed().as_secs_f64() / f64::from(step - self.resumed.step);
         (self.options.progress)(&metric, steps, per_step * f64::from(steps - step));
         self.save_if_due()
@@ -151,7 +151,7 @@ impl<'a> Training<'a> {
             let saved = self.log.sync();
             let saved =
                 saved.and_then(|()| checkpoint::save(dir, &self.models[0], &self.optimizer, &self.progress, keep));
-            saved.map_err(|e| self.not_saved(&e))?;
+            saved.map_err(|e| self.not_saved(e))?;
             self.saved = Instant::now();
         }
         if stopping && !self.finished() {
@@ -161,7 +161,7 @@ impl<'a> Training<'a> {
     }
 
     /// What to tell a user whose disk is full.
-    fn not_saved(&self, error: &Error) -> Error {
+    fn not_saved(&self, error: Error) -> Error {
         let dir = self.options.dir;
         let kept = match checkpoint::latest(dir) {
             Ok(Some(path)) => {
@@ -170,7 +170,7 @@ impl<'a> Training<'a> {
             Ok(None) => "there is no checkpoint before it".to_owned(),
             Err(unreadable) => format!("whether there is a checkpoint before it cannot be said: {unreadable}"),
         };
-        Error::NotSaved { dir: dir.to_owned(), step: self.progress.step, problem: error.to_string(), kept }
+        Error::NotSaved { dir: dir.to_owned(), step: self.progress.step, source: Box::new(error), kept }
     }
 
     pub(crate) fn finish(mut self) -> Result<(Model, TrainSummary)> {
