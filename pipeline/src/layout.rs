@@ -17,6 +17,8 @@ pub(crate) const TRACES: &str = "traces";
 pub(crate) const JUDGE: &str = "judge";
 /// Stage pack: the folder of a base with random weights.
 pub(crate) const BASE: &str = "base";
+/// The tokenizer's file in a base's folder, as the Hub names it.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 /// Stage train: the student's training. Its log is [`METRICS_FILE`] in it.
 pub(crate) const STUDENT: &str = "student";
 /// Stage train: the control's training. Stage pack: its rows.

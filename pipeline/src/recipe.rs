@@ -6,6 +6,7 @@
 mod diagnostic;
 mod fit;
 mod places;
+pub(crate) mod seed_table;
 mod shape;
 mod text;
 mod values;
@@ -29,10 +30,10 @@ use train::TrainConfig;
 
 use self::diagnostic::{Diagnostic, Diagnostics};
 use self::places::Places;
+use self::seed_table::Seeds;
 use self::text::PolicyFile;
 use crate::console::colour;
 use crate::error::Failure;
-use crate::seeds::Seeds;
 
 /// The whole recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,14 +6,15 @@
 //! once.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::console::say;
 use crate::error::{Exit, Failure, Result};
-use crate::run::Stop;
 
 /// `timeout` sends SIGTERM to its child and then to the child's group, systemd sends SIGTERM and SIGHUP, a shell that ends sends
 /// SIGHUP after the terminal did: what comes so soon after another is the same request. Only a key is pressed twice on purpose.
@@ -138,4 +139,45 @@ pub(crate) fn tell(words: &str) {
 #[expect(clippy::exit, reason = "the user asked to stop, and there is nothing to wait for")]
 fn exit() -> ! {
     std::process::exit(Exit::Interrupted as i32)
+}
+
+/// The user's wish to stop, for loops and for futures.
+#[derive(Clone)]
+pub(crate) struct Stop {
+    flag: Arc<AtomicBool>,
+    sender: Arc<watch::Sender<bool>>,
+}
+
+impl Stop {
+    /// Nobody has asked yet.
+    pub(crate) fn new() -> Self {
+        Self { flag: Arc::default(), sender: Arc::new(watch::channel(false).0) }
+    }
+
+    /// Asks to stop.
+    pub(crate) fn request(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.sender.send_replace(true);
+    }
+
+    /// Whether somebody asked.
+    pub(crate) fn requested(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// For loops.
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.flag
+    }
+
+    /// For futures.
+    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
+        self.sender.subscribe()
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -9,7 +9,7 @@ use sources::formats::export::{Schema, export};
 use crate::console::say;
 use crate::error::{Failure, Result};
 use crate::layout;
-use crate::store::Store;
+use crate::run::store::Store;
 
 #[derive(Debug, Args)]
 pub(crate) struct DatasetArgs {

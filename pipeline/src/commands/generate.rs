@@ -11,9 +11,10 @@ use records::record::{Message, Sampling};
 use serde_json::json;
 use tokens::chat::ChatFormat;
 
-use crate::commands::{CACHE_MIB, cache_bytes, print};
+use crate::args::{CACHE_MIB, cache_bytes};
+use crate::commands::print;
 use crate::error::{Failure, Result};
-use crate::fetch;
+use crate::run::inputs;
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
@@ -49,7 +50,7 @@ pub(crate) struct GenerateArgs {
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
-    let folder = fetch::place(&args.model)?;
+    let folder = inputs::model_path(&args.model)?;
     let prompt = match (&args.ids, &args.prompt) {
         (Some(ids), _) => ids.clone(),
         (None, Some(text)) => ChatFormat::from_dir(&folder)?.prompt_ids(&[Message::user(text.as_str())])?,
@@ -85,6 +86,6 @@ pub(crate) struct LogitsArgs {
 }
 
 pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
-    let model = Model::load(&fetch::place(&args.model)?, &DeviceName::Cpu.open()?)?;
+    let model = Model::load(&inputs::model_path(&args.model)?, &DeviceName::Cpu.open()?)?;
     Ok(folder::export::write_logits(&model, &args.ids, &args.out)?)
 }

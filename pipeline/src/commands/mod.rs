@@ -15,13 +15,6 @@ use std::io::Write;
 
 use crate::error::{Failure, Result};
 
-/// Memory of the key-value cache unless told otherwise, in MiB.
-pub(crate) const CACHE_MIB: u64 = 1024;
-
-pub(crate) fn cache_bytes(mib: u64) -> u64 {
-    mib.saturating_mul(1 << 20)
-}
-
 /// Writes a result to stdout.
 pub(crate) fn print(text: &str) -> Result<()> {
     written(writeln!(std::io::stdout().lock(), "{text}"))
@@ -35,13 +28,4 @@ pub(crate) fn written(outcome: std::io::Result<()>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A runtime for what waits on the network.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
 }

@@ -6,30 +6,31 @@ use curate::{JudgeConfig, rows_to_judge};
 use records::artifact::ArtifactRecord;
 use records::record::Prompt;
 
-use crate::cli::RunArgs;
-use crate::commands::{print, runtime};
+use crate::args::RunArgs;
+use crate::commands::print;
 use crate::error::Result;
-use crate::fetch;
 use crate::layout;
-use crate::options::RunOptions;
-use crate::plan::{OF_TOKENIZER, Plan, StageState, state};
 use crate::recipe::{Recipe, Teacher, TraceSource};
+use crate::run::inputs;
+use crate::run::options::RunOptions;
+use crate::run::plan::{OF_TOKENIZER, Plan, StageState, state};
+use crate::run::runtime;
+use crate::run::store::{Stage, Store};
 use crate::stages::collect::Traces;
 use crate::stages::evaluate::measured_teacher;
 use crate::stages::prompts::{problems, prompts};
-use crate::stages::{check_inputs, replies};
-use crate::store::{Stage, Store};
+use crate::stages::{preflight, replies};
 
 pub(crate) fn plan(args: &RunArgs) -> Result<()> {
     let (recipe, _) = args.recipe()?;
     let mut options = args.options()?;
-    let inputs = fetch::estimate(&recipe, &mut options)?;
+    let inputs = inputs::estimate(&recipe, &mut options)?;
     let absent: Vec<&str> = inputs.iter().filter(|input| !input.is_here).map(|input| input.input.as_str()).collect();
     let plan = Plan::new(&recipe, &options, &absent)?;
     let store = Store::open(&options.runs, &recipe.name);
-    check_inputs(&recipe, &options, &plan, &store, &absent, "report")?;
+    preflight::inputs(&recipe, &options, &plan, &store, &absent, "report")?;
     print(&format!("{}: {}", recipe.name, recipe.description))?;
-    for fetch::InputState { input, words, .. } in &inputs {
+    for inputs::InputState { input, words, .. } in &inputs {
         print(&format!("input {input}: {words}"))?;
     }
     // What depends on content that is not here has no fingerprint yet.

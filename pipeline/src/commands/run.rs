@@ -2,24 +2,26 @@
 
 use std::sync::Mutex;
 
-use crate::cli::RunArgs;
-use crate::commands::runtime;
+use crate::args::RunArgs;
 use crate::console::say;
 use crate::error::Result;
-use crate::fetch;
-use crate::options::RunOptions;
-use crate::plan::Plan;
 use crate::recipe::Recipe;
-use crate::run::{Run, Stop};
+use crate::run::Run;
+use crate::run::endpoints::no_judge;
+use crate::run::inputs;
+use crate::run::options::RunOptions;
+use crate::run::plan::Plan;
+use crate::run::runtime;
+use crate::run::store::Store;
 use crate::signals;
-use crate::stages::{check_inputs, no_judge};
-use crate::store::Store;
+use crate::signals::Stop;
+use crate::stages::preflight;
 
 pub(crate) fn run(args: &RunArgs, to: Option<String>) -> Result<()> {
     let (recipe, recipe_text) = args.recipe()?;
     let run = prepare(recipe, recipe_text, args.options()?, to.unwrap_or_else(|| "report".to_owned()))?;
     say(&format!("{}: {}", run.recipe.name, run.recipe.description));
-    crate::run::run(&run)
+    crate::pipeline::run(&run)
 }
 
 /// Makes a run that can begin. Before anything is spent, the device, the inputs, the judge and the folder must be usable, up
@@ -28,10 +30,10 @@ pub(crate) fn prepare(recipe: Recipe, recipe_text: String, mut options: RunOptio
     for device in options.devices() {
         device.open()?;
     }
-    fetch::inputs(&recipe, &mut options)?;
+    inputs::download_all(&recipe, &mut options)?;
     let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::lock(&options.runs, &recipe.name)?;
-    check_inputs(&recipe, &options, &plan, &store, &[], &to)?;
+    preflight::inputs(&recipe, &options, &plan, &store, &[], &to)?;
     if let Some(judge) = &recipe.curate.judge
         && options.judge_endpoint.is_none()
         && !["prompts", "collect"].contains(&to.as_str())

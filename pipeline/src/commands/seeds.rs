@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use records::artifact::write_json;
 
-use crate::cli::RunArgs;
+use crate::args::RunArgs;
 use crate::commands::run::prepare;
 use crate::console::{say, today};
 use crate::error::{Failure, Result};
-use crate::plan::Plan;
+use crate::recipe::seed_table::{SeedRow, SeedTable, Spread, beside};
 use crate::recipe::{Accuracy, ProblemSource, Recipe};
 use crate::run::Run;
-use crate::seeds::{SeedRow, SeedTable, Spread, beside, identity, with_data_seed, with_training_seed};
+use crate::run::plan::Plan;
+use crate::run::seeds::{identity, with_data_seed, with_training_seed};
 use crate::stages::evaluate::{Evaluation, Measured};
 
 #[derive(Debug, Args)]
@@ -74,7 +75,7 @@ pub(crate) fn seeds(args: &SeedsArgs) -> Result<()> {
 fn measure(run: &mut Run, recipe: Recipe, seed: u64) -> Result<SeedRow> {
     run.plan = Plan::new(&recipe, &run.options, &[])?;
     run.recipe = recipe;
-    crate::run::run(run)?;
+    crate::pipeline::run(run)?;
     let measured = measured(run)?;
     let of = |model: &str| measured.accuracy.iter().find(|of| of.model == model);
     match (of("before"), of("after")) {

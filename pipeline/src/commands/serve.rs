@@ -9,12 +9,13 @@ use generate::engine::Limits;
 use generate::serve::{ChatModel, ServeOptions};
 use model::device::DeviceName;
 
-use crate::commands::{CACHE_MIB, cache_bytes, runtime};
+use crate::args::{CACHE_MIB, cache_bytes};
 use crate::console::say;
 use crate::error::{Failure, Result};
-use crate::fetch;
-use crate::run::Stop;
+use crate::run::inputs;
+use crate::run::runtime;
 use crate::signals;
+use crate::signals::Stop;
 
 #[derive(Debug, Args)]
 #[expect(rustdoc::broken_intra_doc_links, reason = "what is documented here is the text of the help")]
@@ -71,8 +72,8 @@ impl ServeArgs {
 }
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
-    let folder = fetch::place(&args.model)?;
-    let name = args.name.clone().or_else(|| Some(fetch::origin(&args.model)?.0));
+    let folder = inputs::model_path(&args.model)?;
+    let name = args.name.clone().or_else(|| Some(inputs::origin(&args.model)?.0));
     let limits = Limits { context: args.context, batch: args.batch, cache_bytes: cache_bytes(args.cache_mib) };
     let model = ChatModel::load(&folder, name, &args.device.open()?, limits)?;
     let (runtime, stop) = (runtime()?, Stop::new());

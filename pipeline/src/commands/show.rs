@@ -11,12 +11,13 @@ use curate::{Matching, matching};
 use records::artifact::read_record;
 
 use self::page::{Look, page};
-use crate::commands::sql::last_used;
-use crate::commands::{print, runtime};
+use crate::commands::print;
 use crate::console::{colour, say};
 use crate::error::{Failure, Result};
 use crate::layout;
-use crate::store::Store;
+use crate::run::runtime;
+use crate::run::store::Store;
+use crate::run::store::last_used;
 
 /// Columns of a page where there is no screen to ask.
 const WIDTH: usize = 100;

@@ -19,14 +19,15 @@ use sql::{Format, QueryResult, Session, Shown, Table, Written};
 use tokens::tokenizer::Tokenizer;
 
 use self::shell::Shell;
-use crate::cli::name_and_path;
+use crate::args::name_and_path;
 use crate::console::say;
 use crate::error::{Exit, Failure, Result};
-use crate::fetch;
 use crate::layout;
-use crate::run::Stop;
+use crate::run::inputs;
+use crate::run::store::Store;
+use crate::run::store::last_used;
+use crate::signals::Stop;
 use crate::signals::{self, Signal};
-use crate::store::Store;
 
 /// Rows that are read on a screen.
 const SCREEN_ROWS: usize = 100;
@@ -127,7 +128,7 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<()> {
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
     // Tables are named on the command line: whatever else is wrong with them is wrong there.
     let session =
-        runtime.block_on(sql::session(&tables, tokenizer, Some(fetch::for_queries()))).map_err(|e| match e {
+        runtime.block_on(sql::session(&tables, tokenizer, Some(inputs::for_queries()))).map_err(|e| match e {
             records::Error::Unreachable { .. } | records::Error::Stopped => Failure::from(e),
             records::Error::Io { ref source, .. } => Failure::of_place(source, e.to_string()),
             records::Error::Malformed { .. } | records::Error::Invalid { .. } | records::Error::Engine { .. } => {
@@ -165,25 +166,10 @@ fn of_run(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn read_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let on_the_hub = fetch::origin(path).is_some() && path.extension().is_none_or(|extension| extension != "json");
+    let on_the_hub = inputs::origin(path).is_some() && path.extension().is_none_or(|extension| extension != "json");
     let file = if disk::is_dir(path)? || on_the_hub { path.join("tokenizer.json") } else { path.to_owned() };
-    let file = fetch::place(&file)?;
+    let file = inputs::model_path(&file)?;
     Ok(Tokenizer::from_file(&file)?)
-}
-
-/// The run folder whose lock is newest.
-pub(crate) fn last_used(runs: &Path) -> Result<Option<PathBuf>> {
-    let mut used = Vec::new();
-    for path in disk::entries_if_there(runs)? {
-        // Other files and folders may lie beside the runs.
-        let lock = path.join(".lock");
-        if disk::is_dir(&path)?
-            && let Some(found) = disk::metadata(&lock)?
-        {
-            used.push((found.modified().map_err(|e| records::Error::io("read", &lock, e))?, path));
-        }
-    }
-    Ok(used.into_iter().max().map(|(_, path)| path))
 }
 
 /// A question on its way.

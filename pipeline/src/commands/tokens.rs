@@ -10,17 +10,17 @@ use tokens::fidelity::{Capacity, Finding, findings};
 use tokens::pack::{PackedRow, Segment, Supervision, pack};
 use tokens::template::TODAY;
 
-use crate::cli::RunArgs;
+use crate::args::RunArgs;
 use crate::commands::print;
 use crate::console::colour;
 use crate::error::{Failure, Result};
-use crate::fetch;
-use crate::options::RunOptions;
-use crate::plan::Plan;
 use crate::recipe::Recipe;
+use crate::run::inputs::{self, base_folder};
+use crate::run::options::RunOptions;
+use crate::run::plan::Plan;
+use crate::run::store::Store;
 use crate::stages::curate::{Curated, curated};
-use crate::stages::pack::{Packed, base_dir, rows, set_in_words, settings};
-use crate::store::Store;
+use crate::stages::pack::{Packed, rows, set_in_words, settings};
 
 /// Traces that are tokenized to be looked at before the pack stage has run, for each that is shown: some are too long.
 const TRIED: usize = 20;
@@ -46,7 +46,7 @@ pub(crate) struct TokensArgs {
 pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
     let (recipe, _) = args.run.recipe()?;
     let mut options = args.run.options()?;
-    fetch::inputs(&recipe, &mut options)?;
+    inputs::download_all(&recipe, &mut options)?;
     let plan = Plan::new(&recipe, &options, &[])?;
     let store = Store::open(&options.runs, &recipe.name);
     let packed = store.find::<Packed>(&plan.pack)?.map(|packed| packed.dir);
@@ -61,7 +61,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
         // Its tokenizer is made there.
         return Err(first());
     }
-    let folder = base_dir(&recipe, &options, &dir)?;
+    let folder = base_folder(&recipe, &options, &dir)?;
     let format = ChatFormat::from_dir(&folder)?;
     let config = recipe.student.base.config(&folder)?;
     let rows = match packed {

@@ -38,7 +38,7 @@ pub(crate) use markdown::markdown;
 use serde::Serialize;
 use train::TrainingLoss;
 
-use crate::seeds::OtherSeeds;
+use crate::run::seeds::OtherSeeds;
 
 /// All that a report says about a run. Every part but the name may be empty.
 #[derive(Debug, Clone, Default, Serialize)]

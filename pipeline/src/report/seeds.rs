@@ -4,7 +4,8 @@ use super::content::{Block, Cell, Table, heads, row};
 use super::number::{count, counted, interval, percent};
 use super::summary::{measured, model};
 use super::{AccuracyRow, RunReport};
-use crate::seeds::{OtherSeeds, SeedRow, SeedTable, Spread};
+use crate::recipe::seed_table::{SeedRow, SeedTable, Spread};
+use crate::run::seeds::OtherSeeds;
 
 /// The recipe's table with the run's own result, where there are both.
 fn table(report: &RunReport) -> Option<(&SeedTable, Spread, &AccuracyRow)> {

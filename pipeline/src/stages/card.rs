@@ -7,11 +7,11 @@ use generate::evaluate::INTERVALS;
 use train::{BestEvaluation, TrainSummary};
 
 use super::evaluate::Measured;
-use crate::fetch;
 use crate::recipe::{Recipe, TraceSource};
 use crate::report::number::{count, loss, parameters, training_loss, training_loss_is};
 use crate::run::Run;
-use crate::seeds::OtherSeeds;
+use crate::run::inputs;
+use crate::run::seeds::OtherSeeds;
 
 /// The text of `README.md`.
 pub(crate) fn write(run: &Run, measured: &Measured, student: &TrainSummary) -> String {
@@ -23,7 +23,7 @@ pub(crate) fn write(run: &Run, measured: &Measured, student: &TrainSummary) -> S
 
 fn compose(card: &mut String, run: &Run, measured: &Measured, student: &TrainSummary) -> std::fmt::Result {
     let (recipe, options) = (&run.recipe, &run.options);
-    let origin = |input: &str| options.inputs.get(input).and_then(|place| fetch::origin(place));
+    let origin = |input: &str| options.inputs.get(input).and_then(|place| inputs::origin(place));
     let base_origin = recipe.base_input().and_then(origin);
     writeln!(
         card,

@@ -13,14 +13,15 @@ use sources::import::Imported;
 use sources::problems::Problem;
 use teacher::CollectSummary;
 
+use super::preflight;
 use super::prompts::{Prompts, prompts};
 use super::replies::{adopted, ask};
-use super::{preflight, realize, teacher_access};
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::layout;
 use crate::recipe::{self, ProblemSource, TraceSource};
-use crate::run::{Halt, Run};
+use crate::run::endpoints;
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `traces/*.parquet`, and the ledger beside them where a teacher was asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ impl Source {
             (Self::Teacher(collected), TraceSource::Teacher(teacher)) => {
                 let adopted = adopted(&collected.adopted_from);
                 let adopted = if adopted.is_empty() { adopted } else { format!(", {adopted}") };
-                format!("{} new from {}{adopted}", collected.new, teacher_access::name(teacher))
+                format!("{} new from {}{adopted}", collected.new, endpoints::name(teacher))
             }
             (Self::Teacher(collected), _) => format!("{} new", collected.new),
             (Self::Import(imported), _) => {

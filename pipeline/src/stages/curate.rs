@@ -9,14 +9,15 @@ use records::record::CuratedTrace;
 use serde::{Deserialize, Serialize};
 
 use super::collect::{Traces, name};
+use super::judge;
 use super::judge::JudgeSummary;
 use super::prompts::{Prompts, prompts, tests};
 use super::replies::folders_in;
-use super::{judge, pack, realize};
 use crate::console::say;
 use crate::error::{Failure, Result};
 use crate::layout;
-use crate::run::{Halt, Run};
+use crate::run::inputs;
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `verdicts/*.parquet` and `curated/*.parquet`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ pub(crate) fn stage(
             // The prompts are among what made the traces.
             name: &name(traces_in),
             tests: tests.as_deref(),
-            tokenizer: pack::known_tokenizer(&run.recipe, &run.options)?,
+            tokenizer: inputs::base_tokenizer(&run.recipe, &run.options)?,
             items,
             earlier: &earlier(run, dir)?,
             sandboxes: run.options.sandboxes,

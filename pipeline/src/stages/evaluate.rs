@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use generate::engine::{Engine, Limits};
+use generate::engine::Engine;
 use generate::evaluate::{EvalReport, INTERVALS, context, evaluate};
 use generate::serve::stop_ids;
 use model::Model;
@@ -17,9 +17,9 @@ use tokens::chat::ChatFormat;
 use train::{load_trained, mean_loss};
 use verify::verify;
 
-use super::pack::{Packed, base_dir, rows};
+use super::pack::{Packed, rows};
+use super::preflight::{self, engine_limits};
 use super::prompts::{Prompts, problems};
-use super::realize;
 use super::replies::{adopted, ask};
 use super::train::Checkpoint;
 use crate::console::{Progress, say};
@@ -27,7 +27,8 @@ use crate::error::{Failure, Result};
 use crate::layout;
 use crate::recipe::{Accuracy, Teacher, TraceSource};
 use crate::report::number::loss;
-use crate::run::{Halt, Run};
+use crate::run::inputs::base_folder;
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `eval.json` and `samples/*.parquet`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,9 +64,6 @@ pub(crate) struct HeldOut {
 /// What the teacher's replies came to: kept, since a run that goes on with the samples does not ask again.
 const ASKED_FILE: &str = "teacher.json";
 
-/// Sequences decoded together.
-const BATCH: usize = 64;
-
 /// Measures all models.
 pub(crate) fn stage(
     run: &Run,
@@ -76,7 +74,7 @@ pub(crate) fn stage(
     let describe = |made: &Evaluation| headline(&made.measured);
     realize(run, &run.plan.evaluate, describe, |dir| {
         let held_out = held_out(run, packed, checkpoint, dir)?;
-        check_evaluation(run, &problems(&prompts.dir)?, packed)?;
+        preflight::evaluation(run, &problems(&prompts.dir)?, &packed.dir)?;
         let accuracy = match &run.recipe.evaluate.accuracy {
             Some(settings) => accuracy(run, settings, &problems(&prompts.dir)?, packed, checkpoint, dir)?,
             None => Vec::new(),
@@ -126,7 +124,7 @@ fn print_table(measured: &Measured) {
 
 /// The model of one name, as it is exported: rounded to bf16 where it was trained.
 fn model(run: &Run, packed: &Artifact<Packed>, checkpoint: &Artifact<Checkpoint>, name: &str) -> Result<Model> {
-    let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
+    let folder = base_folder(&run.recipe, &run.options, &packed.dir)?;
     let base = run.recipe.student.base.model(&folder, &run.options.device.open()?)?;
     let lora = run.recipe.train.lora.as_ref();
     Ok(match name {
@@ -165,19 +163,6 @@ fn held_out(
     Ok(Some(measured))
 }
 
-/// Refuses an evaluation that the student's context cannot hold. Asked before training, which would be for nothing.
-pub(crate) fn check_evaluation(run: &Run, problems: &[Prompt], packed: &Artifact<Packed>) -> Result<()> {
-    let Some(settings) = &run.recipe.evaluate.accuracy else { return Ok(()) };
-    let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
-    let needed = context(&ChatFormat::from_dir(&folder)?, problems, &settings.protocol)?;
-    let base = &run.recipe.student.base;
-    let field = "evaluate.accuracy.protocol.sampling.max_tokens with the longest prompt";
-    let config = base.config(&folder)?;
-    base.check_context(&config, field, needed)?;
-    limits(run, needed).fit(&config)?;
-    Ok(())
-}
-
 /// Samples every model that is measured; each one's samples are kept as they are done, so that a stopped run resumes.
 fn accuracy(
     run: &Run,
@@ -204,10 +189,6 @@ fn accuracy(
     Ok(reports)
 }
 
-fn limits(run: &Run, context: usize) -> Limits {
-    Limits { context, batch: BATCH, cache_bytes: run.options.cache_bytes }
-}
-
 fn of_model(
     run: &Run,
     settings: &Accuracy,
@@ -216,10 +197,10 @@ fn of_model(
     name: &str,
     model: &Model,
 ) -> Result<Vec<Sample>> {
-    let dir = base_dir(&run.recipe, &run.options, &packed.dir)?;
+    let dir = base_folder(&run.recipe, &run.options, &packed.dir)?;
     let format = ChatFormat::from_dir(&dir)?;
     let context = context(&format, problems, &settings.protocol)?;
-    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, limits(run, context))?;
+    let engine = Engine::start(model.clone(), stop_ids(&dir, &format)?, engine_limits(run, context))?;
     let total = (problems.len() * settings.protocol.samples as usize) as u64;
     let bar = Progress::new(name, total);
     let progress = |done: usize| {

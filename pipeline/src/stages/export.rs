@@ -12,16 +12,17 @@ use serde::{Deserialize, Serialize};
 use tokens::pack::PackedRow;
 use train::{load_adapted, load_trained};
 
+use super::card;
 use super::curate::{Curated, curated};
 use super::evaluate::Evaluation;
-use super::pack::{Packed, base_dir, rows};
+use super::pack::{Packed, rows};
 use super::train::Checkpoint;
-use super::{card, realize};
 use crate::error;
-use crate::fetch;
 use crate::layout;
 use crate::report::number::{number, percent};
-use crate::run::{Halt, Run};
+use crate::run::inputs;
+use crate::run::inputs::base_folder;
+use crate::run::{Halt, Run, realize};
 
 /// Prompts that the exported folder must render as training had them.
 const PROMPTS: usize = 256;
@@ -60,12 +61,12 @@ pub(crate) fn stage(
         format!("{files} files in {root}/export/model{adapter}, logits equal after reloading{warning}")
     };
     realize(run, &run.plan.export, describe, |dir| {
-        let base = base_dir(&run.recipe, &run.options, &packed.dir)?;
+        let base = base_folder(&run.recipe, &run.options, &packed.dir)?;
         let model = run.recipe.student.base.model(&base, &run.options.device.open()?)?;
         let (train, trained) = (&run.recipe.train, checkpoint.dir.join(layout::STUDENT));
         let adapter = match (&train.lora, &run.recipe.student.base) {
             (Some(lora), Base::Folder { input, .. }) => {
-                let origin = fetch::origin(run.options.given(input)?);
+                let origin = inputs::origin(run.options.given(input)?);
                 let name = origin.as_ref().map_or(input, |(base, _)| base);
                 let adapted = load_adapted(model.clone(), &trained, lora)?;
                 Some(export_adapter(&model, &adapted, lora, name, &base, &dir.join(layout::ADAPTER))?)

@@ -11,11 +11,11 @@ use records::record::{Prompt, Trace};
 use serde::{Deserialize, Serialize};
 
 use super::replies::{add, runs, say_notes};
-use super::teacher_access::reach_judge;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
 use crate::layout;
 use crate::run::Run;
+use crate::run::endpoints::reach_judge;
 
 /// What came of it.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -1,8 +1,7 @@
 //! Stage 4: token rows with loss mask, segments and positions; and the base's folder where it is a new one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use folder::base::Base;
 use records::artifact::Artifact;
 use records::parquet_file::{read_records, write_records};
 use records::record::{CuratedTrace, short_hash};
@@ -10,18 +9,13 @@ use serde::{Deserialize, Serialize};
 use tokens::chat::ChatFormat;
 use tokens::fidelity;
 use tokens::pack::{PackReport, PackSettings, PackedRow, Supervision, pack};
-use tokens::tokenizer::Tokenizer;
 
 use super::curate::{Curated, curated};
-use super::realize;
 use crate::error::{Failure, Result};
 use crate::layout::{self, CONTROL, packed_rows};
-use crate::options::RunOptions;
 use crate::recipe::{Pack, Recipe};
-use crate::run::{Halt, Run};
-
-/// Where a base's folder has its tokenizer.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
+use crate::run::inputs::base_folder;
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `packed/*.parquet`, and `base/` for a base made from random weights.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,7 +50,7 @@ pub(crate) fn stage(run: &Run, input: &Artifact<Curated>) -> std::result::Result
         let curated = curated(&input.dir)?;
         let base = &run.recipe.student.base;
         base.create(&curated, &dir.join(layout::BASE))?;
-        let folder = base_dir(&run.recipe, &run.options, dir)?;
+        let folder = base_folder(&run.recipe, &run.options, dir)?;
         let format = ChatFormat::from_dir(&folder)?;
         fidelity::added_tokens(&format).outcome?;
         let config = base.config(&folder)?;
@@ -122,20 +116,6 @@ pub(crate) fn split(
     let training = order.split_off(cut);
     let plain = |side: Vec<(String, CuratedTrace)>| side.into_iter().map(|(_, trace)| trace).collect();
     Ok((plain(order), plain(training)))
-}
-
-/// The base's folder: the user's, or the one made here.
-pub(crate) fn base_dir(recipe: &Recipe, options: &RunOptions, packed: &Path) -> Result<PathBuf> {
-    match &recipe.student.base {
-        Base::Folder { input, .. } => options.folder(input),
-        Base::Random { .. } => Ok(packed.join(layout::BASE)),
-    }
-}
-
-/// What a base's traces are tokenized with, unless its tokenizer is made from them.
-pub(crate) fn known_tokenizer(recipe: &Recipe, options: &RunOptions) -> Result<Option<Tokenizer>> {
-    let Some(input) = recipe.base_input() else { return Ok(None) };
-    Ok(Some(Tokenizer::from_file(&options.folder(input)?.join(TOKENIZER))?))
 }
 
 /// The rows of one set: `train`, `held_out` or `control`.

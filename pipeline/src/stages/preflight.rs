@@ -1,20 +1,28 @@
 //! What a later stage would refuse, found before an earlier one spends anything.
 
+use std::path::Path;
+
 use curate::benchmark_items;
 use folder::base::Base;
+use generate::engine::Limits;
+use generate::evaluate::context;
 use records::artifact::Artifact;
+use records::record::Prompt;
 use sandbox::Sandbox;
 use tokens::chat::ChatFormat;
 use tokens::fidelity;
 
-use super::pack::known_tokenizer;
 use super::prompts::Prompts;
 use crate::error::{Failure, Result};
-use crate::options::RunOptions;
-use crate::plan::{Plan, STAGES};
 use crate::recipe::Recipe;
 use crate::run::Run;
-use crate::store::{Stage, Store};
+use crate::run::inputs::{base_folder, base_tokenizer};
+use crate::run::options::RunOptions;
+use crate::run::plan::{Plan, STAGES};
+use crate::run::store::{Stage, Store};
+
+/// Sequences that an evaluation decodes together.
+const BATCH: usize = 64;
 
 /// Reads what of the inputs is known to be needed: the benchmarks' columns, the base's tokenizer, template and context.
 /// `absent` are the inputs that are still to be downloaded, `to` is the last stage that is run.
@@ -35,7 +43,7 @@ pub(crate) fn inputs(
             benchmark_items(benchmark, &path).map_err(|error| of_it(error.into()))?;
         }
         if base.is_some() {
-            known_tokenizer(recipe, options)?;
+            base_tokenizer(recipe, options)?;
         }
     }
     match base {
@@ -47,7 +55,7 @@ pub(crate) fn inputs(
     }
 }
 
-fn check_base(base: &Base, folder: &std::path::Path, sequence_length: usize) -> Result<()> {
+fn check_base(base: &Base, folder: &Path, sequence_length: usize) -> Result<()> {
     fidelity::added_tokens(&ChatFormat::from_dir(folder)?).outcome?;
     let config = base.config(folder)?;
     Ok(base.check_context(&config, "pack.sequence_length", sequence_length)?)
@@ -71,4 +79,22 @@ pub(crate) fn programs(run: &Run, prompts: &Artifact<Prompts>) -> Result<()> {
 fn reaches(to: &str, stage: &str) -> bool {
     let place = |name: &str| STAGES.iter().position(|stage| *stage == name);
     place(to) >= place(stage)
+}
+
+/// Refuses an evaluation that the student's context cannot hold. Asked before training, which would be for nothing.
+pub(crate) fn evaluation(run: &Run, problems: &[Prompt], packed: &Path) -> Result<()> {
+    let Some(settings) = &run.recipe.evaluate.accuracy else { return Ok(()) };
+    let folder = base_folder(&run.recipe, &run.options, packed)?;
+    let needed = context(&ChatFormat::from_dir(&folder)?, problems, &settings.protocol)?;
+    let base = &run.recipe.student.base;
+    let field = "evaluate.accuracy.protocol.sampling.max_tokens with the longest prompt";
+    let config = base.config(&folder)?;
+    base.check_context(&config, field, needed)?;
+    engine_limits(run, needed).fit(&config)?;
+    Ok(())
+}
+
+/// What the engine of an evaluation may hold, for sequences of so many tokens.
+pub(crate) fn engine_limits(run: &Run, context: usize) -> Limits {
+    Limits { context, batch: BATCH, cache_bytes: run.options.cache_bytes }
 }

@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 use sources::formats::{Rejected, Seen};
 use sources::prompts::Tests;
 
-use super::realize;
 use crate::console::Progress;
 use crate::error::{Failure, Result};
 use crate::layout::{PROBLEMS, PROMPTS, TESTS, only_file};
 use crate::recipe::ProblemSource;
-use crate::run::{Halt, Run};
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `prompts/prompts.parquet` and `problems/problems.parquet`; `tests/tests.parquet` where
 /// programs are asked for, and `rejected.jsonl` where rows could not be used.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use records::record::Prompt;
 use teacher::CollectSummary;
 
-use super::teacher_access;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
 use crate::layout;
 use crate::recipe::Teacher;
 use crate::run::Run;
+use crate::run::endpoints;
 
 /// The folders in a stage's result that have a ledger: of collect, of the teacher's measurement, and of the judge.
 const FOLDERS: [&str; 3] = [layout::TRACES, layout::TEACHER, layout::JUDGE];
@@ -58,7 +58,7 @@ pub(crate) fn folders_in(folder: &Path) -> std::result::Result<Vec<PathBuf>, rec
 /// What a recipe's teacher is asked.
 pub(crate) fn request(teacher: &Teacher) -> teacher::Request {
     teacher::Request {
-        teacher: teacher_access::name(teacher),
+        teacher: endpoints::name(teacher),
         instruction: teacher.instruction.clone(),
         samples: teacher.samples,
         sampling: teacher.sampling,
@@ -74,7 +74,7 @@ pub(super) fn ask(run: &Run, teacher: &Teacher, prompts: &[Prompt], folder: &Pat
     let mut collection = teacher::Collection::open(prompts, &request, folder, Some(&runs))?;
     say_notes(collection.notes(), &mut BTreeSet::new());
     if collection.missing() > 0 {
-        let access = teacher_access::reach(run, teacher).map_err(|failure| failure.about(&who))?;
+        let access = endpoints::reach(run, teacher).map_err(|failure| failure.about(&who))?;
         let bar = Progress::new("teacher", collection.total() as u64);
         let progress = |p: teacher::Progress| {
             let message = format!("{} tokens, {} failed", p.completion_tokens, p.failed);

@@ -17,9 +17,9 @@ use super::curate::Curated;
 use super::evaluate::{Evaluation, Measured};
 use super::export::{Exported, rounding_in_words};
 use super::pack::Packed;
+use super::prompts;
 use super::replies::adopted;
 use super::train::Checkpoint;
-use super::{prompts, realize};
 use crate::console::today;
 use crate::error::{Failure, Result};
 use crate::layout;
@@ -28,7 +28,7 @@ use crate::report::{
     AccuracyRow, Check, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport,
     SampleTrace, StageRow, TrainingCurve, TrainingPoint, html, markdown,
 };
-use crate::run::{Halt, Run};
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `report.html` and `report.md`.
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,15 +10,15 @@ use tokens::chat::ChatFormat;
 use tokens::fidelity;
 use train::{TrainConfig, TrainOptions, TrainSummary, train};
 
-use super::evaluate::check_evaluation;
-use super::pack::{Packed, base_dir, rows, set_in_words};
+use super::pack::{Packed, rows, set_in_words};
+use super::preflight;
 use super::prompts::{Prompts, problems};
-use super::realize;
 use crate::console::{Progress, duration};
 use crate::error::{Failure, Result};
 use crate::layout;
 use crate::report::number::{loss, parameters, training_loss, training_loss_is};
-use crate::run::{Halt, Run};
+use crate::run::inputs::base_folder;
+use crate::run::{Halt, Run, realize};
 
 /// The summary of a folder with `student/` and `control/`, each with checkpoints and `metrics.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub(crate) fn stage(
 ) -> std::result::Result<Artifact<Checkpoint>, Halt> {
     let describe = |made: &Checkpoint| in_words(&made.student);
     realize(run, &run.plan.train, describe, |dir| {
-        check_evaluation(run, &problems(&prompts.dir)?, packed)?;
+        preflight::evaluation(run, &problems(&prompts.dir)?, &packed.dir)?;
         let config = &run.recipe.train;
         let student = one(run, packed, dir, layout::STUDENT, "train", config)?;
         let mut control = None;
@@ -84,7 +84,7 @@ fn one(
     let held_out = if config.eval_every > 0 { rows(&packed.dir, "held_out")? } else { Vec::new() };
     let rows = rows(&packed.dir, set)?;
     let base = &run.recipe.student.base;
-    let folder = base_dir(&run.recipe, &run.options, &packed.dir)?;
+    let folder = base_folder(&run.recipe, &run.options, &packed.dir)?;
     // Once more before what costs: rows and base may both have been changed since they were packed.
     let format = ChatFormat::from_dir(&folder)?;
     let sizes = base.config(&folder)?;

@@ -8,8 +8,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 use sql::{Format, Session, functions};
 
-use super::shell::COMMANDS;
-use super::statement::is_complete;
+use super::statement::{COMMANDS, is_complete};
 
 /// SQL's words, those that a question needs.
 const KEYWORDS: &[&str] = &[

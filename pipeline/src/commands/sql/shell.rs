@@ -10,24 +10,11 @@ use rustyline::{CompletionType, Config, Editor};
 use sql::{Format, Shown, Table, functions, nearest};
 
 use super::assist::Assistant;
-use super::statement::{is_blank, is_command, take_complete};
+use super::statement::{COMMANDS, is_blank, is_command, take_complete};
 use super::{Asker, SCREEN_ROWS, SqlArgs, count, is_stopped, pager, say_truncated};
 use crate::commands::print;
 use crate::console::say;
 use crate::error::{Failure, Result};
-
-/// The commands, their arguments and what they do.
-pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
-    ("d", "", "the tables"),
-    ("d", "TABLE", "its columns, their types, and how many rows it has; a file's too: \\d 'traces.parquet'"),
-    ("functions", "[NAME]", "functions on texts, with examples"),
-    ("format", "[table|csv|json|parquet|markdown]", "how rows are shown"),
-    ("o", "FILE", "write the rows of the next query to this file, all of them"),
-    ("rows", "[N|all]", "most rows shown"),
-    ("timing", "[on|off]", "say how long a query took"),
-    ("help", "", "this"),
-    ("q", "", "leave; so does Ctrl-D. Ctrl-C stops a query, twice leaves at once"),
-];
 
 /// What is left of the recipes that need more than one function.
 const HINTS: &str = "\

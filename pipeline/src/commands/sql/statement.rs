@@ -1,4 +1,17 @@
-//! Where a statement ends: at a semicolon that is not within a text, a name or a comment.
+//! The shell's own commands, and where a statement ends: at a semicolon that is not within a text, a name or a comment.
+
+/// The commands, their arguments and what they do.
+pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
+    ("d", "", "the tables"),
+    ("d", "TABLE", "its columns, their types, and how many rows it has; a file's too: \\d 'traces.parquet'"),
+    ("functions", "[NAME]", "functions on texts, with examples"),
+    ("format", "[table|csv|json|parquet|markdown]", "how rows are shown"),
+    ("o", "FILE", "write the rows of the next query to this file, all of them"),
+    ("rows", "[N|all]", "most rows shown"),
+    ("timing", "[on|off]", "say how long a query took"),
+    ("help", "", "this"),
+    ("q", "", "leave; so does Ctrl-D. Ctrl-C stops a query, twice leaves at once"),
+];
 
 /// What the scanner is in the middle of.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -172,6 +172,21 @@ impl Store {
     }
 }
 
+/// The run folder whose lock is newest.
+pub(crate) fn last_used(runs: &Path) -> Result<Option<PathBuf>> {
+    let mut used = Vec::new();
+    for path in disk::entries_if_there(runs)? {
+        // Other files and folders may lie beside the runs.
+        let lock = path.join(".lock");
+        if disk::is_dir(&path)?
+            && let Some(found) = disk::metadata(&lock)?
+        {
+            used.push((found.modified().map_err(|e| records::Error::io("read", &lock, e))?, path));
+        }
+    }
+    Ok(used.into_iter().max().map(|(_, path)| path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

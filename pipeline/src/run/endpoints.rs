@@ -9,9 +9,9 @@ use generate::serve::{ChatModel, ServeOptions};
 use tokio::sync::oneshot;
 
 use crate::error::{Failure, Result};
-use crate::options::RunOptions;
 use crate::recipe;
 use crate::run::Run;
+use crate::run::options::RunOptions;
 
 /// Sequences the embedded teacher decodes together.
 const BATCH: usize = 64;

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::console::say;
 use crate::error::{Failure, Result};
-use crate::options::RunOptions;
+use crate::layout::TOKENIZER;
 use crate::recipe::{ProblemSource, Recipe, TraceSource};
-use crate::seeds::OtherSeeds;
-use crate::stages::pack::TOKENIZER;
-use crate::store::{Stage, Store};
+use crate::run::options::RunOptions;
+use crate::run::seeds::OtherSeeds;
+use crate::run::store::{Stage, Store};
 
 /// The names of the stages, in order.
 pub(crate) const STAGES: [&str; 8] = ["prompts", "collect", "curate", "pack", "train", "evaluate", "export", "report"];

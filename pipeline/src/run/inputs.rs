@@ -5,14 +5,17 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use folder::base::Base;
 use hub::{Address, Kind};
 use teacher::hub::{Downloaded, Hub, Wanted};
+use tokens::tokenizer::Tokenizer;
 
-use crate::commands::runtime;
 use crate::console::{Progress, say};
 use crate::error::{Failure, Result};
-use crate::options::RunOptions;
+use crate::layout::{self, TOKENIZER};
 use crate::recipe::Recipe;
+use crate::run::options::RunOptions;
+use crate::run::runtime;
 
 /// An input as it is before a run.
 pub(crate) struct InputState {
@@ -24,9 +27,9 @@ pub(crate) struct InputState {
     pub is_here: bool,
 }
 
-/// Brings all inputs of a recipe that are on the Hub, and pins them. Whatever can be wrong with any of them is found before
+/// Downloads all inputs of a recipe that are on the Hub, and pins them. Whatever can be wrong with any of them is found before
 /// the first is downloaded.
-pub(crate) fn inputs(recipe: &Recipe, options: &mut RunOptions) -> Result<()> {
+pub(crate) fn download_all(recipe: &Recipe, options: &mut RunOptions) -> Result<()> {
     let (local, addresses) = split(recipe, options)?;
     if addresses.is_empty() {
         return Ok(());
@@ -83,13 +86,13 @@ pub(crate) fn estimate(recipe: &Recipe, options: &mut RunOptions) -> Result<Vec<
     })
 }
 
-/// The folder of a model, or a file of it, that a path or an address names; brought into the cache if need be.
-pub(crate) fn place(path: &Path) -> Result<PathBuf> {
+/// The folder of a model, or a file of it, that a path or an address names; downloaded into the cache where it is missing.
+pub(crate) fn model_path(path: &Path) -> Result<PathBuf> {
     let Some(address) = Address::of(path) else { return Ok(path.to_owned()) };
     let address = address?.of_kind(Kind::Model)?;
     let hub = Hub::from_env()?;
-    let brought = waiting(async { Ok(fetch(&hub, &address, "model").await?) })?;
-    Ok(hub.cache.model(&brought)?)
+    let found = waiting(async { Ok(fetch(&hub, &address, "model").await?) })?;
+    Ok(hub.cache.model(&found)?)
 }
 
 /// The repository that something is from and its commit, if it is from the Hub.
@@ -99,7 +102,7 @@ pub(crate) fn origin(place: &Path) -> Option<(String, String)> {
     Some((address.id.clone(), address.revision().to_owned()))
 }
 
-/// Brings tables for queries.
+/// Downloads tables for queries.
 pub(crate) fn for_queries() -> sql::Fetch {
     Arc::new(|address| {
         Box::pin(async move {
@@ -122,6 +125,20 @@ pub(crate) fn for_queries() -> sql::Fetch {
             })
         })
     })
+}
+
+/// The base's folder: the user's, or the one made here.
+pub(crate) fn base_folder(recipe: &Recipe, options: &RunOptions, packed: &Path) -> Result<PathBuf> {
+    match &recipe.student.base {
+        Base::Folder { input, .. } => options.folder(input),
+        Base::Random { .. } => Ok(packed.join(layout::BASE)),
+    }
+}
+
+/// What a base's traces are tokenized with, unless its tokenizer is made from them.
+pub(crate) fn base_tokenizer(recipe: &Recipe, options: &RunOptions) -> Result<Option<Tokenizer>> {
+    let Some(input) = recipe.base_input() else { return Ok(None) };
+    Ok(Some(Tokenizer::from_file(&options.folder(input)?.join(TOKENIZER))?))
 }
 
 async fn fetch(hub: &Hub, address: &Address, label: &str) -> teacher::Result<Address> {
