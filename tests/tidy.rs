@@ -1,6 +1,6 @@
 //! The architecture invariants of README.md that a test can check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -189,6 +189,85 @@ fn the_graph_in_the_readme_is_that_of_the_manifests() {
     assert!(readme.contains(&graph), "README.md has not this graph:\n{graph}");
 }
 
+/// The modules that a file of a crate imports, by their first name: `crate::a::b` and `use crate::{a, c}` give a, b's parent,
+/// and c. What tests import is left out.
+fn imports(text: &str) -> BTreeSet<String> {
+    let (text, _) = text.split_once("#[cfg(test)]\nmod tests").unwrap_or((text, ""));
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let first_word = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    let mut found = BTreeSet::new();
+    for (at, path) in code.match_indices("crate::") {
+        let rest = &code[at + path.len()..];
+        match rest.strip_prefix('{') {
+            None => _ = found.insert(first_word(rest)),
+            Some(list) => {
+                let mut depth = 0;
+                let end = list.find(|c| {
+                    depth += i32::from(c == '{') - i32::from(c == '}');
+                    depth < 0
+                });
+                let list = &list[..end.unwrap_or(list.len())];
+                // Items of the outer list only: commas within braces separate what is below one of them.
+                let mut depth = 0;
+                let items = list.split(|c| {
+                    depth += i32::from(c == '{') - i32::from(c == '}');
+                    c == ',' && depth == 0
+                });
+                found.extend(items.map(|item| first_word(item.trim())));
+            }
+        }
+    }
+    found
+}
+
+/// A circle in a graph of modules, if there is one.
+fn circle<'a>(graph: &'a BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&'a str>> {
+    fn visit<'a>(
+        graph: &'a BTreeMap<String, BTreeSet<String>>,
+        module: &'a str,
+        path: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> bool {
+        if let Some(begin) = path.iter().position(|earlier| *earlier == module) {
+            path.drain(..begin);
+            return true;
+        }
+        if !done.insert(module) {
+            return false;
+        }
+        path.push(module);
+        let found = graph.get(module).into_iter().flatten().any(|next| visit(graph, next, path, done));
+        if !found {
+            path.pop();
+        }
+        found
+    }
+    let (mut path, mut done) = (Vec::new(), BTreeSet::new());
+    graph.keys().any(|module| visit(graph, module, &mut path, &mut done)).then_some(path)
+}
+
+/// Within a crate, too, imports go in one direction: the modules right below its root, each with all that is in its folder.
+#[test]
+fn modules_of_a_crate_import_in_one_direction() {
+    for krate in crates() {
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, text) in sources(krate).into_iter().filter(|(name, _)| !name.contains("test")) {
+            let below = name.strip_prefix(&format!("{krate}/src/")).unwrap();
+            let module = below.split(['/', '.']).next().unwrap().to_owned();
+            let mut imported = imports(&text);
+            imported.remove(&module);
+            graph.entry(module).or_default().extend(imported);
+        }
+        // The root only says what is in the crate.
+        graph.remove("lib");
+        assert_eq!(circle(&graph), None, "modules of {krate} that import one another");
+    }
+}
+
 /// No room becomes the house: see the tree in README.md.
 #[test]
 fn no_crate_is_a_quarter_of_all() {
@@ -223,6 +302,17 @@ fn what_is_not_allowed_is_found() {
     assert_eq!(found, ["burn", "burn-flex", "x", "z"]);
     assert!(dependencies(manifest, true).contains(&"t".to_owned()));
     assert!(is_of("burn-flex", "burn") && is_of("burn", "burn") && !is_of("burner", "burn"));
+    let code = "use crate::a::b;\nuse crate::{c, d::{e, f}, G};\nlet x = crate::h();\n// crate::i\n#[cfg(test)]\nmod tests { use crate::j; }";
+    assert_eq!(Vec::from_iter(imports(code)), ["G", "a", "c", "d", "h"]);
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        graph
+    };
+    assert_eq!(circle(&graph(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    assert_eq!(circle(&graph(&[("x", "a"), ("a", "b"), ("b", "c"), ("c", "a")])), Some(vec!["a", "b", "c"]));
 }
 
 #[test]

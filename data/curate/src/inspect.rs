@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use records::parquet_file::{for_each_text, parquet_files, read_rows_at};
+use records::record::{Prompt, Trace, Verdict};
+use records::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{RuleOutcome, VERDICTS, rule_outcomes};
-use records::parquet_file::{for_each_text, parquet_files, read_rows_at};
-use records::record::{Prompt, Trace, Verdict};
-use records::{Error, Result};
 
 /// Ids that are named when there is no such trace, or more than one.
 const NAMED: usize = 5;

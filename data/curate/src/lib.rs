@@ -23,9 +23,17 @@ mod verdicts;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use records::parquet_file::{parquet_files, parquet_files_if_there, read_rows_at, row_count, write_records};
+use records::record::{CuratedTrace, Message, Prompt, Trace};
+use records::{Error, Mistake, Result};
+use sandbox::Limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sources::rows::Flaw;
+use text::contamination::{Item, Preset};
+use text::duplicates::Near;
+use tokens::tokenizer::Tokenizer;
 
 pub use self::llm_judge::{Batch, JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER, rows_to_judge};
 use self::verdicts::write_verdicts;
@@ -38,14 +46,6 @@ use crate::rules::cache::{Folders, Group, Reader, RuleCache};
 use crate::rules::duplicates::find_duplicates;
 use crate::rules::groups::{Answers, Benchmarks, Form, Length, Similarity};
 use crate::rules::programs::CodeJudge;
-use records::parquet_file::{parquet_files, parquet_files_if_there, read_rows_at, row_count, write_records};
-use records::record::{CuratedTrace, Message, Prompt, Trace};
-use records::{Error, Mistake, Result};
-use sandbox::Limits;
-use sources::rows::Flaw;
-use text::contamination::{Item, Preset};
-use text::duplicates::Near;
-use tokens::tokenizer::Tokenizer;
 
 /// In a curation's folder: the verdicts on all traces, a folder of Parquet.
 pub const VERDICTS: &str = "verdicts";

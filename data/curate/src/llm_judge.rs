@@ -18,6 +18,9 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
+use records::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
+use records::record::{Prompt, Sampling, Trace, Verdict, short_hash};
+use records::{Mistake, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,9 +29,6 @@ use super::{Part, Prompts, VERDICTS, by_part, parts};
 use crate::policy::clauses::{check_condition, policy_terms};
 use crate::policy::refused::{WHERE, refused};
 use crate::policy::select::table;
-use records::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
-use records::record::{Prompt, Sampling, Trace, Verdict, short_hash};
-use records::{Mistake, Result};
 
 /// Traces judged at a time, unless one file of verdicts has more.
 const BATCH_ROWS: usize = 4096;

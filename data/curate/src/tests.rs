@@ -1,10 +1,11 @@
 mod cache;
 mod quotas;
 
-use super::*;
 use fixtures::can_run;
 use records::parquet_file::read_folder;
 use records::record::{FinishReason, PromptTests, Verdict};
+
+use super::*;
 
 pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
     Trace::new(format!("{}-{sample}", prompt.id), &prompt.id, "t", sample)

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::{Part, Prompts, Rules, VERDICTS, part_path};
-use crate::rules::duplicates::Duplicates;
-use crate::rules::groups::{Answered, Formed};
 use records::Result;
 use records::parquet_file::write_records;
 use records::record::{Prompt, Verdict};
 use sandbox::judge::CodeVerdict;
 use text::contamination::Hit;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Part, Prompts, Rules, VERDICTS, part_path};
+use crate::rules::duplicates::Duplicates;
+use crate::rules::groups::{Answered, Formed};
 
 /// What one sample shows of its prompt.
 struct Sample {

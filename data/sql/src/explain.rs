@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use rapidfuzz::distance::osa;
+use records::Error;
 
 use super::{Session, functions};
-use records::Error;
 
 /// The name among `known` that is nearest to a mistaken one, if it is near enough to be meant.
 pub fn nearest<'a>(mistaken: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

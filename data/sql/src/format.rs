@@ -16,7 +16,6 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-
 use records::parquet_file::ROW_GROUP_ROWS;
 use records::{Error, Result};
 

@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, Int64Array, ListBuilder, StringArray,
-    StructArray, UInt64Builder,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListBuilder, StringArray, StructArray,
+    UInt64Builder,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
@@ -14,9 +14,6 @@ use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use rayon::prelude::*;
-
-use super::near;
-use records::Error;
 use records::think::split;
 use text::duplicates::{Near, Sketcher, jaccard};
 use text::signals::{degenerate, language};
@@ -24,22 +21,10 @@ use text::words::for_each_word;
 use tokens::tokenizer::Tokenizer;
 use verify::{AnswerKind, extract_answer, verify};
 
-type Result<T> = std::result::Result<T, DataFusionError>;
+use super::arguments::{FunctionHelp, is_plain, refused, texts};
+use super::near;
 
-/// What a function is for.
-#[derive(Debug, PartialEq, Eq)]
-pub struct FunctionHelp {
-    /// Its name.
-    pub name: &'static str,
-    /// Its arguments and result.
-    pub signature: &'static str,
-    /// One line.
-    pub summary: &'static str,
-    /// An expression that uses it; of a function that gives a table, a query.
-    pub example: &'static str,
-    /// What the example gives; empty where it depends on the tokenizer or on tables.
-    pub result: &'static str,
-}
+type Result<T> = std::result::Result<T, DataFusionError>;
 
 /// The functions, in the order in which they are explained.
 pub fn functions() -> Vec<&'static FunctionHelp> {
@@ -344,29 +329,6 @@ impl TextFunction {
             _ => return exec_err!("{} takes one text", self.help.name),
         })
     }
-}
-
-/// An error that is told as it is, not as the engine's.
-pub(super) fn refused(name: &str, problem: &str, remedy: &str) -> DataFusionError {
-    DataFusionError::External(Box::new(Error::invalid(format!("the function {name}"), problem, remedy)))
-}
-
-/// What can be cast to text without a choice of how.
-pub(super) fn is_plain(given: &DataType) -> bool {
-    match given {
-        DataType::Dictionary(_, values) => values.is_string() || is_plain(values),
-        other => other.is_numeric() || matches!(other, DataType::Boolean | DataType::Null),
-    }
-}
-
-pub(super) fn texts(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
-    Ok(match array.data_type() {
-        DataType::Utf8 => array.as_string::<i32>().iter().collect(),
-        DataType::LargeUtf8 => array.as_string::<i64>().iter().collect(),
-        DataType::Utf8View => array.as_string_view().iter().collect(),
-        DataType::Null => vec![None; array.len()],
-        other => return exec_err!("text was expected, not {other}"),
-    })
 }
 
 fn each<T: Send>(texts: &[Option<&str>], of: impl Fn(&str) -> Option<T> + Sync) -> Vec<Option<T>> {

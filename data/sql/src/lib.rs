@@ -3,6 +3,7 @@
 //! The dialect is DuckDB's, which is the one in which DataFusion parses the functions on lists:
 //! `array_filter(messages, m -> m['role'] = 'assistant')`.
 
+mod arguments;
 #[cfg(test)]
 #[path = "../../../tests/checked.rs"]
 mod checked;
@@ -35,17 +36,17 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
 use futures::StreamExt;
 use futures::future::BoxFuture;
-
-pub use self::explain::nearest;
-pub use self::format::{Format, QueryResult};
-pub use self::functions::{FunctionHelp, functions};
-
-use self::format::{RowWriter, parquet_writer};
 use hub::Address;
 use records::artifact::Aside;
 use records::panics::catch_panic_async;
 use records::{Error, Result, disk};
 use tokens::tokenizer::Tokenizer;
+
+pub use self::arguments::FunctionHelp;
+pub use self::explain::nearest;
+pub use self::format::{Format, QueryResult};
+use self::format::{RowWriter, parquet_writer};
+pub use self::functions::functions;
 
 /// Sorting and grouping may use this much memory before they spill to disk.
 const MEMORY_BYTES: usize = 2 << 30;

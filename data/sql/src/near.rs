@@ -24,16 +24,16 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{SessionContext, ident};
 use futures::StreamExt;
 use rayon::prelude::*;
+use records::panics::catch_panic_async;
+use records::{Error, Result};
+use text::duplicates::{Clusters, Near, Sketcher, Sketches, clusters, jaccard};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::Fetch;
-use super::functions::{FunctionHelp, is_plain, refused, texts};
+use super::arguments::{FunctionHelp, is_plain, refused, texts};
 use super::refuse_deep;
 use super::source::Files;
-use records::panics::catch_panic_async;
-use records::{Error, Result};
-use text::duplicates::{Clusters, Near, Sketcher, Sketches, clusters, jaccard};
 
 pub(super) const NAME: &str = "near_duplicates";
 /// Below this the bands miss most pairs: they find 61 % of those at 0.6, 92 % at 0.7 and 99.8 % at 0.8.

@@ -1,6 +1,7 @@
-use super::*;
 use records::parquet_file::write_records;
 use records::record::{CuratedTrace, Message};
+
+use super::*;
 
 fn curated(n: i64) -> CuratedTrace {
     CuratedTrace {

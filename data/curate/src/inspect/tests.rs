@@ -1,8 +1,9 @@
-use super::*;
-use crate::{CurateConfig, Inputs, annotate, select};
 use records::parquet_file::{ROW_GROUP_ROWS, write_records};
 use records::record::{FinishReason, short_hash};
 use text::duplicates::Near;
+
+use super::*;
+use crate::{CurateConfig, Inputs, annotate, select};
 
 fn trace(prompt: &Prompt, n: u32, thinking: &str, answer: &str) -> Trace {
     Trace::new(short_hash(&n.to_le_bytes()), &prompt.id, "t", n)

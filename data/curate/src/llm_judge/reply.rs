@@ -3,10 +3,9 @@
 
 use std::fmt::Write as _;
 
+use records::record::{FinishReason, Trace};
 use serde::Deserialize;
 use serde_json::Value;
-
-use records::record::{FinishReason, Trace};
 
 /// Verdicts are narrow; the whole reply is in the ledger.
 const MOST_ANALYSIS_CHARS: usize = 1000;

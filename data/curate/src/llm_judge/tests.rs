@@ -1,9 +1,9 @@
 use proptest::prelude::*;
+use records::record::FinishReason::Stop;
 
 use super::*;
 use crate::llm_judge::JudgeVerdict::{Correct, Incorrect, Unreadable};
 use crate::tests::{Folder, config, trace};
-use records::record::FinishReason::Stop;
 
 const PROMPT: &str =
     "Is it right?\n{question}\n{gold}\n{answer}\nReply {\"analysis\": \"...\", \"correctness\": \"...\"}";

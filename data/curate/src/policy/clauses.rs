@@ -13,25 +13,20 @@ use datafusion::sql::sqlparser::ast::{self, Spanned};
 use datafusion::sql::sqlparser::dialect::DuckDbDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer as Scanner};
-
-use crate::policy::refused::{Field, PREFER, Placed, bytes_of, refused};
+use records::Mistake;
 use records::parquet_file::fields_of;
 use records::record::Verdict;
-use records::{Mistake, Result};
 use sql::refuse_deep;
 
-type Planned<T> = std::result::Result<T, DataFusionError>;
+use crate::policy::refused::{Field, PREFER, Placed, bytes_of, refused};
+
+type Planned<T> = Result<T, DataFusionError>;
 
 pub(crate) fn context() -> SessionContext {
     // One partition: rows come in order.
     let mut config = SessionConfig::new().with_target_partitions(1);
     config.options_mut().sql_parser.dialect = Dialect::DuckDB;
     SessionContext::new_with_config(config)
-}
-
-/// The columns that clauses may name.
-pub(crate) fn columns() -> Result<Vec<String>> {
-    Ok(fields_of::<Verdict>()?.iter().map(|field| field.name().clone()).collect())
 }
 
 /// Whether clauses can be used is known without any verdicts.
@@ -142,7 +137,7 @@ pub(crate) fn names_column(clause: &str, column: &str) -> bool {
 }
 
 /// Refuses an order before there are verdicts.
-pub(crate) fn check_order(prefer: &str) -> std::result::Result<(), Box<Mistake>> {
+pub(crate) fn check_order(prefer: &str) -> Result<(), Box<Mistake>> {
     let planned = || {
         let schema = schema(&PREFER)?;
         for key in sorted(prefer, &schema)? {

@@ -19,14 +19,15 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::prelude::lit;
 use futures::StreamExt;
+use records::{Error, Mistake, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sql::nearest;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::policy::clauses::{Sorted, check_order, columns, sorted};
+use crate::policy::clauses::{Sorted, check_order, sorted};
+use crate::policy::columns;
 use crate::policy::refused::{PREFER, refused};
-use records::{Error, Mistake, Result};
-use sql::nearest;
 
 /// Values that a message names at most.
 const NAMED: usize = 20;

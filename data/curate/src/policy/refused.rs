@@ -6,10 +6,10 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::dialect::DuckDbDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer as Scanner};
-
-use crate::policy::clauses::columns;
 use records::{Error, Mistake};
 use sql::nearest;
+
+use crate::policy::columns;
 
 /// A field of the recipe that is SQL.
 pub(crate) struct Field {

@@ -12,15 +12,15 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, col};
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
+use records::parquet_file::fields_of;
+use records::record::Verdict;
+use records::{Error, Result};
 use serde::Serialize;
 
 use crate::policy::clauses::{condition, context, names_column, policy_terms, quoted};
 use crate::policy::quotas;
 use crate::policy::refused::{CONDITION, POLICY, refused};
 use crate::{CurateConfig, Curation, FunnelStep, VERDICTS};
-use records::parquet_file::fields_of;
-use records::record::Verdict;
-use records::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
 const COMMON: [&str; 21] = [

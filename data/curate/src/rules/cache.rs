@@ -15,16 +15,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use records::artifact::fingerprint;
+use records::parquet_file::{parquet_files_if_there, read_columns, read_records, read_rows_at, write_records};
+use records::record::{Prompt, Trace, short_hash};
+use records::{Error, Result, disk};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::{PART_ROWS, Part, Prompts};
-use records::artifact::fingerprint;
-use records::parquet_file::{parquet_files_if_there, read_columns, read_records, read_rows_at, write_records};
-use records::record::{Prompt, Trace, short_hash};
-use records::{Error, Result, disk};
 
 /// How names of files begin that hold less than a part.
 const UNFINISHED: &str = "unfinished-";

@@ -1,18 +1,18 @@
 //! Which prompts and which traces are the same or nearly so; found once for the same prompts, traces and settings.
 
 use rayon::prelude::*;
+use records::Result;
+use records::artifact::fingerprint;
+use records::parquet_file::read_rows_at;
+use records::record::{Prompt, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use text::duplicates::{Near, Sketcher, Sketches, clusters};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::rules::cache::{Folders, Group};
 use crate::rules::groups::{Similarity, compared};
 use crate::{CurateConfig, Part, Prompts, Rules, by_part};
-use records::Result;
-use records::artifact::fingerprint;
-use records::parquet_file::read_rows_at;
-use records::record::{Prompt, Trace};
-use text::duplicates::{Near, Sketcher, Sketches, clusters};
 
 /// Sets of shingles in memory at once, in bytes.
 const SHINGLE_BYTES: usize = 256 << 20;

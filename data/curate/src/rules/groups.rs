@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
-
-use crate::rules::cache::{Case, Group};
 use records::Result;
 use records::record::{FinishReason, Prompt, Trace};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use text::contamination::{Hit, Index, Item, Preset};
 use text::duplicates::{Near, Sketcher};
 use text::signals::{Signals, signals};
 use tokens::tokenizer::Tokenizer;
 use verify::{Verification, verify};
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use crate::rules::cache::{Case, Group};
 
 /// Longer "answers" are no answers; verdicts are narrow.
 const MOST_EXTRACTED_CHARS: usize = 200;

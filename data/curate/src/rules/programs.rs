@@ -5,10 +5,6 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
-use serde_json::{Value, json};
-use xxhash_rust::xxh3::xxh3_64;
-
-use crate::rules::cache::{Case, Group};
 use records::parquet_file::{for_each_text, read_rows_at};
 use records::record::{Prompt, PromptTests};
 use records::test_spec::Language;
@@ -16,6 +12,10 @@ use records::test_spec::TestSpec;
 use records::{Error, Result};
 use sandbox::judge::judge_answer;
 use sandbox::{Limits, Sandbox};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::rules::cache::{Case, Group};
 
 /// Where the tests of prompts are, and where programs are run on them.
 pub(crate) struct CodeJudge<'a> {

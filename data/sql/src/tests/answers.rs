@@ -1,6 +1,7 @@
+use records::record::CuratedTrace;
+
 use super::run;
 use crate::{Format, Shown, Written, nearest};
-use records::record::CuratedTrace;
 
 const ALL: Shown = Shown { format: Format::Csv, max_rows: None, cell_chars: 20 };
 

@@ -5,9 +5,9 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::Int32Type;
 use datafusion::datasource::MemTable;
+use tokens::tokenizer::Tokenizer;
 
 use crate::{Format, FunctionHelp, Session, functions, session};
-use tokens::tokenizer::Tokenizer;
 
 async fn value(session: &Session, expression: &str) -> String {
     let result = session.query(&format!("SELECT {expression} AS v"), 9).await;

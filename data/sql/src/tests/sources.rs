@@ -2,9 +2,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use records::parquet_file::write_records;
+
 use super::{curated, run};
 use crate::{Format, Session, session};
-use records::parquet_file::write_records;
 
 async fn csv(session: &Session, sql: &str) -> String {
     session.query(sql, 100).await.unwrap_or_else(|e| panic!("{sql}: {e}")).text(Format::Csv, 0).unwrap()
