@@ -225,7 +225,7 @@ fn imports(text: &str) -> BTreeSet<String> {
 }
 
 /// A circle in a graph of modules, if there is one.
-fn circle<'a>(graph: &'a BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&'a str>> {
+fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&str>> {
     fn visit<'a>(
         graph: &'a BTreeMap<String, BTreeSet<String>>,
         module: &'a str,

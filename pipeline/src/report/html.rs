@@ -1,7 +1,8 @@
 //! The report as one HTML page that needs nothing else: style, script and drawings are within.
 
 use super::RunReport;
-use super::content::{Block, Cell, Section, Table, sections};
+use super::blocks::{Block, Cell, Section, Table};
+use super::content::sections;
 use super::number::counted;
 use super::samples::samples;
 use super::summary::{figures, headline, remarks};

@@ -1,6 +1,7 @@
 //! The report as Markdown (GitHub's flavour, as the Hub renders it too): tables stand in for the drawings.
 
-use super::content::{Block, Cell, Section, Table, sections};
+use super::blocks::{Block, Cell, Section, Table};
+use super::content::sections;
 use super::number::{MISSING, counted};
 use super::summary::{figures, headline, remarks};
 use super::text::{each, visible};

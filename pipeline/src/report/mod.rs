@@ -12,16 +12,13 @@
 //! next to the marks. Hues are Okabe and Ito's, which stay apart under the common forms of colour blindness
 //! (<https://jfly.uni-koeln.de/color/>); no mark is told from another by colour alone.
 
-mod bars;
+mod blocks;
 mod charts;
 mod content;
-mod frame;
-mod histogram;
 mod html;
 mod markdown;
 pub(crate) mod number;
 mod samples;
-mod scale;
 mod seeds;
 mod summary;
 mod text;
@@ -255,4 +252,23 @@ pub(crate) struct ExportFile {
     pub name: String,
     /// Its size.
     pub bytes: u64,
+}
+
+impl RunReport {
+    /// What was measured of a model (`teacher`, `before`, `after`, `control`), if it was.
+    fn model(&self, name: &str) -> Option<&AccuracyRow> {
+        self.accuracy.iter().find(|row| row.model == name && row.accuracy.is_finite())
+    }
+}
+
+impl AccuracyRow {
+    /// The accuracy with its interval in whole percents, as the headline prints it.
+    fn measured(&self) -> String {
+        if self.low.is_finite() && self.high.is_finite() {
+            let (low, high) = (self.low * 100.0, self.high * 100.0);
+            format!("{} (95 % interval {low:.0}–{high:.0})", number::percent(self.accuracy))
+        } else {
+            number::percent(self.accuracy)
+        }
+    }
 }

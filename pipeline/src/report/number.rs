@@ -136,6 +136,15 @@ fn trimmed(text: &str) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
 }
 
+/// What a funnel step dropped, as a count and as a share of what had come to it.
+pub(super) fn dropped(step: &super::FunnelRow) -> String {
+    let share = step.dropped as f64 / (step.dropped + step.remaining) as f64;
+    match step.dropped {
+        0 => "0".to_owned(),
+        dropped => format!("{} ({})", count(dropped as u64), percent(share)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

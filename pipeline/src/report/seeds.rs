@@ -1,8 +1,7 @@
 //! What several seeds say beside this run: the median leads, and the run's own number stands beside it.
 
-use super::content::{Block, Cell, Table, heads, row};
+use super::blocks::{Block, Cell, Table, heads, row};
 use super::number::{count, counted, interval, percent};
-use super::summary::{measured, model};
 use super::{AccuracyRow, RunReport};
 use crate::recipe::seed_table::{SeedRow, SeedTable, Spread};
 use crate::run::seeds::OtherSeeds;
@@ -10,7 +9,7 @@ use crate::run::seeds::OtherSeeds;
 /// The recipe's table with the run's own result, where there are both.
 fn table(report: &RunReport) -> Option<(&SeedTable, Spread, &AccuracyRow)> {
     let Some(OtherSeeds::Table(table)) = &report.seeds else { return None };
-    Some((table, table.after()?, model(report, "after")?))
+    Some((table, table.after()?, report.model("after")?))
 }
 
 /// The result in one sentence, where it is known over several seeds.
@@ -29,7 +28,7 @@ pub(super) fn headline(report: &RunReport) -> Option<String> {
         counted(table.training.len(), "training seed"),
         range(after),
         counted(table.problems, "unseen problem"),
-        measured(own),
+        own.measured(),
         count(own.problems as u64)
     ))
 }

@@ -9,19 +9,19 @@ use super::{AccuracyRow, FunnelRow, RunReport, TrainingCurve, seeds};
 
 /// The result of the run in one sentence, made from the best evidence it has.
 pub(super) fn headline(report: &RunReport) -> String {
-    let (before, after) = (model(report, "before"), model(report, "after"));
+    let (before, after) = (report.model("before"), report.model("after"));
     if let Some(headline) = seeds::headline(report) {
         return headline;
     }
     if let Some(after) = after {
-        let result = measured(after);
+        let result = after.measured();
         let (verb, of) = match before.map(|row| (after.accuracy.total_cmp(&row.accuracy), percent(row.accuracy))) {
             Some((Ordering::Greater, from)) => (format!("The student went from {from} to"), "on"),
             Some((Ordering::Less, from)) => (format!("The student fell from {from} to"), "on"),
             Some((Ordering::Equal, _)) => ("The student stayed at".to_owned(), "on"),
             None => ("The distilled student solves".to_owned(), "of"),
         };
-        let control = model(report, "control").map_or_else(String::new, |control| {
+        let control = report.model("control").map_or_else(String::new, |control| {
             format!("; trained on bare answers instead, it reached {}", percent(control.accuracy))
         });
         return format!("{verb} {result} {of} {}{control}.", counted(after.problems, "unseen problem"));
@@ -30,7 +30,7 @@ pub(super) fn headline(report: &RunReport) -> String {
         return format!(
             "{} solves {} of {}.",
             capitalised(&row.label),
-            measured(row),
+            row.measured(),
             counted(row.problems, "unseen problem")
         );
     }
@@ -59,10 +59,10 @@ pub(super) fn headline(report: &RunReport) -> String {
 /// What has to be said beside the headline: the teacher's mark, and where the evidence is thin.
 pub(super) fn remarks(report: &RunReport) -> Vec<String> {
     let mut remarks = Vec::new();
-    let Some(after) = model(report, "after") else { return remarks };
-    let before = model(report, "before");
+    let Some(after) = report.model("after") else { return remarks };
+    let before = report.model("before");
     remarks.extend(seeds::remark(report));
-    if let Some(teacher) = model(report, "teacher") {
+    if let Some(teacher) = report.model("teacher") {
         let relation = match before {
             _ if after.accuracy >= teacher.accuracy => ", which the student matches or exceeds".to_owned(),
             Some(before) if before.accuracy < after.accuracy => {
@@ -73,7 +73,7 @@ pub(super) fn remarks(report: &RunReport) -> Vec<String> {
         };
         remarks.push(format!("The teacher reaches {}{relation}.", percent(teacher.accuracy)));
     }
-    for (other, name) in [(before, "before distillation"), (model(report, "control"), "of the control")] {
+    for (other, name) in [(before, "before distillation"), (report.model("control"), "of the control")] {
         if other.is_some_and(|other| overlap(other, after)) {
             remarks.push(format!(
                 "The intervals of the student after distillation and {name} overlap: on {} the difference is not settled.",
@@ -228,21 +228,6 @@ pub(super) fn length_summary(lengths: &[u32]) -> Option<LengthSummary> {
     let rank = |share: f64| sorted.get(((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1)).copied();
     let mean = sorted.iter().map(|length| f64::from(*length)).sum::<f64>() / sorted.len() as f64;
     Some(LengthSummary { median: rank(0.5)?, mean, p95: rank(0.95)?, longest: *sorted.last()? })
-}
-
-/// The row of a model, if it was evaluated and has a number.
-pub(super) fn model<'a>(report: &'a RunReport, name: &str) -> Option<&'a AccuracyRow> {
-    report.accuracy.iter().find(|row| row.model == name && row.accuracy.is_finite())
-}
-
-/// An accuracy with its interval in whole percents, as the headline prints it.
-pub(super) fn measured(row: &AccuracyRow) -> String {
-    if row.low.is_finite() && row.high.is_finite() {
-        let (low, high) = (row.low * 100.0, row.high * 100.0);
-        format!("{} (95 % interval {low:.0}–{high:.0})", percent(row.accuracy))
-    } else {
-        percent(row.accuracy)
-    }
 }
 
 fn overlap(a: &AccuracyRow, b: &AccuracyRow) -> bool {

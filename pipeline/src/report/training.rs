@@ -2,9 +2,8 @@
 
 use train::TrainingLoss;
 
-use super::bars::{HELD_OUT, colour};
-use super::charts::{LineChart, line_chart, sparkline};
-use super::content::{Block, Cell, Table, heads, row};
+use super::blocks::{Block, Cell, Table, heads, row};
+use super::charts::{HELD_OUT, LineChart, colour, line_chart, sparkline};
 use super::number::{MISSING, count, counted, loss, number, training_loss, training_loss_is};
 use super::summary::training_summary;
 use super::text::each;

@@ -2,7 +2,7 @@
 
 /// How values are spread over an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Spread {
+pub(in crate::report) enum Spread {
     /// Equal steps for equal differences.
     Linear,
     /// Equal steps for equal ratios; values must be positive.
@@ -11,20 +11,20 @@ pub(super) enum Spread {
 
 /// An axis with its ends and its ticks.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
+pub(in crate::report) struct Axis {
     /// How values are spread.
-    pub(super) spread: Spread,
+    pub(in crate::report) spread: Spread,
     /// The value at its start.
-    pub(super) low: f64,
+    pub(in crate::report) low: f64,
     /// The value at its end.
-    pub(super) high: f64,
+    pub(in crate::report) high: f64,
     /// Round values from low to high.
-    pub(super) ticks: Vec<f64>,
+    pub(in crate::report) ticks: Vec<f64>,
 }
 
 impl Axis {
     /// An axis from exactly `low` to `high` with about `wanted` ticks within.
-    pub(super) fn exact(spread: Spread, low: f64, high: f64, wanted: usize) -> Self {
+    pub(in crate::report) fn exact(spread: Spread, low: f64, high: f64, wanted: usize) -> Self {
         let high = if high > low { high } else { low + low.abs().max(1.0) };
         let ticks = match spread {
             Spread::Linear => linear_ticks(low, high, wanted),
@@ -34,7 +34,7 @@ impl Axis {
     }
 
     /// An axis that holds `low` to `high` and begins and ends with a tick.
-    pub(super) fn rounded(spread: Spread, low: f64, high: f64, wanted: usize) -> Self {
+    pub(in crate::report) fn rounded(spread: Spread, low: f64, high: f64, wanted: usize) -> Self {
         match spread {
             Spread::Linear => {
                 let step = round_step(if high > low { high - low } else { low.abs().max(1.0) }, wanted);
@@ -49,7 +49,11 @@ impl Axis {
 
     /// Suits the values: linear from zero or from near the least; logarithmic, if that may be, where they span a factor
     /// of eight. `None` without values.
-    pub(super) fn fitting(values: impl Iterator<Item = f64> + Clone, wanted: usize, may_be_log: bool) -> Option<Self> {
+    pub(in crate::report) fn fitting(
+        values: impl Iterator<Item = f64> + Clone,
+        wanted: usize,
+        may_be_log: bool,
+    ) -> Option<Self> {
         let low = values.clone().reduce(f64::min)?;
         let high = values.reduce(f64::max)?;
         if may_be_log && low > 0.0 && high / low > 8.0 {
@@ -61,7 +65,7 @@ impl Axis {
     }
 
     /// Where a value goes: 0 at the start of the axis, 1 at its end. Values beyond stay at the ends.
-    pub(super) fn position(&self, value: f64) -> f64 {
+    pub(in crate::report) fn position(&self, value: f64) -> f64 {
         let share = match self.spread {
             Spread::Linear => (value - self.low) / (self.high - self.low),
             Spread::Log => (value / self.low).ln() / (self.high / self.low).ln(),
@@ -71,7 +75,7 @@ impl Axis {
 }
 
 /// The step of 1, 2 or 5 times a power of ten that divides a range into at most about `wanted` parts.
-pub(super) fn round_step(range: f64, wanted: usize) -> f64 {
+pub(in crate::report) fn round_step(range: f64, wanted: usize) -> f64 {
     let rough = range / wanted.max(1) as f64;
     let power = 10_f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| rough <= factor * power * 1.0001).unwrap_or(10.0);

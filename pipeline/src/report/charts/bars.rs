@@ -3,32 +3,17 @@
 //! Names and numbers are text beside the bars, so that they wrap on a narrow page; each bar is an SVG as wide as its
 //! place, drawn in percent.
 
-use super::content::dropped;
-use super::number::{count, interval, percent};
+use super::colour;
 use super::scale::{Axis, Spread};
-use super::summary::model;
-use super::text::{each, escape};
-use super::{AccuracyRow, FunnelRow, RunReport};
-
-/// The name of the student's curve on held-out traces.
-pub(super) const HELD_OUT: &str = "student, held-out traces";
-
-/// The CSS class that colours a model or a training.
-pub(super) fn colour(model: &str) -> &'static str {
-    match model {
-        "teacher" => "c-teacher",
-        "before" => "c-before",
-        "after" | "student" => "c-after",
-        "control" => "c-control",
-        HELD_OUT => "c-held-out",
-        _ => "c-other",
-    }
-}
+use crate::report::number::dropped;
+use crate::report::number::{count, interval, percent};
+use crate::report::text::{each, escape};
+use crate::report::{AccuracyRow, FunnelRow, RunReport};
 
 /// The accuracies as bars from zero, each with the whisker of its interval; a dashed line marks the teacher.
-pub(super) fn accuracy_bars(report: &RunReport) -> String {
+pub(in crate::report) fn accuracy_bars(report: &RunReport) -> String {
     let axis = accuracy_axis(&report.accuracy);
-    let teacher = model(report, "teacher").map(|row| row.accuracy);
+    let teacher = report.model("teacher").map(|row| row.accuracy);
     let rows = each(&report.accuracy, |row| {
         let title = format!("{}: {}, 95 % interval {}", row.label, percent(row.accuracy), interval(row.low, row.high));
         let reference = teacher.filter(|_| row.model != "teacher").map_or_else(String::new, |teacher| {
@@ -64,7 +49,7 @@ fn accuracy_axis(rows: &[AccuracyRow]) -> Axis {
 }
 
 /// The funnel: what each rule left (solid) and dropped (hatched).
-pub(super) fn funnel_bars(steps: &[FunnelRow]) -> String {
+pub(in crate::report) fn funnel_bars(steps: &[FunnelRow]) -> String {
     let total = steps.iter().map(|step| step.remaining).max().unwrap_or(0).max(1) as f64;
     let axis = Axis::exact(Spread::Linear, 0.0, total, 4);
     let rows = each(steps, |step| {

@@ -4,34 +4,34 @@
 //! 1000 by 1000 square over the same area and holds the marks, whose strokes do not scale. So one drawing is legible
 //! on a phone and on paper, without a script.
 
-use super::number::number;
 use super::scale::Axis;
-use super::text::{each, escape};
+use crate::report::number::number;
+use crate::report::text::{each, escape};
 
 /// Side of the inner square.
-pub(super) const SIDE: f64 = 1000.0;
+pub(in crate::report) const SIDE: f64 = 1000.0;
 
 /// Axes, grid and labels around a drawing.
-pub(super) struct Frame<'a> {
+pub(in crate::report) struct Frame<'a> {
     /// Unique on the page.
-    pub(super) id: &'static str,
+    pub(in crate::report) id: &'static str,
     /// What is drawn.
-    pub(super) title: &'a str,
+    pub(in crate::report) title: &'a str,
     /// What is to be seen, for those who cannot see it.
-    pub(super) description: String,
+    pub(in crate::report) description: String,
     /// Pixels.
-    pub(super) height: u32,
+    pub(in crate::report) height: u32,
     /// From left to right.
-    pub(super) x_axis: &'a Axis,
+    pub(in crate::report) x_axis: &'a Axis,
     /// From the bottom to the top.
-    pub(super) y_axis: &'a Axis,
+    pub(in crate::report) y_axis: &'a Axis,
     /// What the x axis counts.
-    pub(super) x_label: &'a str,
+    pub(in crate::report) x_label: &'a str,
 }
 
 impl Frame<'_> {
     /// The drawing within its frame; `marks` are in the coordinates of the inner square, y downwards.
-    pub(super) fn svg(&self, marks: &str) -> String {
+    pub(in crate::report) fn svg(&self, marks: &str) -> String {
         let Self { id, height, .. } = self;
         let y_ticks = each(&self.y_axis.ticks, |tick| {
             let y = (1.0 - self.y_axis.position(*tick)) * f64::from(*height);

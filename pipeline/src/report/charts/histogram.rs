@@ -1,16 +1,16 @@
 //! The histogram of trace lengths: every series over the same bins, the parts before the whole.
 
-use super::RunReport;
 use super::frame::{Frame, SIDE};
-use super::number::{count, number};
 use super::scale::{Axis, Spread, round_step};
-use super::text::{each, escape};
+use crate::report::RunReport;
+use crate::report::number::{count, number};
+use crate::report::text::{each, escape};
 
 /// Most bins, about.
 const BINS: usize = 48;
 
 /// Draws the lengths of all series over the same bins; `None` without lengths.
-pub(super) fn length_histogram(report: &RunReport) -> Option<String> {
+pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<String> {
     let series: Vec<_> = report.lengths.iter().filter(|series| !series.lengths.is_empty()).collect();
     let bins = Bins::for_lengths(series.iter().flat_map(|series| series.lengths.iter().copied()))?;
     let counts: Vec<Vec<usize>> = series.iter().map(|series| bins.count(&series.lengths)).collect();

@@ -1,29 +1,29 @@
 //! Line charts: how a quantity of the trainings went over their steps.
 
-use super::bars::colour;
+use super::colour;
 use super::frame::{Frame, SIDE};
-use super::number::number;
 use super::scale::{Axis, Spread};
-use super::text::{each, escape};
-use super::{TrainingCurve, TrainingPoint};
+use crate::report::number::number;
+use crate::report::text::{each, escape};
+use crate::report::{TrainingCurve, TrainingPoint};
 
 /// Most points that are drawn of a curve; beyond, neighbours are drawn as one.
 const MOST_POINTS: usize = 240;
 
 /// A quantity of each training over its steps.
-pub(super) struct LineChart {
+pub(in crate::report) struct LineChart {
     /// Unique on the page.
-    pub(super) id: &'static str,
+    pub(in crate::report) id: &'static str,
     /// What is drawn, with its unit.
-    pub(super) title: &'static str,
+    pub(in crate::report) title: &'static str,
     /// Pixels.
-    pub(super) height: u32,
+    pub(in crate::report) height: u32,
     /// For noisy values: draw a moving mean over them, and let the axis be logarithmic.
-    pub(super) noisy: bool,
+    pub(in crate::report) noisy: bool,
     /// The quantity.
-    pub(super) value: fn(&TrainingPoint) -> f64,
+    pub(in crate::report) value: fn(&TrainingPoint) -> f64,
     /// What the legend says of where a training came to; the last of noisy values says nothing.
-    pub(super) end: fn(&TrainingCurve) -> Option<String>,
+    pub(in crate::report) end: fn(&TrainingCurve) -> Option<String>,
 }
 
 struct Line<'a> {
@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 /// Draws all trainings into one chart; `None` where no value is finite.
-pub(super) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<String> {
+pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<String> {
     let lines: Vec<Line> = curves
         .iter()
         .map(|curve| {
@@ -92,7 +92,7 @@ pub(super) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<
 }
 
 /// A curve in one line of text: at most 32 bars of eight heights, from its least value to its greatest.
-pub(super) fn sparkline(curve: &TrainingCurve, value: fn(&TrainingPoint) -> f64) -> String {
+pub(in crate::report) fn sparkline(curve: &TrainingCurve, value: fn(&TrainingPoint) -> f64) -> String {
     let values: Vec<f64> = finite_points(curve, value).into_iter().map(|(_, y)| y).collect();
     let size = values.len().div_ceil(32).max(1);
     let means: Vec<f64> = values.chunks(size).map(|run| run.iter().sum::<f64>() / run.len() as f64).collect();
