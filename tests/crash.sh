@@ -18,7 +18,7 @@ cd "$work"
 sed -e 's/^name = .*/name = "crash"/' -e 's/count = 16000/count = 2400/' -e 's/count = 200/count = 4/' \
   -e 's/hidden_size = 192/hidden_size = 96/' -e 's/intermediate_size = 512/intermediate_size = 192/' \
   -e 's/num_hidden_layers = 6/num_hidden_layers = 3/' -e 's/num_attention_heads = 6/num_attention_heads = 4/' \
-  -e 's/max_tokens = 200/max_tokens = 16/' -e 's/held_out = 0/held_out = 20/' -e 's/eval_every = 0/eval_every = 7/' \
+  -e 's/max_tokens = 200/max_tokens = 16/' -e 's/held_out = 0/held_out = 20/' -e 's/# eval_every = 50 /eval_every = 7 /' \
   -e 's/keep_best = false/keep_best = true/' "$root/recipes/embedded-teacher.toml" >crash.toml
 
 run() { "$binary" run crash.toml --runs "$1" "${@:2}" 2>>"$1.log"; }

@@ -201,8 +201,8 @@ fn max_steps_on_the_command_line_is_that_of_the_recipe() {
     let metrics = fs::read_to_string(folder.path("runs/tiny/train/student/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), 3);
     let plan = folder.run(&["plan", "recipe.toml"]).stdout;
-    assert!(plan.contains("max_steps: 3 → 0"), "{plan}");
-    folder.write("recipe.toml", &tiny_recipe().replace("max_steps = 0", "max_steps = 3"));
+    assert!(plan.contains("max_steps: 3 → "), "{plan}");
+    folder.write("recipe.toml", &tiny_recipe().replace("# max_steps = 100", "max_steps = 3"));
     assert_eq!(folder.run(&["plan", "recipe.toml"]).stdout.matches("cached").count(), 5);
     folder.run(&["run", "recipe.toml", "--max-steps", "0"]).fails(2, &["--max-steps"]);
 }
@@ -262,7 +262,7 @@ fn adapters_are_exported_beside_the_model_they_are_merged_into() {
 
     let (before, rest) = adapted.split_once("[student.base]").unwrap();
     let (_, after) = rest.split_once("[pack]").unwrap();
-    let base_section = "kind = \"folder\"\ninput = \"base\"\nmax_position_embeddings = 0\nrope_theta = 0.0\n";
+    let base_section = "kind = \"folder\"\ninput = \"base\"\n";
     let text = format!("{before}[student.base]\n{base_section}\n[pack]{after}");
     folder.write("adapted.toml", &text);
     let input = format!("base={}", base.display());

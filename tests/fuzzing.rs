@@ -303,7 +303,7 @@ fn packed() -> [(Vec<u8>, usize); 2] {
     let trace = |n: usize| CuratedTrace {
         trace_id: n.to_string(),
         prompt_id: "p".into(),
-        domain: "maths".into(),
+        domain: "math".into(),
         kind: String::new(),
         source: "s".into(),
         gold: None,

@@ -49,13 +49,10 @@ error: missing fields `name`, `description`, [prompts], [collect], [curate], [st
 # Another.
 [trian]
 epochs = 3
-max_steps = 0
 rows_per_step = 2
 rows_per_pass = 2
 seed = 1
-eval_every = 0
 keep_best = false
-early_stopping_patience = 0
 precision = \"f32\"
 
 [train.optimizer]

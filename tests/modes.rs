@@ -77,7 +77,7 @@ fn ledgers_and_adapters_have_the_umasks_mode() {
     let adapted = tiny_recipe().replace("name = \"tiny\"", "name = \"adapted\"").replace("[train.optimizer]", lora);
     let (before, rest) = adapted.split_once("[student.base]").unwrap();
     let (_, after) = rest.split_once("[pack]").unwrap();
-    let base = "kind = \"folder\"\ninput = \"base\"\nmax_position_embeddings = 0\nrope_theta = 0.0\n";
+    let base = "kind = \"folder\"\ninput = \"base\"\n";
     folder.write("adapted.toml", &format!("{before}[student.base]\n{base}\n[pack]{after}"));
     let input = format!("base={}", folder.path("runs/tiny/export/model").canonicalize().unwrap().display());
     run_under(0o027, &folder, &["run", "adapted.toml", "--input", &input, "--max-steps", "2", "--to", "export"]);

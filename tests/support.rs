@@ -119,7 +119,7 @@ pub(crate) fn tiny_recipe() -> String {
         ("max_tokens = 200", "max_tokens = 24"),
         ("held_out = 0", "held_out = 10"),
         ("control = false", "control = true"),
-        ("eval_every = 0", "eval_every = 5"),
+        ("# eval_every = 50", "eval_every = 5"),
         ("keep_best = false", "keep_best = true"),
     ];
     changed("embedded-teacher.toml", &changes)

@@ -135,7 +135,7 @@ fn what_must_not_be_trained_on_is_refused_with_the_remedy() {
     let words = ["pack.sequence_length", "holds 512", "max_position_embeddings = 1024", "rope_theta"];
     ran(&short, &["run"]).fails(2, &words);
 
-    let raised = [("max_position_embeddings = 0", "max_position_embeddings = 32768")];
+    let raised = [("# max_position_embeddings = 32768", "max_position_embeddings = 32768")];
     let raised = folder(&raised, |config| config["max_position_embeddings"] = json!(4096), nothing);
     ran(&raised, &["run"]).fails(2, &["rope_theta", "4096 to 32768", "300000"]);
 }
@@ -171,8 +171,8 @@ fn long_traces_are_dropped_or_split_and_counted() {
 #[test]
 fn a_raised_context_is_in_the_exported_folder() {
     let changes = [
-        ("max_position_embeddings = 0", "max_position_embeddings = 8192"),
-        ("rope_theta = 0.0", "rope_theta = 300000.0"),
+        ("# max_position_embeddings = 32768", "max_position_embeddings = 8192"),
+        ("# rope_theta = 300000.0", "rope_theta = 300000.0"),
     ];
     let folder = folder(&changes, nothing, nothing);
     ran(&folder, &["run"]).succeeds();

@@ -163,7 +163,7 @@ impl RunArgs {
         let (mut recipe, mut text) = Recipe::load(&self.recipe)?;
         self.check_inputs(&recipe)?;
         if let Some(steps) = self.max_steps {
-            recipe.train.max_steps = steps;
+            recipe.train.max_steps = Some(steps);
             text = format!("# run with --max-steps {steps}, which replaces train.max_steps\n{text}");
         }
         Ok((recipe, text))

@@ -181,7 +181,7 @@ pub(crate) struct Export {
     /// Name in the model card.
     pub model_name: String,
     /// Licence in the model card, as the Hub spells it.
-    pub licence: String,
+    pub license: String,
     /// Weight files are cut at this size, in gigabytes.
     pub shard_gigabytes: f64,
 }

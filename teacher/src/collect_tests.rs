@@ -19,7 +19,7 @@ const QUICK: Waits = Waits {
 };
 
 fn prompts(n: usize) -> Vec<Prompt> {
-    (0..n).map(|i| Prompt::new("maths", "sum", &format!("What is {i} + 1?"), None, "test")).collect()
+    (0..n).map(|i| Prompt::new("math", "sum", &format!("What is {i} + 1?"), None, "test")).collect()
 }
 
 fn request(samples: u32) -> Request {
@@ -112,7 +112,7 @@ async fn what_comes_before_a_question_is_sent_with_it() {
     let mock = Mock::start(echo);
     let system = Message { role: "system".into(), content: "Be brief.".into() };
     let context = vec![system, Message::user("1 + 1?"), Message::assistant("2")];
-    let prompts = [Prompt::new("maths", "sum", "And 2 + 2?", None, "test").with_context(context)];
+    let prompts = [Prompt::new("math", "sum", "And 2 + 2?", None, "test").with_context(context)];
     run(&prompts, 1, &endpoint(&mock, 1), dir.path()).await.unwrap();
     let expected = json!([
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"},

@@ -74,7 +74,7 @@ fn read(name: &str, format: &str, content: &[u8]) -> Result<()> {
     let mut rejected = Rejected::new(dir.path())?;
     let mut tests = Tests::new(&at("tests.parquet"));
     let problems: Format<FileMapping> = serde_json::from_str(format).expect("a format");
-    let prompts = load(&files, &problems, "maths", &mut rejected, &mut tests, &|_| true)?;
+    let prompts = load(&files, &problems, "math", &mut rejected, &mut tests, &|_| true)?;
     rejected.finish()?;
     tests.finish()?;
     let traces: Format<TraceMapping> = serde_json::from_str(format).expect("a format");

@@ -61,7 +61,6 @@ teacher = "{name}"
 format = {{ columns = {{ question = "{question}", thinking = "{thinking}", answer = "{answer}" }} }}
 [curate]
 policy = "{policy}"
-traces_per_prompt = 0
 {more}
 near_prompts = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.8 }}
 near_traces = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.9 }}

@@ -67,7 +67,7 @@ FORMATS = {
     "mixture-of-thoughts": (
         {"messages": MESSAGE, "num_tokens": Value("int64"), "source": TEXT},
         lambda n: {"messages": messages(n), "num_tokens": n, "source": "a"},
-        lambda n: (None, "maths", "a"),
+        lambda n: (None, "math", "a"),
     ),
     "openr1-math": (
         {"problem": TEXT, "solution": TEXT, "answer": TEXT, "problem_type": TEXT, "question_type": TEXT, "source": TEXT,
@@ -78,12 +78,12 @@ FORMATS = {
                    "question_type": "q", "source": "a", "uuid": "u", "is_reasoning_complete": [True],
                    "generations": [think(n)], "correctness_math_verify": [True], "correctness_llama": None,
                    "finish_reasons": None, "correctness_count": 1, "messages": messages(n)},
-        lambda n: (str(2 * n), "maths", "a"),
+        lambda n: (str(2 * n), "math", "a"),
     ),
     "open-thoughts": (
         {"system": TEXT, "conversations": TURNS},
         lambda n: {"system": "s", "conversations": conversations(n, "user", "assistant", thought(n))},
-        lambda n: (None, "maths", "open-thoughts"),
+        lambda n: (None, "math", "open-thoughts"),
     ),
     "open-thoughts/metadata": (
         {name: TEXT for name in ("problem", "deepseek_reasoning", "deepseek_solution", "ground_truth_solution", "domain",
@@ -102,7 +102,7 @@ FORMATS = {
     "bespoke-stratos": (
         {"system": TEXT, "conversations": TURNS},
         lambda n: {"system": "s", "conversations": conversations(n, "user", "assistant", thought(n))},
-        lambda n: (None, "maths", "bespoke-stratos"),
+        lambda n: (None, "math", "bespoke-stratos"),
     ),
     "nemotron-v1": (
         {"uuid": TEXT, "license": TEXT, "generator": TEXT, "version": TEXT, "category": TEXT, "reasoning": TEXT,
@@ -115,12 +115,12 @@ FORMATS = {
     "sharegpt": (
         {"conversations": TURNS},
         lambda n: {"conversations": conversations(n, "human", "gpt", think(n))},
-        lambda n: (None, "maths", "sharegpt"),
+        lambda n: (None, "math", "sharegpt"),
     ),
     "messages": (
         {"messages": MESSAGE},
         lambda n: {"messages": messages(n)},
-        lambda n: (None, "maths", "messages"),
+        lambda n: (None, "math", "messages"),
     ),
 }
 
@@ -149,7 +149,7 @@ class Runs:
         run = f"run{self.count}"
         lines = []
         for line in (self.folder / "start.toml").read_text().splitlines():
-            line = line.replace('name = "r1-traces-smollm2"', f'name = "{run}"').replace("multiple choice", "maths")
+            line = line.replace('name = "r1-traces-smollm2"', f'name = "{run}"').replace("multiple choice", "math")
             if line.startswith("format = "):
                 line = f'format = "{name}"'
             if line.startswith("policy = "):
@@ -199,7 +199,7 @@ def arrow_types(runs):
                 table = table.set_column(2, "source", source)
             path = runs.folder / "arrow.parquet"
             pyarrow.parquet.write_table(table, path, row_group_size=100, compression="snappy")
-            runs.check(runs.imported(path, "mixture-of-thoughts"), lambda n: (None, "maths", "a"))
+            runs.check(runs.imported(path, "mixture-of-thoughts"), lambda n: (None, "math", "a"))
     print("string, large_string and dictionary, list and large_list: all texts equal")
 
 
@@ -217,7 +217,7 @@ def hub_cache(runs):
                                    repo_type="dataset")
     assert isinstance(found, str), found
     run = runs.imported("hf://datasets/open-r1/Mixture-of-Thoughts/all", "mixture-of-thoughts", HF_HUB_CACHE=str(cache))
-    runs.check(run, lambda n: (None, "maths", "a"))
+    runs.check(run, lambda n: (None, "math", "a"))
     print("hf://datasets/ in a cache as huggingface_hub lays it out: all texts equal")
 
 
@@ -230,7 +230,7 @@ def exports(runs):
     turns = lambda n: conversations(n, "human", "gpt", think(n))
     expected = {
         "mixture-of-thoughts": lambda n: {"messages": messages(n), "num_tokens": None, "source": "a"},
-        "open-thoughts3": lambda n: {"difficulty": None, "source": "a", "domain": "maths", "conversations": turns(n)},
+        "open-thoughts3": lambda n: {"difficulty": None, "source": "a", "domain": "math", "conversations": turns(n)},
         "sharegpt": lambda n: {"conversations": turns(n)},
         "messages": lambda n: {"messages": messages(n)},
     }

@@ -44,15 +44,12 @@ format = {{ columns = {{ question = "question", thinking = "thinking", answer = 
 
 [curate]
 policy = "finished"
-traces_per_prompt = 0
 near_prompts = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.8 }}
 near_traces = {{ shingle = 5, bands = 20, rows = 6, threshold = 0.9 }}
 
 [student.base]
 kind = "folder"
 input = "base"
-max_position_embeddings = 0
-rope_theta = 0.0
 
 [pack]
 sequence_length = 512
@@ -66,9 +63,7 @@ max_steps = 12
 rows_per_step = 2
 rows_per_pass = 1
 seed = 1
-eval_every = 0
 keep_best = false
-early_stopping_patience = 0
 precision = "f32"
 
 [train.lora]
@@ -91,7 +86,7 @@ max_grad_norm = 1.0
 
 [export]
 model_name = "an adapter"
-licence = "apache-2.0"
+license = "apache-2.0"
 shard_gigabytes = 4.0
 """
 

@@ -63,9 +63,10 @@ const PART_ROWS: usize = 8192;
 pub struct CurateConfig {
     /// A SQL condition on the columns of the verdicts; the terms joined by AND are the lines of the funnel.
     pub policy: String,
-    /// The most traces of one prompt (or of prompts that are duplicates) that are kept; 0: all. The first ones, or those
-    /// that `balance` prefers.
-    pub traces_per_prompt: u32,
+    /// The most traces of one prompt (or of prompts that are duplicates) that are kept: the first ones, or those that
+    /// `balance` prefers. Left out: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces_per_prompt: Option<u32>,
     /// How many of each domain are kept, or of each value of another column.
     pub balance: Option<Balance>,
     /// When prompts count as one.
@@ -85,6 +86,13 @@ impl CurateConfig {
     /// What cannot be carried out.
     pub fn check(&self) -> Vec<Mistake> {
         let mut found = check_condition(&POLICY, &self.policy);
+        if self.traces_per_prompt == Some(0) {
+            found.push(Mistake::new(
+                "curate.traces_per_prompt",
+                "it is 0",
+                "leave it out to keep all, or set it to 1 or more",
+            ));
+        }
         for (name, near) in [("near_prompts", self.near_prompts), ("near_traces", self.near_traces)] {
             found.extend(near.check().into_iter().map(|mistake| mistake.within(name).within("curate")));
         }

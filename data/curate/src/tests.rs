@@ -15,7 +15,7 @@ pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer
 
 fn run() -> (Vec<Prompt>, Vec<Trace>) {
     use FinishReason::{Length, Stop, Unknown};
-    let sum = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
+    let sum = Prompt::new("math", "sum", "2+2?", Some("4".into()), "s");
     let essay = Prompt::new("writing", "essay", "Write.", None, "s");
     let traces = vec![
         trace(&sum, 0, Some("two and two"), "\\boxed{4}", Stop),
@@ -35,7 +35,7 @@ pub(super) fn config(policy: &str) -> CurateConfig {
     let near = |threshold| Near { threshold, ..Near::OURS };
     CurateConfig {
         policy: policy.into(),
-        traces_per_prompt: 0,
+        traces_per_prompt: None,
         balance: None,
         near_prompts: near(0.8),
         near_traces: near(0.9),
@@ -194,17 +194,17 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
 async fn what_comes_before_a_question_is_judged_and_kept_with_it() {
     let system = |text: &str| vec![Message { role: "system".into(), content: text.into() }];
     let question =
-        Prompt::new("maths", "", "Tell me what becomes of the seven apples of Mia and why it is so.", None, "s");
+        Prompt::new("math", "", "Tell me what becomes of the seven apples of Mia and why it is so.", None, "s");
     let asked = "How many apples does Mia have if she buys five more of them today?";
     let prompts = vec![
         question.clone(),
         question.clone().with_context(system("Be brief.")),
         question.clone().with_context(vec![Message::user(asked), Message::assistant("Twelve.")]),
-        Prompt::new("maths", "", "Why?", None, "s").with_context(vec![
+        Prompt::new("math", "", "Why?", None, "s").with_context(vec![
             Message::user("Rain, wind and seventy sheep stay on the hill today."),
             Message::assistant("So."),
         ]),
-        Prompt::new("maths", "", "Why?", None, "s")
+        Prompt::new("math", "", "Why?", None, "s")
             .with_context(vec![Message::user(asked), Message::assistant("Twelve.")]),
     ];
     let traces: Vec<Trace> =
@@ -257,7 +257,7 @@ async fn rules_annotate_and_the_policy_selects() {
         CuratedTrace {
             trace_id: traces[0].id.clone(),
             prompt_id: prompts[0].id.clone(),
-            domain: "maths".into(),
+            domain: "math".into(),
             kind: "sum".into(),
             source: "s".into(),
             gold: Some("4".into()),
@@ -376,7 +376,7 @@ async fn right_answers_agree_however_they_are_written() {
 async fn the_first_traces_of_a_prompt_are_kept() {
     let (prompts, traces) = run();
     let folder = Folder::new(prompts, &traces);
-    let limited = CurateConfig { traces_per_prompt: 2, ..config("correct IS NOT FALSE") };
+    let limited = CurateConfig { traces_per_prompt: Some(2), ..config("correct IS NOT FALSE") };
     let curation = folder.curate(&limited, "out", Vec::new()).await.unwrap();
     let last = curation.funnel.last().unwrap();
     assert_eq!((last.rule.as_str(), last.dropped, last.remaining), ("at most 2 a prompt", 3, 4));
@@ -388,8 +388,8 @@ async fn the_first_traces_of_a_prompt_are_kept() {
 async fn near_duplicates_and_contamination_are_columns() {
     let long: String =
         (0..120).map(|i| format!("step {i} adds {} to the sum, ", i * 37 % 101)).collect::<Vec<_>>().concat();
-    let sum = Prompt::new("maths", "sum", "What is the sum of all the numbers that the clerk wrote down?", None, "s");
-    let other = Prompt::new("maths", "sum", "Name a prime.", None, "s");
+    let sum = Prompt::new("math", "sum", "What is the sum of all the numbers that the clerk wrote down?", None, "s");
+    let other = Prompt::new("math", "sum", "Name a prime.", None, "s");
     let one = |prompt: &Prompt, sample, text: &str| trace(prompt, sample, Some(text), "Done.", FinishReason::Stop);
     let traces = [
         one(&sum, 0, &long),

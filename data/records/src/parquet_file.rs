@@ -273,7 +273,7 @@ mod tests {
         let curated = vec![CuratedTrace {
             trace_id: "t".into(),
             prompt_id: "p".into(),
-            domain: "maths".into(),
+            domain: "math".into(),
             kind: String::new(),
             source: "s".into(),
             gold: None,

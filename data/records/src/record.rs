@@ -16,7 +16,7 @@ use crate::test_spec::Language;
 pub struct Prompt {
     /// Hash of the normalised question and of what comes before it: equal ones are one prompt whatever file they came from.
     pub id: String,
-    /// The subject: `maths`, `code`, `science`, ...
+    /// The subject: `math`, `code`, `science`, ...
     pub domain: String,
     /// The kind of problem within the domain, as its source names it; empty if it does not.
     pub kind: String,

@@ -190,7 +190,7 @@ mod tests {
         let mut rejected = Rejected::new(dir.path())?;
         let mut tests = Tests::new(&dir.path().join("tests.parquet"));
         let format = Format::Columns(mapping.clone());
-        let prompts = super::load(&Files::find(path)?, &format, "maths", &mut rejected, &mut tests, &|_| true)?;
+        let prompts = super::load(&Files::find(path)?, &format, "math", &mut rejected, &mut tests, &|_| true)?;
         rejected.finish()?;
         let TestCount { runnable, other } = tests.finish()?;
         let tests = if runnable + other > 0 { read_records(&dir.path().join("tests.parquet"))? } else { Vec::new() };
@@ -214,7 +214,7 @@ mod tests {
             prompts,
             [
                 Prompt::new("physics", "3", "What?", Some("18".into()), "set"),
-                Prompt::new("maths", "", "Who?", None, "set"),
+                Prompt::new("math", "", "Who?", None, "set"),
             ]
         );
     }
@@ -231,7 +231,7 @@ mod tests {
     fn the_same_question_is_one_prompt() {
         let content = "{\"q\":\"How many?\"}\n{\"q\":\"how  many?\",\"a\":\"1/2\"}\n{\"q\":\"How many?\",\"a\":0.5}";
         let prompts = load(content, &mapping("q", Some("a"))).unwrap();
-        assert_eq!(prompts, [Prompt::new("maths", "", "How many?", Some("1/2".into()), "set")]);
+        assert_eq!(prompts, [Prompt::new("math", "", "How many?", Some("1/2".into()), "set")]);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set.jsonl");
         std::fs::write(&path, "{\"q\":\"How many?\",\"a\":1}\n\n{\"q\":\"How many?\",\"a\":2}").unwrap();

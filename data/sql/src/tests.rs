@@ -7,7 +7,7 @@ fn curated(n: i64) -> CuratedTrace {
     CuratedTrace {
         trace_id: format!("t{n}"),
         prompt_id: "p".into(),
-        domain: "maths".into(),
+        domain: "math".into(),
         kind: String::new(),
         source: "s".into(),
         gold: (n % 2 == 0).then(|| n.to_string()),

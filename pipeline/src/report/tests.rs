@@ -24,7 +24,7 @@ fn example() -> RunReport {
         balanced: Some(Balanced {
             by: "domain".into(),
             lines: vec![
-                BalanceLine { value: Some("maths".into()), had: 900, quota: Some(1000), kept: 900, prompts: 470 },
+                BalanceLine { value: Some("math".into()), had: 900, quota: Some(1000), kept: 900, prompts: 470 },
                 BalanceLine { value: Some("code".into()), had: 500, quota: Some(304), kept: 304, prompts: 304 },
                 BalanceLine { value: None, had: 200, quota: Some(0), kept: 0, prompts: 0 },
             ],
@@ -257,7 +257,7 @@ fn sections_come_and_go_with_their_data() {
 fn quotas_say_what_is_short() {
     let (page, text) = (html(&example()), markdown(&example()));
     for line in
-        ["| maths | 900 | 1,000 | 900 | 100 | 470 |", "| not named | 200 | 0 | 0 |  | 0 |", "1 quota could not be met"]
+        ["| math | 900 | 1,000 | 900 | 100 | 470 |", "| not named | 200 | 0 | 0 |  | 0 |", "1 quota could not be met"]
     {
         assert!(text.contains(line), "{line}: {text}");
     }

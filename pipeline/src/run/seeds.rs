@@ -131,19 +131,21 @@ mod tests {
     fn the_quickstart_has_its_table() {
         let recipe = quickstart().recipe().unwrap().0;
         let OtherSeeds::Table(table) = plan(&recipe).seeds else {
-            panic!("the recipe changed, or its table is gone: run `r1-distill seeds` again")
+            let identity = identity_of(&recipe);
+            panic!("the recipe changed ({identity}), or its table is gone: run `r1-distill seeds` again")
         };
         assert!(table.training.len() >= 5 && table.data.len() >= 3 && table.problems >= 600);
         let (training, data) = (table.after().unwrap(), table.after_by_data().unwrap());
         let (lowest, highest) = (training.lowest.min(data.lowest), training.highest.max(data.highest));
         assert!(highest - lowest <= 0.08, "{lowest} to {highest}");
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-        let readme = std::fs::read_to_string(readme).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let [readme, of_recipes] =
+            ["README.md", "recipes/README.md"].map(|name| std::fs::read_to_string(root.join(name)).unwrap());
         for number in [training.median, training.lowest, training.highest, data.lowest, data.highest] {
             let said = format!("{:.1}", 100.0 * number);
             assert!(readme.contains(&said), "README.md does not say {said}");
         }
-        assert!(readme.contains(&table.command), "{}", table.command);
+        assert!(of_recipes.contains(&table.command), "{}", table.command);
     }
 
     /// Names, export, and whether teacher and control are measured decide no student; everything else does.
@@ -153,7 +155,7 @@ mod tests {
         let own = identity_of(&recipe);
         let mut same = recipe.clone();
         same.name = "other".into();
-        same.export.licence = "apache-2.0".into();
+        same.export.license = "apache-2.0".into();
         let accuracy = same.evaluate.accuracy.as_mut().unwrap();
         (accuracy.teacher, accuracy.control) = (false, false);
         assert_eq!(identity_of(&same), own);

@@ -28,7 +28,7 @@ fn compose(card: &mut String, run: &Run, measured: &Measured, student: &TrainSum
     writeln!(
         card,
         "---\nlicense: {}\nlibrary_name: transformers\npipeline_tag: text-generation",
-        recipe.export.licence
+        recipe.export.license
     )?;
     if let Some((base, _)) = &base_origin {
         writeln!(card, "base_model: {base}")?;

@@ -46,10 +46,10 @@ pub(crate) fn stage(
             // held-out thinking says nothing about it.
             let config = TrainConfig {
                 epochs: u32::MAX,
-                max_steps: student.steps,
-                eval_every: 0,
+                max_steps: Some(student.steps),
+                eval_every: None,
                 keep_best: false,
-                early_stopping_patience: 0,
+                early_stopping_patience: None,
                 ..config.clone()
             };
             control = Some(one(run, packed, dir, layout::CONTROL, layout::CONTROL, &config)?);
@@ -81,7 +81,7 @@ fn one(
     set: &str,
     config: &TrainConfig,
 ) -> Result<TrainSummary> {
-    let held_out = if config.eval_every > 0 { rows(&packed.dir, "held_out")? } else { Vec::new() };
+    let held_out = if config.eval_every.is_some() { rows(&packed.dir, "held_out")? } else { Vec::new() };
     let rows = rows(&packed.dir, set)?;
     let base = &run.recipe.student.base;
     let folder = base_folder(&run.recipe, &run.options, &packed.dir)?;

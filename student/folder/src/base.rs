@@ -23,10 +23,12 @@ pub enum Base {
     Folder {
         /// The input's name; `--input NAME=DIR` says where it is.
         input: String,
-        /// Longest sequence, in tokens; 0 for the base's own. Qwen2.5-Math bases need more than their 4,096.
-        max_position_embeddings: usize,
-        /// Base of the rotary embedding; 0 for the base's own. A longer context needs a larger one.
-        rope_theta: f64,
+        /// Longest sequence, in tokens. Left out: the base's own. Qwen2.5-Math bases need more than their 4,096.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_position_embeddings: Option<usize>,
+        /// Base of the rotary embedding. Left out: the base's own. A longer context needs a larger one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rope_theta: Option<f64>,
     },
     /// A small new Qwen2 model with random weights and a tokenizer trained on the curated traces.
     Random {
@@ -60,6 +62,16 @@ impl Base {
         {
             let problem = format!("is {initializer_range}");
             return Err(Error::invalid("student.base.initializer_range", problem, "write one above 0, as 0.02"));
+        }
+        if let Self::Folder { max_position_embeddings: Some(0), .. } = self {
+            let remedy = "leave it out to take the base's own, or write how many tokens a sequence may have";
+            return Err(Error::invalid("student.base.max_position_embeddings", "it is 0", remedy));
+        }
+        if let Self::Folder { rope_theta: Some(theta), .. } = self
+            && !(*theta > 1.0 && theta.is_finite())
+        {
+            let remedy = "leave it out to take the base's own, or write one above 1, as 300000.0";
+            return Err(Error::invalid("student.base.rope_theta", format!("it is {theta}"), remedy));
         }
         self.new_config().map_or(Ok(()), |config| config.check()).map_err(|problem| {
             // It begins with the name of a size, and that of a head is the quotient of two.
@@ -162,12 +174,8 @@ impl Base {
         let own = ModelConfig::from_dir(dir)?;
         let Self::Folder { max_position_embeddings, rope_theta, .. } = self else { return Ok(own) };
         let mut config = own.clone();
-        if *max_position_embeddings > 0 {
-            config.max_position_embeddings = *max_position_embeddings;
-        }
-        if *rope_theta > 0.0 {
-            config.rope_theta = *rope_theta;
-        }
+        config.max_position_embeddings = max_position_embeddings.unwrap_or(own.max_position_embeddings);
+        config.rope_theta = rope_theta.unwrap_or(own.rope_theta);
         config.check().map_err(|e| Error::invalid("student.base", e, "correct it in the recipe"))?;
         let raised = config.max_position_embeddings > own.max_position_embeddings.max(4096);
         if raised && config.rope_scaling.is_none() && config.rope_theta <= 10_000.0 {

@@ -139,13 +139,13 @@ fn one(model: Model, rows: &[PackedRow], precision: Precision, recompute: bool, 
     let dir = tempfile::tempdir().unwrap();
     let config = TrainConfig {
         epochs: steps,
-        max_steps: steps + 1,
+        max_steps: Some(steps + 1),
         rows_per_step: rows.len(),
         rows_per_pass: rows.len(),
         seed: 1,
-        eval_every: 0,
+        eval_every: None,
         keep_best: false,
-        early_stopping_patience: 0,
+        early_stopping_patience: None,
         precision,
         lora: None,
         optimizer: OptimizerConfig {

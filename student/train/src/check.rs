@@ -17,7 +17,7 @@ pub(crate) fn check(model: &Model, rows: &[PackedRow], held_out: &[PackedRow], c
     }
     let per_epoch = rows.len().div_ceil(config.rows_per_step) as u32;
     let all = per_epoch.saturating_mul(config.epochs);
-    Ok(if config.max_steps > 0 { all.min(config.max_steps) } else { all })
+    Ok(config.max_steps.map_or(all, |most| all.min(most)))
 }
 
 impl TrainConfig {
@@ -29,21 +29,32 @@ impl TrainConfig {
                 return Err(model::Error::invalid(format!("train.{name}"), "it is 0", "set it to 1 or more"));
             }
         }
+        let optional = [
+            ("max_steps", self.max_steps),
+            ("eval_every", self.eval_every),
+            ("early_stopping_patience", self.early_stopping_patience),
+        ];
+        if let Some((name, _)) = optional.into_iter().find(|(_, value)| *value == Some(0)) {
+            let remedy = "leave it out, or set it to 1 or more";
+            return Err(model::Error::invalid(format!("train.{name}"), "it is 0", remedy));
+        }
         if let Some(lora) = &self.lora {
             lora.check()?;
         }
-        if self.eval_every > 0 && held_out == 0 {
+        if let Some(every) = self.eval_every
+            && held_out == 0
+        {
             return Err(model::Error::invalid(
                 "train.eval_every",
-                format!("it is {}, but no traces are held out to evaluate on", self.eval_every),
-                "set pack.held_out above 0, or train.eval_every to 0",
+                format!("it is {every}, but no traces are held out to evaluate on"),
+                "set pack.held_out above 0, or leave train.eval_every out",
             ));
         }
-        let asks = [("keep_best", self.keep_best), ("early_stopping_patience", self.early_stopping_patience > 0)];
-        if let Some((name, _)) = asks.into_iter().find(|(_, set)| *set && self.eval_every == 0) {
+        let asks = [("keep_best", self.keep_best), ("early_stopping_patience", self.early_stopping_patience.is_some())];
+        if let Some((name, _)) = asks.into_iter().find(|(_, set)| *set && self.eval_every.is_none()) {
             return Err(model::Error::invalid(
                 format!("train.{name}"),
-                "it goes by the evaluation loss, and train.eval_every is 0",
+                "it goes by the evaluation loss, and there is no train.eval_every",
                 format!("set train.eval_every to the steps between evaluations, or leave train.{name} off"),
             ));
         }

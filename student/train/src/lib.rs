@@ -50,20 +50,23 @@ use self::training::Training;
 pub struct TrainConfig {
     /// Passes over the data.
     pub epochs: u32,
-    /// Stop after this many steps even if the epochs are not done; 0 for no limit.
-    pub max_steps: u32,
+    /// Stop after this many steps even if the epochs are not done. Left out: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u32>,
     /// Packed rows in one optimizer step.
     pub rows_per_step: usize,
     /// Packed rows in memory at once; a step is cut into as many passes as it takes.
     pub rows_per_pass: usize,
     /// Order of the data, and initial weights where they are random.
     pub seed: u64,
-    /// The held-out traces are scored after every so many steps, and after the last; 0 for never.
-    pub eval_every: u32,
+    /// The held-out traces are scored after every so many steps, and after the last. Left out: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u32>,
     /// The result is the checkpoint with the lowest evaluation loss, not the last one.
     pub keep_best: bool,
-    /// Training ends after so many evaluations in a row that were not the lowest so far; 0 for never.
-    pub early_stopping_patience: u32,
+    /// Training ends after so many evaluations in a row that were not the lowest so far. Left out: it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping_patience: Option<u32>,
     /// In which numbers the weights' products are computed; weights, sums and everything else are f32.
     pub precision: Precision,
     /// Trains adapters beside the base's weights; left out, the weights themselves are trained.

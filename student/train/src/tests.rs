@@ -53,13 +53,13 @@ fn optimizer() -> OptimizerConfig {
 fn config(rows_per_step: usize, rows_per_pass: usize) -> TrainConfig {
     TrainConfig {
         epochs: 3,
-        max_steps: 0,
+        max_steps: None,
         rows_per_step,
         rows_per_pass,
         seed: 5,
-        eval_every: 0,
+        eval_every: None,
         keep_best: false,
-        early_stopping_patience: 0,
+        early_stopping_patience: None,
         precision: Precision::F32,
         lora: None,
         optimizer: optimizer(),
@@ -291,7 +291,7 @@ fn what_cannot_be_trained_is_refused_by_name() {
         check(&model, &rows, &[], &config).map_err(|e| e.to_string())
     };
     assert_eq!(with(&|_, _| ()), Ok(6));
-    assert_eq!(with(&|_, config| config.max_steps = 4), Ok(4));
+    assert_eq!(with(&|_, config| config.max_steps = Some(4)), Ok(4));
     let targets = |names: &[&str]| {
         let target_modules = names.iter().map(|name| (*name).to_owned()).collect();
         LoraConfig { rank: 1, alpha: 1.0, dropout: 0.0, target_modules }
@@ -306,9 +306,15 @@ fn what_cannot_be_trained_is_refused_by_name() {
         (with(&|_, config| config.rows_per_step = 0), "train.rows_per_step"),
         (with(&|_, config| config.rows_per_pass = 0), "train.rows_per_pass"),
         (with(&|_, config| config.epochs = 0), "train.epochs"),
-        (with(&|_, config| config.eval_every = 3), "pack.held_out"),
+        (with(&|_, config| config.eval_every = Some(3)), "pack.held_out"),
+        (with(&|_, config| config.max_steps = Some(0)), "train.max_steps: it is 0; leave it out"),
+        (with(&|_, config| config.eval_every = Some(0)), "train.eval_every: it is 0; leave it out"),
+        (
+            with(&|_, config| config.early_stopping_patience = Some(0)),
+            "train.early_stopping_patience: it is 0; leave it",
+        ),
         (with(&|_, config| config.keep_best = true), "train.keep_best"),
-        (with(&|_, config| config.early_stopping_patience = 2), "train.early_stopping_patience"),
+        (with(&|_, config| config.early_stopping_patience = Some(2)), "train.early_stopping_patience"),
         (with(&|_, config| config.lora = Some(LoraConfig { rank: 0, ..lora() })), "train.lora.rank"),
         (with(&|_, config| config.lora = Some(LoraConfig { alpha: 0.0, ..lora() })), "train.lora.alpha"),
         (with(&|_, config| config.lora = Some(LoraConfig { dropout: 1.0, ..lora() })), "train.lora.dropout"),

@@ -77,9 +77,9 @@ impl<'a> Training<'a> {
 
     /// All steps are done, or the evaluation loss has not fallen for too long.
     pub(crate) fn finished(&self) -> bool {
-        let patience = self.config.early_stopping_patience;
         let waited = self.progress.best.map_or(0, |best| best.since);
-        self.progress.step >= self.progress.steps || (patience > 0 && waited >= patience)
+        let too_long = self.config.early_stopping_patience.is_some_and(|patience| waited >= patience);
+        self.progress.step >= self.progress.steps || too_long
     }
 
     pub(crate) fn step(&mut self, rows: &[PackedRow], held_out: &[PackedRow]) -> Result<()> {
@@ -119,8 +119,7 @@ impl<'a> Training<'a> {
     /// The loss on the held-out rows, if this step is one to measure it after.
     fn evaluate(&mut self, held_out: &[PackedRow]) -> Result<Option<f64>> {
         let Progress { step, steps, best, .. } = self.progress;
-        let every = self.config.eval_every;
-        if every == 0 || !(step.is_multiple_of(every) || step == steps) {
+        if !self.config.eval_every.is_some_and(|every| step.is_multiple_of(every) || step == steps) {
             return Ok(None);
         }
         let model = self.models[0].clone().tracked(false);

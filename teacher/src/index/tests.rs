@@ -20,7 +20,7 @@ fn request(max_tokens: u32) -> Request {
 
 impl Folder {
     fn new() -> Self {
-        let prompts = (0..6).map(|n| Prompt::new("maths", "", &format!("{n}?"), None, "s")).collect();
+        let prompts = (0..6).map(|n| Prompt::new("math", "", &format!("{n}?"), None, "s")).collect();
         Self { dir: tempfile::tempdir().unwrap(), prompts }
     }
 

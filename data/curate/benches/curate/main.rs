@@ -160,7 +160,7 @@ fn child(dir: &Path, tokenizer: &Path) -> Result<()> {
                  AND NOT refusal AND NOT leak AND secrets IS NULL AND contaminated IS NULL \
                  AND NOT duplicate AND NOT near_duplicate"
             .into(),
-        traces_per_prompt: 4,
+        traces_per_prompt: Some(4),
         near_prompts: Near::OURS,
         near_traces: Near::OURS,
         contamination: Some(Contamination { preset: Preset::Strict, benchmarks: Vec::new() }),

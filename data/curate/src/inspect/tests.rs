@@ -20,7 +20,7 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
     write_records(&at("traces/b.parquet"), b).unwrap();
     let config = CurateConfig {
         policy: policy.into(),
-        traces_per_prompt: 0,
+        traces_per_prompt: None,
         balance: None,
         near_prompts: Near::OURS,
         near_traces: Near::OURS,
@@ -53,7 +53,7 @@ async fn curated(policy: &str, traces: &[Trace], prompt: &Prompt) -> (tempfile::
 
 #[tokio::test]
 async fn everything_that_is_known_comes_together() {
-    let prompt = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
+    let prompt = Prompt::new("math", "sum", "2+2?", Some("4".into()), "s");
     let traces = [
         trace(&prompt, 0, "two and two are four", "\\boxed{4}"),
         trace(&prompt, 1, "two and two are four", "\\boxed{4}"),
@@ -97,7 +97,7 @@ async fn everything_that_is_known_comes_together() {
 
 #[tokio::test]
 async fn traces_are_found_by_what_the_verdicts_say() {
-    let prompt = Prompt::new("maths", "sum", "2+2?", Some("4".into()), "s");
+    let prompt = Prompt::new("math", "sum", "2+2?", Some("4".into()), "s");
     let traces: Vec<Trace> =
         (0..5).map(|n| trace(&prompt, n, "so", if n % 2 == 1 { "\\boxed{5}" } else { "\\boxed{4}" })).collect();
     // Nothing is selected, and what was found out can be asked all the same.
@@ -117,7 +117,7 @@ async fn traces_are_found_by_what_the_verdicts_say() {
 #[tokio::test]
 async fn a_prefix_must_be_of_one_trace() {
     let dir = tempfile::tempdir().unwrap();
-    let prompt = Prompt::new("maths", "sum", "2+2?", None, "s");
+    let prompt = Prompt::new("math", "sum", "2+2?", None, "s");
     let ids = ["aa11", "aa12", "ab00", "aa"];
     let traces: Vec<Trace> =
         ids.iter().map(|id| Trace { id: (*id).to_owned(), ..trace(&prompt, 0, "x", "y") }).collect();
@@ -140,7 +140,7 @@ async fn a_prefix_must_be_of_one_trace() {
 async fn the_text_of_other_traces_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.parquet");
-    let prompt = Prompt::new("maths", "sum", "2+2?", None, "s");
+    let prompt = Prompt::new("math", "sum", "2+2?", None, "s");
     let many = ROW_GROUP_ROWS as u32 + 5;
     let traces: Vec<Trace> = (0..many).map(|n| trace(&prompt, n, &format!("text {n}"), "y")).collect();
     write_records(&path, &traces).unwrap();

@@ -176,13 +176,13 @@ pub(crate) struct Mixture {
     pub(crate) balanced: Balanced,
 }
 
-/// Keeps, of the rows of `verdicts` for which all terms hold, at most `most_of_prompt` of a prompt (0: all) and as many of
+/// Keeps, of the rows of `verdicts` for which all terms hold, at most `most_of_prompt` of a prompt (`None`: all) and as many of
 /// each value as the quotas say.
 pub(crate) async fn keep(
     balance: &Balance,
     verdicts: DataFrame,
     terms: Vec<Expr>,
-    most_of_prompt: u32,
+    most_of_prompt: Option<u32>,
 ) -> Result<Mixture> {
     let failed = |e: DataFusionError| {
         let problem = format!("the quotas cannot be applied: {}", e.strip_backtrace());
@@ -195,7 +195,7 @@ pub(crate) async fn keep(
     let mut candidates = Candidates::of(verdicts, &balance.by, balance.seed, terms, order).await.map_err(failed)?;
     candidates.refuse_unknown(balance)?;
     candidates.sort();
-    if most_of_prompt > 0 {
+    if let Some(most_of_prompt) = most_of_prompt {
         let mut of_prompt: HashMap<u32, u32> = HashMap::new();
         candidates.all.retain(|one| {
             let count = of_prompt.entry(one.prompt).or_default();

@@ -71,7 +71,7 @@ pub(crate) async fn selection(out: &Path, config: &CurateConfig) -> Result<Selec
         terms.iter().cloned().chain(common).enumerate().map(|(i, term): (usize, Expr)| term.alias(format!("c{i}")));
     columns.extend(named);
     // With quotas, which traces of a prompt come first is not decided by the order of files.
-    let most_of_prompt = if config.balance.is_some() { 0 } else { config.traces_per_prompt };
+    let most_of_prompt = if config.balance.is_some() { None } else { config.traces_per_prompt };
     let mut tally = Tally::new(terms.len(), others.len(), most_of_prompt);
     let mut batches = frame.clone().select(columns).map_err(refused)?.execute_stream().await.map_err(refused)?;
     while let Some(batch) = batches.next().await {
@@ -115,11 +115,11 @@ impl Selection {
         balance: &quotas::Balance,
         frame: DataFrame,
         terms: Vec<Expr>,
-        most_of_prompt: u32,
+        most_of_prompt: Option<u32>,
     ) -> Result<Self> {
         let kept = Box::pin(quotas::keep(balance, frame, terms, most_of_prompt)).await?;
         let summary = &mut self.summary;
-        if most_of_prompt > 0 {
+        if let Some(most_of_prompt) = most_of_prompt {
             summary.funnel.push(limit(most_of_prompt, self.rows.len() - kept.within_limit, kept.within_limit));
         }
         summary.funnel.push(FunnelStep {
@@ -233,7 +233,7 @@ pub(crate) async fn table(out: &Path) -> std::result::Result<DataFrame, DataFusi
 /// Counts as the verdicts come by.
 struct Tally {
     terms: usize,
-    most_of_prompt: u32,
+    most_of_prompt: Option<u32>,
     total: usize,
     /// How many fail each term, the policy's and the others.
     fail: Vec<usize>,
@@ -246,7 +246,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(terms: usize, others: usize, most_of_prompt: u32) -> Self {
+    fn new(terms: usize, others: usize, most_of_prompt: Option<u32>) -> Self {
         Self {
             terms,
             most_of_prompt,
@@ -286,10 +286,10 @@ impl Tally {
                 continue;
             }
             self.selected += 1;
-            if self.most_of_prompt > 0 {
+            if let Some(most) = self.most_of_prompt {
                 let kept = self.of_prompt.entry(prompts.value(row).to_owned()).or_default();
                 *kept += 1;
-                if *kept > self.most_of_prompt {
+                if *kept > most {
                     continue;
                 }
             }
@@ -309,8 +309,8 @@ impl Tally {
                 remaining: *remaining,
             })
             .collect();
-        if self.most_of_prompt > 0 && self.selected > 0 {
-            funnel.push(limit(self.most_of_prompt, self.selected - self.rows.len(), self.rows.len()));
+        if let Some(most) = self.most_of_prompt.filter(|_| self.selected > 0) {
+            funnel.push(limit(most, self.selected - self.rows.len(), self.rows.len()));
         }
         let others = others.iter().zip(common).map(|(rule, dropped)| FunnelStep {
             rule: (*rule).to_owned(),

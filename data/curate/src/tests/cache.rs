@@ -79,7 +79,7 @@ async fn a_change_judges_again_what_depends_on_it_and_nothing_else() {
     let cases = [
         ("nothing", config.clone(), items(), vec![]),
         ("the policy", CurateConfig { policy: "correct".into(), ..config.clone() }, items(), vec![]),
-        ("traces a prompt", CurateConfig { traces_per_prompt: 1, ..config.clone() }, items(), vec![]),
+        ("traces a prompt", CurateConfig { traces_per_prompt: Some(1), ..config.clone() }, items(), vec![]),
         ("similar prompts", near_prompts, items(), vec![]),
         ("how similar", near(|near| near.threshold = 0.5), items(), vec![]),
         ("sketches", near(|near| near.bands = 10), items(), vec!["sketches"]),
@@ -211,7 +211,7 @@ async fn of_more_traces_only_the_new_ones_are_judged() {
     let folder = Folder::new(prompts.clone(), &traces);
     folder.curate(&config("true"), "out", Vec::new()).await.unwrap();
     // One more sample of each prompt, in between; the first file is gone, and there is another prompt.
-    let more = Prompt::new("maths", "sum", "3+4?", Some("7".into()), "s");
+    let more = Prompt::new("math", "sum", "3+4?", Some("7".into()), "s");
     let mut grown = traces.clone();
     grown.insert(5, trace(&prompts[0], 5, Some("hm"), "\\boxed{4}", FinishReason::Stop));
     grown.push(trace(&more, 0, Some("hm"), "\\boxed{7}", FinishReason::Stop));

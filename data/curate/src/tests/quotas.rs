@@ -2,15 +2,15 @@
 
 use super::*;
 
-/// Three prompts of maths with four samples each, two of code with two, one of neither with one.
+/// Three prompts of math with four samples each, two of code with two, one of neither with one.
 fn mixture() -> (Vec<Prompt>, Vec<Trace>) {
     let prompt = |domain: &str, i: u32, source: &str| {
         Prompt::new(domain, "", &format!("{domain} {i} of {source}"), Some("4".into()), source)
     };
     let prompts = vec![
-        prompt("maths", 0, "x"),
-        prompt("maths", 1, "x"),
-        prompt("maths", 2, "y"),
+        prompt("math", 0, "x"),
+        prompt("math", 1, "x"),
+        prompt("math", 2, "y"),
         prompt("code", 0, "x"),
         prompt("code", 1, "y"),
         prompt("law", 0, "y"),
@@ -18,8 +18,8 @@ fn mixture() -> (Vec<Prompt>, Vec<Trace>) {
     let mut traces = Vec::new();
     for (prompt, samples) in prompts.iter().zip([4, 4, 4, 2, 2, 1]) {
         for sample in 0..samples {
-            // Longer ones come later; of the second prompt of maths the first two are wrong.
-            let answer = if prompt.question.starts_with("maths 1") && sample < 2 { "5" } else { "4" };
+            // Longer ones come later; of the second prompt of math the first two are wrong.
+            let answer = if prompt.question.starts_with("math 1") && sample < 2 { "5" } else { "4" };
             let thinking = format!("thought {sample} on {}", prompt.question);
             traces.push(trace(prompt, sample, Some(&thinking), &format!("\\boxed{{{answer}}}"), FinishReason::Stop));
         }
@@ -64,12 +64,12 @@ fn lines(curation: &Curation) -> Vec<Line<'_>> {
 
 #[tokio::test]
 async fn a_quota_is_spread_over_prompts_and_a_short_one_is_reported() {
-    let (kept, curation) = select(&balanced("correct", quotas(&[("maths", 5), ("code", 9)], Others::None))).await;
+    let (kept, curation) = select(&balanced("correct", quotas(&[("math", 5), ("code", 9)], Others::None))).await;
     let of = |question: &str| kept.iter().filter(|(q, _)| q == question).count();
-    let mut maths = [of("maths 0"), of("maths 1"), of("maths 2")];
-    maths.sort_unstable();
-    assert_eq!((maths, of("code 0"), of("code 1"), of("law 0")), ([1, 2, 2], 2, 2, 0));
-    let expected = [(Some("code"), 4, Some(9), 4, 2), (Some("maths"), 10, Some(5), 5, 3), (None, 1, Some(0), 0, 0)];
+    let mut math = [of("math 0"), of("math 1"), of("math 2")];
+    math.sort_unstable();
+    assert_eq!((math, of("code 0"), of("code 1"), of("law 0")), ([1, 2, 2], 2, 2, 0));
+    let expected = [(Some("code"), 4, Some(9), 4, 2), (Some("math"), 10, Some(5), 5, 3), (None, 1, Some(0), 0, 0)];
     assert_eq!(lines(&curation), expected);
     assert_eq!(curation.balanced.as_ref().unwrap().lines[0].short(), 5);
     let steps: Vec<_> = curation.funnel.iter().map(|s| (s.rule.as_str(), s.dropped, s.remaining)).collect();
@@ -79,9 +79,9 @@ async fn a_quota_is_spread_over_prompts_and_a_short_one_is_reported() {
 
 #[tokio::test]
 async fn what_is_not_named_is_kept_if_the_recipe_says_so() {
-    let (kept, curation) = select(&balanced("correct", quotas(&[("maths", 3)], Others::All))).await;
+    let (kept, curation) = select(&balanced("correct", quotas(&[("math", 3)], Others::All))).await;
     assert_eq!(kept.len(), 8);
-    assert_eq!(lines(&curation), [(Some("maths"), 10, Some(3), 3, 3), (None, 5, None, 5, 3)]);
+    assert_eq!(lines(&curation), [(Some("math"), 10, Some(3), 3, 3), (None, 5, None, 5, 3)]);
     let by_source = Balance { by: "source".into(), ..quotas(&[("x", 2)], Others::None) };
     let (_, curation) = select(&balanced("true", by_source)).await;
     assert_eq!(lines(&curation), [(Some("x"), 10, Some(2), 2, 2), (None, 7, Some(0), 0, 0)]);
@@ -94,26 +94,26 @@ async fn what_is_not_named_is_kept_if_the_recipe_says_so() {
 async fn shares_keep_proportions() {
     let shares = |total| Balance {
         quotas: None,
-        shares: Some([("maths".to_owned(), 2.0), ("code".to_owned(), 1.0)].into()),
+        shares: Some([("math".to_owned(), 2.0), ("code".to_owned(), 1.0)].into()),
         total,
         ..quotas(&[], Others::None)
     };
     let (_, curation) = select(&balanced("correct", shares(Some(3)))).await;
-    assert_eq!(lines(&curation)[..2], [(Some("maths"), 10, Some(2), 2, 2), (Some("code"), 4, Some(1), 1, 1)]);
+    assert_eq!(lines(&curation)[..2], [(Some("math"), 10, Some(2), 2, 2), (Some("code"), 4, Some(1), 1, 1)]);
     let (_, curation) = select(&balanced("correct", shares(None))).await;
-    assert_eq!(lines(&curation)[..2], [(Some("maths"), 10, Some(8), 8, 3), (Some("code"), 4, Some(4), 4, 2)]);
+    assert_eq!(lines(&curation)[..2], [(Some("math"), 10, Some(8), 8, 3), (Some("code"), 4, Some(4), 4, 2)]);
 }
 
 #[tokio::test]
 async fn those_that_are_preferred_are_kept() {
     let prefer = |sql: &str, policy: &str, quota| {
-        balanced(policy, Balance { prefer: Some(sql.into()), ..quotas(&[("maths", quota)], Others::None) })
+        balanced(policy, Balance { prefer: Some(sql.into()), ..quotas(&[("math", quota)], Others::None) })
     };
     // The hard prompt first, then long ones of every prompt.
     let (kept, _) = select(&prefer("pass_rate, tokens DESC", "correct", 1)).await;
-    assert_eq!(kept, [("maths 1".into(), 3)]);
+    assert_eq!(kept, [("math 1".into(), 3)]);
     let (kept, _) = select(&prefer("pass_rate ASC, tokens DESC", "correct", 3)).await;
-    assert_eq!(kept, [("maths 0".into(), 3), ("maths 1".into(), 3), ("maths 2".into(), 3)]);
+    assert_eq!(kept, [("math 0".into(), 3), ("math 1".into(), 3), ("math 2".into(), 3)]);
     let (kept, _) = select(&prefer("sample", "true", 6)).await;
     assert_eq!(kept.iter().map(|(_, sample)| *sample).collect::<Vec<_>>(), [0, 1, 0, 1, 0, 1]);
     // What is not known comes last, whichever way it is sorted.
@@ -129,7 +129,7 @@ async fn those_that_are_preferred_are_kept() {
 #[tokio::test]
 async fn the_order_of_files_decides_nothing_and_the_seed_does() {
     let (mut prompts, mut traces) = mixture();
-    let seeded = |seed| balanced("true", Balance { seed, ..quotas(&[("maths", 4), ("code", 1)], Others::None) });
+    let seeded = |seed| balanced("true", Balance { seed, ..quotas(&[("math", 4), ("code", 1)], Others::None) });
     let first = selected(&Folder::new(prompts.clone(), &traces), &seeded(1), &traces).await.0;
     let others: Vec<_> = futures::future::join_all((2..6).map(async |seed| {
         let folder = Folder::new(prompts.clone(), &traces);
@@ -144,13 +144,13 @@ async fn the_order_of_files_decides_nothing_and_the_seed_does() {
 
 #[tokio::test]
 async fn the_limit_of_a_prompt_keeps_those_that_are_preferred() {
-    let balance = Balance { prefer: Some("tokens DESC".into()), ..quotas(&[("maths", 5)], Others::All) };
-    let config = CurateConfig { traces_per_prompt: 2, ..balanced("correct", balance) };
+    let balance = Balance { prefer: Some("tokens DESC".into()), ..quotas(&[("math", 5)], Others::All) };
+    let config = CurateConfig { traces_per_prompt: Some(2), ..balanced("correct", balance) };
     let (kept, curation) = select(&config).await;
-    assert!(kept.iter().filter(|(q, _)| q.starts_with("maths")).all(|(_, sample)| *sample >= 2), "{kept:?}");
+    assert!(kept.iter().filter(|(q, _)| q.starts_with("math")).all(|(_, sample)| *sample >= 2), "{kept:?}");
     let steps: Vec<_> = curation.funnel.iter().map(|s| (s.rule.as_str(), s.dropped, s.remaining)).collect();
     assert_eq!(steps, [("correct", 2, 15), ("at most 2 a prompt", 4, 11), ("quotas by domain", 1, 10)]);
-    assert_eq!(lines(&curation)[0], (Some("maths"), 6, Some(5), 5, 3));
+    assert_eq!(lines(&curation)[0], (Some("math"), 6, Some(5), 5, 3));
 }
 
 #[tokio::test]
@@ -163,8 +163,8 @@ async fn quotas_for_what_is_not_there_are_refused() {
             Err(e) => e.to_string(),
         }
     };
-    let message = refused(balanced("true", quotas(&[("maths", 1), ("math", 1)], Others::All))).await;
-    for part in ["curate.balance.quotas", "no trace has the domain \"math\"", "maths (12), code (4), law (1)"] {
+    let message = refused(balanced("true", quotas(&[("math", 1), ("maths", 1)], Others::All))).await;
+    for part in ["curate.balance.quotas", "no trace has the domain \"maths\"", "math (12), code (4), law (1)"] {
         assert!(message.contains(part), "{part}: {message}");
     }
     let message = refused(balanced("domain <> 'law'", quotas(&[("law", 3)], Others::None))).await;

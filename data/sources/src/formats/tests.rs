@@ -47,7 +47,7 @@ fn read(input: &Path, name: &str) -> records::Result<Got> {
     let prompts_format: Format<FileMapping> = serde_json::from_value(json!(name)).unwrap();
     let mut tests = Tests::new(&dir.path().join("tests.parquet"));
     let mut rejected = Rejected::new(dir.path())?;
-    let prompts = load(&files, &prompts_format, "maths", &mut rejected, &mut tests, &|_| true)?;
+    let prompts = load(&files, &prompts_format, "math", &mut rejected, &mut tests, &|_| true)?;
     rejected.finish()?;
     let count = tests.finish()?;
     let any = count.runnable + count.other > 0;
@@ -153,7 +153,7 @@ fn mixture_of_thoughts() {
     );
     is_the_usual_one(&got.traces[0], "2 + 2?");
     assert_eq!(got.traces[0].teacher, "r1");
-    assert_eq!(got.prompts, [Prompt::new("maths", "", "2 + 2?", None, "open-r1/OpenR1-Math-220k")]);
+    assert_eq!(got.prompts, [Prompt::new("math", "", "2 + 2?", None, "open-r1/OpenR1-Math-220k")]);
     assert_eq!(got.imported, Imported { rows: 1, traces: 1, elsewhere: 0, rejected: 0 });
 }
 
@@ -169,7 +169,7 @@ fn openr1_math_has_a_trace_for_each_generation() {
     };
     let rows = [row("2 + 2?", &[THINK, "<think>2 and", THINK]), row("1 + 3?", &[THINK]), row("2 + 2?", &[THINK])];
     let got = everywhere(&rows, "openr1-math");
-    assert_eq!(got.prompts[0], Prompt::new("maths", "Algebra", "2 + 2?", Some("4".into()), "olympiads"));
+    assert_eq!(got.prompts[0], Prompt::new("math", "Algebra", "2 + 2?", Some("4".into()), "olympiads"));
     let samples: Vec<(bool, u32)> = got.traces.iter().map(|t| (t.prompt_id == got.prompts[0].id, t.sample)).collect();
     assert_eq!(samples, [(true, 0), (true, 2), (false, 0), (true, 3)], "a place in the list is a sample's number");
     assert_eq!(got.traces[0].finish_reason, FinishReason::Stop);
@@ -258,7 +258,7 @@ fn am_deepseek_r1() {
         std::fs::write(&path, zstd::encode_all(line.as_bytes(), 1).unwrap()).unwrap();
         let got = read(&path, "am-deepseek-r1").unwrap();
         is_the_usual_one(&got.traces[0], "2 + 2?");
-        assert_eq!(got.prompts, [Prompt::new("maths", "", "2 + 2?", gold, source)]);
+        assert_eq!(got.prompts, [Prompt::new("math", "", "2 + 2?", gold, source)]);
         let tests: Vec<&str> = got.tests.iter().filter_map(|t| t.source.as_deref()).collect();
         assert_eq!(tests, if source == "KodCode" { vec!["{\"cases\":[1,2]}"] } else { vec![] });
     }
@@ -366,10 +366,10 @@ fn what_is_exported_comes_back() {
     write_records(&curated.join("part-00000.parquet"), &traces[..1000]).unwrap();
     write_records(&curated.join("part-00001.parquet"), &traces[1000..]).unwrap();
     for (schema, name, domain, source) in [
-        (Schema::MixtureOfThoughts, "mixture-of-thoughts", "maths", "somewhere"),
+        (Schema::MixtureOfThoughts, "mixture-of-thoughts", "math", "somewhere"),
         (Schema::OpenThoughts3, "open-thoughts3", "code", "somewhere"),
-        (Schema::Sharegpt, "sharegpt", "maths", "out"),
-        (Schema::Messages, "messages", "maths", "out"),
+        (Schema::Sharegpt, "sharegpt", "math", "out"),
+        (Schema::Messages, "messages", "math", "out"),
     ] {
         for extension in ["parquet", "jsonl", "jsonl.zst"] {
             let path = dir.path().join(name).join(format!("out.{extension}"));

@@ -116,7 +116,7 @@ error: unknown field `shard_gigabyte_size` in [export]
         &[
             ("held_out = 50", "held_outs = 50"),
             ("hidden_size", "hiden_size"),
-            ("licence", "license"),
+            ("license", "licence"),
             ("keep_best = false", "keep_best = \"yes\""),
         ],
         r#"
@@ -132,11 +132,11 @@ error: unknown field `held_outs` in [pack]
 58 | held_outs = 50
    | ^^^^^^^^^ did you mean `held_out`?
 
-error: unknown field `license` in [export]
+error: unknown field `licence` in [export]
   --> recipe.toml:86:1
    |
-86 | license = "mit"
-   | ^^^^^^^ did you mean `licence`?
+86 | licence = "mit"
+   | ^^^^^^^ did you mean `license`?
 
 error: `train.keep_best` must be true or false, not a string
   --> recipe.toml:68:13
@@ -160,7 +160,7 @@ error: unknown field `epochs` in [pack]
     shows(
         &[
             ("description = \"Every kind of section.\"\n", ""),
-            ("licence = \"mit\"", "licence = \"mit\"\ndescription = \"x\""),
+            ("license = \"mit\"", "license = \"mit\"\ndescription = \"x\""),
         ],
         r#"
 error: unknown field `description` in [export]
@@ -197,7 +197,7 @@ error: unknown table `optimizer`
    |  ^^^^^^^^^ belongs to [train.optimizer]",
     );
     shows(
-        &[("licence = \"mit\"", "licence = \"mit\"\nfoo.bar = 1")],
+        &[("license = \"mit\"", "license = \"mit\"\nfoo.bar = 1")],
         r"
 error: unknown table `export.foo`
   --> recipe.toml:87:1
@@ -205,7 +205,7 @@ error: unknown table `export.foo`
 87 | foo.bar = 1
    | ^^^
    |
-   = help: [export] may have `model_name`, `licence` and `shard_gigabytes`",
+   = help: [export] may have `model_name`, `license` and `shard_gigabytes`",
     );
 }
 
@@ -223,16 +223,16 @@ error: missing field `epochs` in [train]
    = help: `epochs`: Passes over the data.",
     );
     shows(
-        &[("epochs = 3\n", ""), ("max_steps = 0\n", "")],
+        &[("epochs = 3\n", ""), ("rows_per_step = 2\n", "")],
         r"
-error: missing fields `epochs` and `max_steps` in [train]
+error: missing fields `epochs` and `rows_per_step` in [train]
   --> recipe.toml:61:1
    |
 61 | [train]
    | ^^^^^^^
    |
    = help: `epochs`: Passes over the data.
-   = help: `max_steps`: Stop after this many steps even if the epochs are not done; 0 for no limit.",
+   = help: `rows_per_step`: Packed rows in one optimizer step.",
     );
     shows(
         &[("shingle = 5, bands = 20, rows = 6, threshold = 0.9", "shingle = 5, rows = 6, threshold = 0.9")],

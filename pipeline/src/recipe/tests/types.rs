@@ -296,7 +296,7 @@ error: `rows_per_step` is there twice
    |
 63 | rows_per_step = 9
    | ------------- first here
-64 | max_steps = 0
+64 | # max_steps = 100
 65 | rows_per_step = 2
    | ^^^^^^^^^^^^^ and again here",
     );

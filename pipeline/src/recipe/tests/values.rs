@@ -428,7 +428,7 @@ error: `train.eval_every`: it is 50, but no traces are held out to evaluate on
 67 | eval_every = 50
    |              ^^
    |
-   = help: set pack.held_out above 0, or train.eval_every to 0",
+   = help: set pack.held_out above 0, or leave train.eval_every out",
     );
     shows(
         &[(

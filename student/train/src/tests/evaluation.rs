@@ -7,8 +7,8 @@ fn held_out() -> Vec<PackedRow> {
     conversations.iter().map(|conversation| golden::row(&[conversation])).collect()
 }
 
-fn evaluating(patience: u32, keep_best: bool) -> TrainConfig {
-    TrainConfig { epochs: 10, eval_every: 2, keep_best, early_stopping_patience: patience, ..config(2, 1) }
+fn evaluating(patience: Option<u32>, keep_best: bool) -> TrainConfig {
+    TrainConfig { epochs: 10, eval_every: Some(2), keep_best, early_stopping_patience: patience, ..config(2, 1) }
 }
 
 /// Step and evaluation loss of the steps that have one.
@@ -26,7 +26,7 @@ fn checkpoints(dir: &Path) -> Vec<String> {
 #[test]
 fn the_held_out_loss_is_measured_every_so_many_steps_and_after_the_last() {
     let dir = tempfile::tempdir().unwrap();
-    let config = TrainConfig { max_steps: 5, ..evaluating(0, false) };
+    let config = TrainConfig { max_steps: Some(5), ..evaluating(None, false) };
     let (model, summary) = run_with(dir.path(), 0, &config, &held_out()).unwrap();
     let measured = evaluations(dir.path());
     assert_eq!(measured.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4, 5]);
@@ -36,7 +36,7 @@ fn the_held_out_loss_is_measured_every_so_many_steps_and_after_the_last() {
     assert_eq!(summary.best.map(|best| (best.step, best.loss)), Some(lowest));
     // Measuring changes nothing: the same weights come out without it.
     let without = tempfile::tempdir().unwrap();
-    let plain = TrainConfig { eval_every: 0, ..config };
+    let plain = TrainConfig { eval_every: None, ..config };
     let (unmeasured, summary) = run_with(without.path(), 0, &plain, &[]).unwrap();
     assert!(bits(&model) == bits(&unmeasured));
     assert_eq!((summary.best, evaluations(without.path())), (None, Vec::new()));
@@ -45,7 +45,7 @@ fn the_held_out_loss_is_measured_every_so_many_steps_and_after_the_last() {
 #[test]
 fn training_stops_when_the_held_out_loss_no_longer_falls_and_the_best_weights_are_the_result() {
     let dir = tempfile::tempdir().unwrap();
-    let (model, summary) = run_with(dir.path(), 0, &evaluating(3, true), &held_out()).unwrap();
+    let (model, summary) = run_with(dir.path(), 0, &evaluating(Some(3), true), &held_out()).unwrap();
     let measured = evaluations(dir.path());
     let best = summary.best.unwrap();
     println!("{measured:?}");
@@ -57,12 +57,12 @@ fn training_stops_when_the_held_out_loss_no_longer_falls_and_the_best_weights_ar
     let names = [best.step, summary.steps].map(|step| format!("step-{step:06}"));
     assert_eq!(checkpoints(dir.path()), names, "the best and the newest are kept");
     // Once more trains no further.
-    let (again, resumed) = run_with(dir.path(), 0, &evaluating(3, true), &held_out()).unwrap();
+    let (again, resumed) = run_with(dir.path(), 0, &evaluating(Some(3), true), &held_out()).unwrap();
     assert!(bits(&again) == bits(&model));
     assert_eq!((resumed.steps, resumed.best), (summary.steps, summary.best));
     // Without `keep_best` the last weights are the result.
     let last = tempfile::tempdir().unwrap();
-    let (model, summary) = run_with(last.path(), 0, &evaluating(3, false), &held_out()).unwrap();
+    let (model, summary) = run_with(last.path(), 0, &evaluating(Some(3), false), &held_out()).unwrap();
     let measured = evaluations(last.path());
     assert_eq!(
         mean_loss(&model, &held_out(), 1, &|_| true).unwrap().to_bits(),
@@ -75,7 +75,7 @@ fn training_stops_when_the_held_out_loss_no_longer_falls_and_the_best_weights_ar
 #[test]
 fn an_interrupted_training_stops_early_at_the_same_step_with_the_same_best() {
     let straight = tempfile::tempdir().unwrap();
-    let config = evaluating(2, true);
+    let config = evaluating(Some(2), true);
     let (expected, summary) = run_with(straight.path(), 0, &config, &held_out()).unwrap();
     let halted = tempfile::tempdir().unwrap();
     for step in 1..summary.steps {

@@ -107,7 +107,7 @@ fn dropout_is_the_same_when_blocks_are_recomputed_and_on_any_number_of_threads()
 
 #[test]
 fn a_stopped_adapter_training_goes_on_to_the_same_bits() {
-    let config = TrainConfig { eval_every: 2, keep_best: true, ..with(everywhere(0.2)) };
+    let config = TrainConfig { eval_every: Some(2), keep_best: true, ..with(everywhere(0.2)) };
     let held_out = rows();
     let (straight, halved) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (expected, summary) = run_with(straight.path(), 0, &config, &held_out).unwrap();

@@ -34,7 +34,7 @@ fn what_comes_before_the_last_question_is_part_of_the_problem() {
         let got = everywhere(&[row], name);
         assert_eq!(
             got.prompts,
-            [Prompt::new("maths", "", "Sure?", None, "set").with_context(context.to_vec())],
+            [Prompt::new("math", "", "Sure?", None, "set").with_context(context.to_vec())],
             "{name}"
         );
         let trace = &got.traces[0];
@@ -51,7 +51,7 @@ fn the_same_question_after_something_else_is_another_prompt() {
     let got = everywhere(&rows, "messages");
     assert_eq!((got.prompts.len(), got.traces.len()), (3, 4));
     assert_eq!(got.traces.iter().map(|t| t.sample).collect::<Vec<_>>(), [0, 0, 1, 0]);
-    assert_eq!(got.prompts[2], Prompt::new("maths", "", "2 + 2?", None, "set"));
+    assert_eq!(got.prompts[2], Prompt::new("math", "", "2 + 2?", None, "set"));
     let several = json!({"messages": [turn("system", "A."), turn("system", " "), turn("system", "B."), turn("user", "?"), turn("assistant", THINK)]});
     assert_eq!(everywhere(&[several], "messages").prompts[0].context[0].content, "A.\n\nB.");
 }

@@ -150,7 +150,7 @@ fn rows_that_are_all_wrong_end_in_an_error_with_the_first_reason() {
     let path = at(&dir, "a.jsonl", lines(&rows).as_bytes());
     let files = Files::find(&path).unwrap();
     let mut rejected = Rejected::new(dir.path()).unwrap();
-    let prompts = [Prompt::new("maths", "", "2 + 2?", None, "")];
+    let prompts = [Prompt::new("math", "", "2 + 2?", None, "")];
     let out = dir.path().join("out/traces.parquet");
     let error = import(&files, &format_named("messages"), "r1", &prompts, &out, &mut rejected, &|_| true).unwrap_err();
     assert!(error.to_string().contains("none of the 3 rows read can be used; row 1: it has no thinking"), "{error}");
@@ -203,7 +203,7 @@ fn reading_stops_when_asked_to() {
     let mut tests = Tests::new(&dir.path().join("tests.parquet"));
     let mut rejected = Rejected::new(dir.path()).unwrap();
     let files = Files::find(&path).unwrap();
-    let stopped = load(&files, &Format::Messages, "maths", &mut rejected, &mut tests, &|seen| seen.rows == 0);
+    let stopped = load(&files, &Format::Messages, "math", &mut rejected, &mut tests, &|seen| seen.rows == 0);
     assert!(matches!(stopped, Err(records::Error::Stopped)));
 }
 
