@@ -176,7 +176,7 @@ impl Cache {
             let _ = write!(command, " --revision {revision}");
         }
         if !address.path.is_empty() {
-            let is_file = EXTENSIONS.iter().any(|extension| address.path.ends_with(extension));
+            let is_file = EXTENSIONS.iter().chain([&".json"]).any(|extension| address.path.ends_with(extension));
             let is_set = is_file || address.path.contains(['*', '?', '[']);
             let include = if is_set { address.path.clone() } else { format!("{}/*", address.path) };
             let _ = write!(command, " --include '{include}'");

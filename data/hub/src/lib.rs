@@ -149,7 +149,7 @@ impl Address {
         folders.dedup();
         let place = self.to_string();
         let chosen = match self.kind {
-            Kind::Dataset => of_folder(Path::new(&place), here, &folders)?,
+            Kind::Dataset => of_folder(Path::new(&place), here, &folders, &EXTENSIONS)?,
             Kind::Model => of_model(Path::new(&place), here)?,
         };
         Ok(Some(chosen.into_iter().map(|name| format!("{inside}{name}")).collect()))

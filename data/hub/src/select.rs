@@ -5,9 +5,10 @@ use std::path::Path;
 
 use records::{Error, Result};
 
-/// What is read, by the end of a file's name; the last one only where it is named itself, since folders of datasets hold
-/// descriptions in it.
-pub const EXTENSIONS: [&str; 6] = [".jsonl", ".jsonl.zst", ".jsonl.gz", ".ndjson", ".parquet", ".json"];
+/// What of a folder is data, by the end of a file's name. A `.json` is read where it is named itself: folders of datasets hold
+/// descriptions in such files.
+pub const EXTENSIONS: [&str; 7] =
+    [".jsonl", ".jsonl.zst", ".jsonl.gz", ".ndjson", ".ndjson.zst", ".ndjson.gz", ".parquet"];
 /// A `*` ends at a `/` (`**` does not) and does not stand for the dot of a hidden file.
 pub(crate) const MATCHING: glob::MatchOptions =
     glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
@@ -23,17 +24,22 @@ pub fn not_a_pattern(input: &str, problem: &glob::PatternError) -> Error {
     Error::invalid(input, format!("not a pattern: {problem}"), remedy)
 }
 
-/// Which of the files in a folder are data, in order. Files of two kinds are most likely the same data twice, and missing
+/// Which of the files in a folder are data, in order: those whose names end in one of `extensions`. Files of two kinds are most likely the same data twice, and missing
 /// shards a download that was stopped: both are refused.
-pub fn of_folder(folder: &Path, mut names: Vec<String>, folders: &[String]) -> Result<Vec<String>> {
-    let kind = |name: &str| EXTENSIONS[..5].iter().find(|extension| name.ends_with(**extension)).copied();
+pub fn of_folder(
+    folder: &Path,
+    mut names: Vec<String>,
+    folders: &[String],
+    extensions: &[&'static str],
+) -> Result<Vec<String>> {
+    let kind = |name: &str| extensions.iter().find(|extension| name.ends_with(**extension)).copied();
     names.retain(|name| !name.starts_with('.') && kind(name).is_some());
     names.sort();
     if names.is_empty() {
         let mut folders: Vec<&str> = folders.iter().map(String::as_str).filter(|name| !name.starts_with('.')).collect();
         folders.sort_unstable();
         let remedy = match folders.as_slice() {
-            [] => format!("name a folder with files of these kinds: {}", EXTENSIONS[..5].join(", ")),
+            [] => format!("name a folder with files of these kinds: {}", extensions.join(", ")),
             some => format!("name one of its folders: {}", some.join(", ")),
         };
         return Err(Error::malformed(folder, "no data files are in this folder", remedy));

@@ -19,17 +19,23 @@ pub struct Files {
 }
 
 impl Files {
-    /// Finds the files of an input.
+    /// Finds the files of an input. Of a folder those are read whose names end in one of [`EXTENSIONS`].
     pub fn find(input: &Path) -> Result<Self> {
-        let Some(address) = Address::of(input) else { return Self::local(input) };
+        Self::find_of_kinds(input, &EXTENSIONS)
+    }
+
+    /// The same, where other kinds of files are read: of a folder of this machine those whose names end in one of
+    /// `extensions`.
+    pub fn find_of_kinds(input: &Path, extensions: &[&'static str]) -> Result<Self> {
+        let Some(address) = Address::of(input) else { return Self::local(input, extensions) };
         let address = address?.of_kind(Kind::Dataset)?;
         Ok(Self { paths: Cache::from_env()?.paths(&address)?, name: address.id })
     }
 
-    fn local(input: &Path) -> Result<Self> {
+    fn local(input: &Path, extensions: &[&'static str]) -> Result<Self> {
         let name = data_name(input);
         match disk::metadata(input)? {
-            Some(found) if found.is_dir() => return Ok(Self { name, paths: in_folder(input)? }),
+            Some(found) if found.is_dir() => return Ok(Self { name, paths: in_folder(input, extensions)? }),
             Some(_) => return Ok(Self { name, paths: vec![input.to_owned()] }),
             None => {}
         }
@@ -77,7 +83,11 @@ impl Files {
 /// The name of a file or folder without the extensions that are read here.
 fn data_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let known = EXTENSIONS.iter().filter_map(|extension| name.strip_suffix(extension)).min_by_key(|stem| stem.len());
+    let known = EXTENSIONS
+        .iter()
+        .chain([&".json"])
+        .filter_map(|extension| name.strip_suffix(extension))
+        .min_by_key(|stem| stem.len());
     known.unwrap_or(&name).to_owned()
 }
 
@@ -86,14 +96,14 @@ fn hidden(path: &Path) -> bool {
 }
 
 /// The data files directly in a folder.
-fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+fn in_folder(folder: &Path, extensions: &[&'static str]) -> Result<Vec<PathBuf>> {
     let (mut names, mut folders) = (Vec::new(), Vec::new());
     for path in disk::entries(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // What cannot be looked at is taken for a file: if its name is one of data, opening it says what is wrong.
         if path.is_dir() { &mut folders } else { &mut names }.push(name);
     }
-    Ok(of_folder(folder, names, &folders)?.into_iter().map(|name| folder.join(name)).collect())
+    Ok(of_folder(folder, names, &folders, extensions)?.into_iter().map(|name| folder.join(name)).collect())
 }
 
 #[cfg(test)]

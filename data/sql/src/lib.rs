@@ -41,6 +41,7 @@ use records::artifact::Aside;
 use records::panics::catch_panic_async;
 use records::{Error, Result, disk};
 use tokens::tokenizer::Tokenizer;
+use url::Url;
 
 pub use self::arguments::FunctionHelp;
 pub use self::explain::nearest;
@@ -150,17 +151,10 @@ fn columns(schema: &SchemaRef) -> Vec<(String, String)> {
 /// The path as a URL, so that no character in it is taken for a pattern.
 pub fn location(path: &Path) -> Result<String> {
     let absolute = std::path::absolute(path).map_err(|e| Error::io("find", path, e))?;
-    let mut url = "file://".to_owned();
-    for byte in absolute.to_string_lossy().bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => url.push(char::from(byte)),
-            _ => url.extend(format!("%{byte:02X}").chars()),
-        }
-    }
-    if disk::is_dir(path)? {
-        url.push('/');
-    }
-    Ok(url)
+    let url = if disk::is_dir(path)? { Url::from_directory_path(&absolute) } else { Url::from_file_path(&absolute) };
+    let refused = |()| Error::malformed(path, "its path cannot be written as a URL", "move it to another folder");
+    // What DataFusion would take for a pattern is encoded.
+    Ok(url.map_err(refused)?.as_str().replace('*', "%2A").replace('[', "%5B").replace(']', "%5D"))
 }
 
 /// A name that is taken as it is.

@@ -1,4 +1,5 @@
-//! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a glob, here or on the Hub.
+//! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a pattern, here or on
+//! the Hub. Which files those are is found as for an import (`sources::files`).
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
 use hub::Address;
 use records::{Error, Result, disk};
+use sources::files::Files as Found;
 
 use super::{BATCH_ROWS, Fetch};
 
@@ -29,21 +31,12 @@ enum Kind {
     Csv,
 }
 
-/// The endings of file names, and what they mean.
-const ENDINGS: [(&str, Kind); 9] = [
-    (".parquet", Kind::Parquet),
-    (".jsonl", Kind::JsonLines),
-    (".jsonl.gz", Kind::JsonLines),
-    (".jsonl.zst", Kind::JsonLines),
-    (".ndjson", Kind::JsonLines),
-    (".ndjson.gz", Kind::JsonLines),
-    (".ndjson.zst", Kind::JsonLines),
-    (".csv", Kind::Csv),
-    (".tsv", Kind::Csv),
-];
+/// What of a folder is read, by the end of a file's name: what imports read, and tables of other programs.
+const EXTENSIONS: [&str; 9] =
+    [".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".csv", ".tsv"];
 
 const READABLE: &str =
-    "give .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv or .tsv: a file, a folder or a glob such as 'DIR/*.parquet'";
+    "give .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv or .tsv: a file, a folder or a pattern such as 'DIR/*.parquet'";
 
 /// Opens what is at a path. The plan reads it when it is asked.
 pub(super) async fn open(
@@ -51,10 +44,12 @@ pub(super) async fn open(
     fetch: Option<&Fetch>,
     path: &Path,
 ) -> Result<Arc<dyn TableProvider>> {
-    let files = match Address::of(path) {
-        Some(address) => on_the_hub(address?, fetch).await?,
-        None => files(path)?,
+    let files = match (Address::of(path), fetch) {
+        // Downloaded where it is missing, and from then on at one commit.
+        (Some(address), Some(fetch)) => Found::find(Path::new(&fetch(address?).await?.to_string()))?,
+        _ => Found::find_of_kinds(path, &EXTENSIONS)?,
     };
+    let files = files.paths;
     refuse_empty(&files)?;
     let (config, options) = (context.copied_config(), context.copied_table_options());
     let listing = match one_kind(path, &files)? {
@@ -74,15 +69,6 @@ pub(super) async fn open(
         Error::malformed(path, format!("cannot be read as a table: {}", e.strip_backtrace()), READABLE)
     };
     Box::pin(listed(context, &files, listing)).await.map_err(failed)
-}
-
-/// The files that an address stands for, all of them in the cache.
-async fn on_the_hub(address: Address, fetch: Option<&Fetch>) -> Result<Vec<PathBuf>> {
-    let address = match fetch {
-        Some(fetch) => fetch(address).await?,
-        None => address,
-    };
-    Ok(sources::files::Files::find(Path::new(&address.to_string()))?.paths)
 }
 
 /// A table of files whose columns are those of any of them.
@@ -108,28 +94,12 @@ async fn listed(
 
 fn kind_of(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy();
-    ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, kind)| *kind)
-}
-
-/// The files that a path stands for, sorted: itself, a folder's, or those that a glob matches.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    let about = disk::metadata(path)?;
-    let (found, nothing) = match &about {
-        Some(about) if about.is_dir() => (list(path, "*")?, "no Parquet files, JSON Lines or CSV in this folder"),
-        Some(_) => (vec![path.to_owned()], ""),
-        None => {
-            let pattern = path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if !pattern.contains(['*', '?']) {
-                return Err(Error::io("open", path, std::io::ErrorKind::NotFound.into()));
-            }
-            (list(folder, &pattern)?, "no file matches")
-        }
-    };
-    if found.is_empty() {
-        return Err(Error::malformed(path, nothing, READABLE));
-    }
-    Ok(found)
+    let extension = EXTENSIONS.iter().find(|extension| name.ends_with(**extension))?;
+    Some(match *extension {
+        ".parquet" => Kind::Parquet,
+        ".csv" | ".tsv" => Kind::Csv,
+        _ => Kind::JsonLines,
+    })
 }
 
 /// DataFusion passes over an empty file without a word, and no Parquet file is empty.
@@ -143,63 +113,17 @@ fn refuse_empty(files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// The readable files of a folder whose names match; what begins with a dot is hidden.
-fn list(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let mut found = Vec::new();
-    for path in disk::entries(folder)? {
-        let name: Vec<char> = path.file_name().unwrap_or_default().to_string_lossy().chars().collect();
-        if name.first() == Some(&'.') || kind_of(&path).is_none() || !matches(&pattern, &name) {
-            continue;
-        }
-        // A link that leads nowhere is an error too: these are data that were meant.
-        if std::fs::metadata(&path).map_err(|e| Error::io("open", &path, e))?.is_file() {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// Whether a name matches a pattern of `*` (any characters) and `?` (one). A mismatch goes back to the last `*` only.
-fn matches(pattern: &[char], name: &[char]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, matched)) => {
-                    star = Some((at, matched + 1));
-                    (p, n) = (at + 1, matched + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
 fn one_kind(path: &Path, files: &[PathBuf]) -> Result<Kind> {
-    let mut kinds = files.iter().map(|file| kind_of(file));
-    let first = kinds
-        .next()
-        .flatten()
-        .ok_or_else(|| Error::malformed(path, "this kind of file is not read here, going by its name", READABLE))?;
-    if kinds.any(|kind| kind != Some(first)) {
-        return Err(Error::malformed(
-            path,
-            "there are files of different kinds",
-            "name one kind, as in 'DIR/*.parquet'",
-        ));
+    let mut first = None;
+    for file in files {
+        let kind = kind_of(file)
+            .ok_or_else(|| Error::malformed(file, "this kind of file is not read here, going by its name", READABLE))?;
+        if *first.get_or_insert(kind) != kind {
+            let remedy = "name one kind, as in 'DIR/*.parquet'";
+            return Err(Error::malformed(path, "there are files of different kinds", remedy));
+        }
     }
-    Ok(first)
+    first.ok_or_else(|| Error::malformed(path, "there are no files", READABLE))
 }
 
 /// JSON Lines by Arrow's reader: all lines decide the columns, and a column of numbers and texts is one of texts.

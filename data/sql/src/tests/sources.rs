@@ -3,6 +3,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use records::parquet_file::write_records;
+use sources::files::Files;
 
 use super::{curated, run};
 use crate::{Format, Session, session};
@@ -105,6 +106,102 @@ async fn what_compressed_files_ask_for_is_bounded() {
     assert_eq!(csv(&session, "SELECT a FROM t").await, "a\n1\n");
 }
 
+/// What an import reads and what a query reads are the same files, or they are refused in the same words.
+#[tokio::test]
+async fn a_table_is_the_files_that_an_import_would_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = b"{\"a\": 1}\n";
+    let place = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    };
+    let mut long = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    long.window_log(27).unwrap();
+    long.write_all(line).unwrap();
+    fs::write(place("long/a.jsonl.zst"), long.finish().unwrap()).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(line).unwrap();
+    fs::write(place("gz/a.ndjson.gz"), gzip.finish().unwrap()).unwrap();
+    for name in [
+        "one.jsonl",
+        "set/b.jsonl",
+        "set/a.jsonl",
+        "set/.hidden.jsonl",
+        "set/README.md",
+        "set/info.json",
+        "deep/x/y/z.jsonl",
+        "two/a.jsonl",
+        "two/b.ndjson",
+        "cut/t-00000-of-00002.jsonl",
+        "whole/t-00000-of-00002.jsonl",
+        "whole/t-00001-of-00002.jsonl",
+        "odd/a [1] b*.jsonl",
+        "odd/50% ?#.jsonl",
+        "sub/all/a.jsonl",
+        "texts/a.txt",
+        ".dot/a.jsonl",
+    ] {
+        fs::write(place(name), line).unwrap();
+    }
+    fs::create_dir(place("empty")).unwrap();
+    std::os::unix::fs::symlink(place("one.jsonl"), place("link.jsonl")).unwrap();
+    for (name, files) in [
+        ("one.jsonl", Some(1)),
+        ("link.jsonl", Some(1)),
+        ("set", Some(2)),
+        ("set/*.jsonl", Some(2)),
+        ("set/?.jsonl", Some(2)),
+        ("set/[a].jsonl", Some(1)),
+        ("deep/**/*.jsonl", Some(1)),
+        ("*/t-*.jsonl", Some(3)),
+        ("long", Some(1)),
+        ("long/a.jsonl.zst", Some(1)),
+        ("gz", Some(1)),
+        ("gz/*.gz", Some(1)),
+        ("whole", Some(2)),
+        ("cut/*.jsonl", Some(1)),
+        ("odd", Some(2)),
+        ("odd/50% ?#.jsonl", Some(1)),
+        ("odd/a [1] b*.jsonl", Some(1)),
+        (".dot", Some(1)),
+        ("cut", None),
+        ("two", None),
+        ("sub", None),
+        ("texts", None),
+        ("empty", None),
+        ("absent", None),
+        ("absent.jsonl", None),
+        ("absent/*.jsonl", None),
+        ("set/*.none", None),
+        ("set/[", None),
+        ("one.jsonl/a.jsonl", None),
+        ("hf://datasets/a/b/c.jsonl", None),
+        ("hf://a", None),
+    ] {
+        let path = if name.starts_with("hf://") { PathBuf::from(name) } else { dir.path().join(name) };
+        let found = Files::find(&path);
+        let opened = session(&[("t".to_owned(), path)], None, None).await;
+        match (found, opened) {
+            (Ok(found), Ok(session)) => {
+                assert_eq!(Some(found.paths.len()), files, "{name}");
+                assert_eq!(
+                    csv(&session, "SELECT sum(a) AS n FROM t").await,
+                    format!("n\n{}\n", found.paths.len()),
+                    "{name}"
+                );
+            }
+            (Err(of_import), Err(of_sql)) => {
+                assert_eq!(files, None, "{name}: {of_import}");
+                // What kinds may be in a folder differs: a query reads CSV too.
+                let words = |message: String| message.split(" with files of these kinds").next().unwrap().to_owned();
+                assert_eq!(words(of_sql.to_string()), words(of_import.to_string()), "{name}");
+            }
+            (found, opened) => panic!("{name}: {found:?}, but as a table {:?}", opened.err()),
+        }
+    }
+}
+
 #[tokio::test]
 async fn lambdas_work_on_messages() {
     let (_dir, session) = run().await;
@@ -134,10 +231,10 @@ async fn what_cannot_be_read_is_named() {
         ("empty.jsonl", "no rows"),
         ("late.jsonl.zst", "late.jsonl.zst"),
         ("text.txt", "not read here"),
-        ("nothing", "no Parquet files"),
-        ("parts", "different kinds"),
+        ("nothing", "no data files"),
+        ("parts", "files of several kinds"),
         ("absent.parquet", "absent.parquet"),
-        ("q-*.parquet", "no file matches"),
+        ("q-*.parquet", "no file has a name like that"),
     ] {
         let message = open(name).await;
         assert!(message.contains(word), "{name}: {message}");
@@ -158,10 +255,10 @@ async fn what_cannot_be_read_is_named() {
         assert!(message.contains("parts/z.parquet") && message.contains("it is empty"), "{name}: {message}");
     }
     let message = open("text.txt/a.parquet").await;
-    assert!(message.contains("text.txt/a.parquet") && !message.contains("no file matches"), "{message}");
+    assert!(message.contains("text.txt/a.parquet") && !message.contains("no file has a name"), "{message}");
     let session = session(&[], None, None).await.unwrap();
     let error = async |from: &str| session.query(&format!("SELECT * FROM '{from}'"), 1).await.unwrap_err().to_string();
-    assert!(error("absent.parquet").await.contains("cannot open absent.parquet"));
+    assert!(error("absent.parquet").await.contains("absent.parquet: there is no such file or folder"));
     assert!(error("hf://datasets/a/b/c.parquet").await.contains("not in the Hugging Face cache"));
     assert!(error("word").await.contains("--table NAME=PATH"));
     assert!(error(&dir.path().join("broken.jsonl").display().to_string()).await.contains("not JSON Lines"));
