@@ -129,13 +129,13 @@ impl From<generate::Error> for Failure {
 
 impl From<teacher::Error> for Failure {
     fn from(error: teacher::Error) -> Self {
-        use teacher::Error::{Data, Endpoint, GaveUp, Hub, Incomplete, Ledger, Stopped};
+        use teacher::Error::{Data, Endpoint, GaveUp, HubRefused, HubUnavailable, Incomplete, Ledger, Stopped};
         let exit = match error {
             Data(error) => return error.into(),
             // The disk is full, another run has it locked, or it is damaged: no matter of the teacher's.
             Ledger { .. } => Exit::Failed,
-            Hub { passing: false, .. } => Exit::Usage,
-            Hub { passing: true, .. } | Endpoint { .. } | GaveUp { .. } | Incomplete { .. } => Exit::Teacher,
+            HubRefused { .. } => Exit::Usage,
+            HubUnavailable { .. } | Endpoint { .. } | GaveUp { .. } | Incomplete { .. } => Exit::Teacher,
             Stopped { .. } => Exit::Interrupted,
         };
         Self { exit, message: error.to_string(), is_whole: false }
@@ -216,8 +216,8 @@ mod tests {
         }
         let of_teacher = [
             (teacher::Error::Endpoint { url: text(), problem: text(), remedy: text() }, Exit::Teacher),
-            (teacher::Error::Hub { what: text(), message: text(), passing: true }, Exit::Teacher),
-            (teacher::Error::Hub { what: text(), message: text(), passing: false }, Exit::Usage),
+            (teacher::Error::HubUnavailable { what: text(), problem: text(), remedy: text() }, Exit::Teacher),
+            (teacher::Error::HubRefused { what: text(), problem: text(), remedy: text() }, Exit::Usage),
             (teacher::Error::Ledger { path: path(), problem: text(), remedy: "" }, Exit::Failed),
             (teacher::Error::Stopped { kept: 0, total: 1 }, Exit::Interrupted),
             (teacher::Error::GaveUp { url: text(), problem: text(), kept: 0, total: 1 }, Exit::Teacher),

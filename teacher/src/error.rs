@@ -16,15 +16,26 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
-    /// The Hugging Face Hub does not give what an address names.
-    #[error("{what}: {message}")]
-    Hub {
-        /// The address, or what else is wrong.
+    /// The Hugging Face Hub does not give what an address names: there is no such thing, it may not be read, or a setting
+    /// of the environment is wrong.
+    #[error("{what}: {problem}; {remedy}")]
+    HubRefused {
+        /// The address or the setting.
         what: String,
-        /// What is wrong, and what the user can do.
-        message: String,
-        /// It may be otherwise later.
-        passing: bool,
+        /// What is wrong.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// The Hub cannot be reached now, or what it sends is damaged on the way; later it may be otherwise.
+    #[error("{what}: {problem}; {remedy}")]
+    HubUnavailable {
+        /// The address.
+        what: String,
+        /// What is wrong.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
     },
     /// The ledger cannot be used.
     #[error("ledger {}: {problem}; {remedy}", path.display())]

@@ -75,8 +75,9 @@ pub(crate) fn estimate(recipe: &Recipe, options: &mut RunOptions) -> Result<Vec<
                     (in_words(&wanted, "in the cache"), true)
                 }
                 Ok(wanted) => (in_words(&wanted, "to be downloaded"), false),
-                Err(teacher::Error::Hub { message, passing: true, .. }) => {
-                    (format!("{address}, not in the cache, and how large it is cannot be said: {message}"), false)
+                Err(teacher::Error::HubUnavailable { problem, remedy, .. }) => {
+                    let why = format!("{problem}; {remedy}");
+                    (format!("{address}, not in the cache, and how large it is cannot be said: {why}"), false)
                 }
                 Err(error) => return Err(of_input(&input, error)),
             };
@@ -109,18 +110,17 @@ pub(crate) fn for_queries() -> sql::Fetch {
             let fetched = async { fetch(&Hub::from_env()?, &address, "table").await }.await;
             fetched.map_err(|error| match error {
                 teacher::Error::Data(error) => error,
-                teacher::Error::Hub { what, message, passing: true } => records::Error::Unreachable { what, message },
+                teacher::Error::HubUnavailable { what, problem, remedy } => {
+                    records::Error::Unreachable { what, message: format!("{problem}; {remedy}") }
+                }
+                teacher::Error::HubRefused { what, problem, remedy } => records::Error::invalid(what, problem, remedy),
                 teacher::Error::Stopped { .. } => records::Error::Stopped,
-                // Of the Hub nothing else than the first of these is said.
-                teacher::Error::Hub { passing: false, .. }
-                | teacher::Error::Endpoint { .. }
+                // Those of teachers, which a download has none of.
+                teacher::Error::Endpoint { .. }
                 | teacher::Error::Ledger { .. }
                 | teacher::Error::GaveUp { .. }
                 | teacher::Error::Incomplete { .. } => {
-                    let message = error.to_string();
-                    let rest = message.strip_prefix(&format!("{address}: ")).unwrap_or(&message);
-                    let (problem, remedy) = rest.split_once("; ").unwrap_or((rest, "run again"));
-                    records::Error::invalid(address.to_string(), problem, remedy)
+                    records::Error::invalid(address.to_string(), error.to_string(), "run again")
                 }
             })
         })

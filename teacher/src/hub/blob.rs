@@ -14,7 +14,7 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use tokio::sync::Mutex;
 
 use super::api::{Api, gave_up, open_gate};
-use super::{Wanted, failed, io};
+use super::{Wanted, io, unavailable};
 use crate::Result;
 use crate::retry::{Cause, Failure, Waits, with_retries};
 
@@ -124,7 +124,7 @@ async fn fetch(
             partial.restart(moved)?;
             let remedy =
                 "something between here and the Hub changes it: a proxy, or the mirror in HF_ENDPOINT; try again later";
-            return Err(failed(address, format!("{problem}; {remedy}"), Cause::Moment));
+            return Err(unavailable(address, problem, remedy));
         }
         again = true;
         partial.restart(moved)?;
