@@ -2,6 +2,9 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// An error of a library.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,12 +47,12 @@ pub enum Error {
         message: String,
     },
     /// DataFusion, Arrow or Parquet failed.
-    #[error("{doing}: {message}")]
+    #[error("{doing}: {source}")]
     Engine {
         /// What was being done.
         doing: String,
         /// What the engine said.
-        message: String,
+        source: BoxError,
     },
     /// The user asked to stop.
     #[error("nothing of this stage is kept; the same command begins it again")]
@@ -76,8 +79,8 @@ impl Error {
     }
 
     /// A failure of DataFusion, Arrow or Parquet.
-    pub fn engine(doing: impl Into<String>, source: impl fmt::Display) -> Self {
-        Self::Engine { doing: doing.into(), message: source.to_string() }
+    pub fn engine(doing: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Engine { doing: doing.into(), source: source.into() }
     }
 }
 

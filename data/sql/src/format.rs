@@ -207,12 +207,12 @@ impl<W: Write> RowWriter<W> {
     }
 
     pub(super) fn finish(self) -> Result<()> {
-        let failed = |e: &dyn std::fmt::Display| Error::engine("writing the answer", e);
+        let failed = |e: records::BoxError| Error::engine("writing the answer", e);
         match self {
-            Self::Csv(writer, _) => writer.into_inner().flush().map_err(|e| failed(&e)),
+            Self::Csv(writer, _) => writer.into_inner().flush().map_err(|e| failed(e.into())),
             Self::Json(mut writer) => {
-                writer.finish().map_err(|e| failed(&e))?;
-                writer.into_inner().flush().map_err(|e| failed(&e))
+                writer.finish().map_err(|e| failed(e.into()))?;
+                writer.into_inner().flush().map_err(|e| failed(e.into()))
             }
         }
     }
