@@ -27,7 +27,7 @@ use crate::policy::clauses::{check_condition, policy_terms};
 use crate::policy::refused::{WHERE, refused};
 use crate::policy::select::table;
 use records::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
-use records::record::{Prompt, Sampling, Trace, Verdict, short_hash};
+use records::record::{Prompt, PromptId, Sampling, Trace, Verdict, short_hash};
 use records::{Mistake, Result};
 
 /// Traces judged at a time, unless one file of verdicts has more.
@@ -92,8 +92,7 @@ impl JudgeConfig {
                 other => other.to_owned(),
             })
             .collect();
-        // Not the id of a question: here every letter counts.
-        Prompt { id: short_hash(text.as_bytes()), ..Prompt::new("", "", &text, None, "") }
+        Prompt { id: PromptId::of_exact(&text), ..Prompt::new("", "", &text, None, "") }
     }
 }
 

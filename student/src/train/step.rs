@@ -1,6 +1,7 @@
 //! One optimizer step, and the loss alone.
 
 use burn::tensor::{Device, Tensor};
+use records::record::TraceId;
 use tokens::pack::PackedRow;
 
 use super::TrainConfig;
@@ -63,7 +64,7 @@ pub(super) struct BadPass<'a> {
 
 /// The ids of the traces of rows.
 fn traces(rows: &[&PackedRow]) -> String {
-    let ids: Vec<&str> = rows.iter().flat_map(|row| &row.trace_ids).map(String::as_str).collect();
+    let ids: Vec<&str> = rows.iter().flat_map(|row| &row.trace_ids).map(TraceId::as_str).collect();
     ids.join(" ")
 }
 

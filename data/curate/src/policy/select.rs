@@ -19,7 +19,7 @@ use crate::policy::quotas;
 use crate::policy::refused::{CONDITION, POLICY, refused};
 use crate::{CurateConfig, Curation, FunnelStep, VERDICTS};
 use records::parquet_file::fields_of;
-use records::record::Verdict;
+use records::record::{TraceId, Verdict};
 use records::{Error, Result};
 
 /// Rules that most recipes have, for those that a policy leaves out.
@@ -201,7 +201,7 @@ pub struct Matching {
     /// How many.
     pub count: usize,
     /// The ids of the first of them.
-    pub first: Vec<String>,
+    pub first: Vec<TraceId>,
 }
 
 /// Finds the traces that a SQL condition on the columns of the verdicts under `out` selects; names the first `most`.
@@ -220,7 +220,7 @@ async fn matched(out: &Path, sql: &str, most: usize) -> std::result::Result<Matc
         let ids = ids.as_string::<i32>();
         found.count += ids.len();
         let room = most - found.first.len();
-        found.first.extend(ids.iter().flatten().take(room).map(str::to_owned));
+        found.first.extend(ids.iter().flatten().take(room).map(TraceId::from_stored));
     }
     Ok(found)
 }

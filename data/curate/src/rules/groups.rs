@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::rules::cache::{Case, Group};
 use records::Result;
-use records::record::{FinishReason, Prompt, Trace};
+use records::record::{FinishReason, Prompt, PromptId, Trace, TraceId};
 use text::contamination::{Hit, Index, Item, Preset};
 use text::duplicates::{Near, Sketcher};
 use text::signals::{Signals, signals};
@@ -26,8 +26,8 @@ pub(crate) struct Form;
 #[expect(clippy::struct_field_names, reason = "the fields are named as the columns are")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Formed {
-    pub(crate) trace_id: String,
-    pub(crate) prompt_id: String,
+    pub(crate) trace_id: TraceId,
+    pub(crate) prompt_id: PromptId,
     pub(crate) sample: u32,
     pub(crate) tokens: Option<u32>,
     pub(crate) thinking_chars: u32,
