@@ -136,7 +136,7 @@ fn answered(prompt: &Prompt, trace: &Trace) -> Answered {
     Answered {
         correct: verification.as_ref().map(Verification::correct),
         answer_verdict: verification.as_ref().map(|v| v.verdict.name().to_owned()),
-        answer_rule: verification.as_ref().map(|v| v.rule.to_owned()),
+        answer_rule: verification.as_ref().map(|v| v.rule.name().to_owned()),
         extracted: verification.and_then(|v| v.extracted).map(|text| cut(&text)),
     }
 }
