@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use records::parquet_file::write_records;
-use records::record::{CuratedTrace, Message};
+use records::record::{CuratedTrace, Message, PromptId, TraceId};
 use sources::formats::export::{Schema, export};
 use tokens::tokenizer::Tokenizer;
 
@@ -301,8 +301,8 @@ fn row_seeds() -> Vec<Vec<u8>> {
 fn packed() -> [(Vec<u8>, usize); 2] {
     let dir = tempfile::tempdir().unwrap();
     let trace = |n: usize| CuratedTrace {
-        trace_id: n.to_string(),
-        prompt_id: "p".into(),
+        trace_id: TraceId::from_stored(n.to_string()),
+        prompt_id: PromptId::from_stored("p"),
         domain: "math".into(),
         kind: String::new(),
         source: "s".into(),

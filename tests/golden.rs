@@ -1,6 +1,7 @@
 //! The golden models of `tests/parity` and what transformers computes with them. The tests of the student's crates have
 //! this file as a module.
 
+use records::record::TraceId;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,7 @@ pub(crate) fn row(conversations: &[&Conversation]) -> PackedRow {
         row.loss_mask.extend((0..length).map(|i| i >= conversation.prompt_len));
         row.segment_ids.extend(std::iter::repeat_n(segment as u32, length));
         row.position_ids.extend(0..length as u32);
-        row.trace_ids.push(format!("trace-{segment}"));
+        row.trace_ids.push(TraceId::from_stored(format!("trace-{segment}")));
     }
     row
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use generate::engine::{Completion, Engine, Limits, Request};
 use model::Model;
 use model::device::DeviceName;
-use records::record::{FinishReason, Sampling};
+use records::record::{FinishReason, Sampling, TraceId};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tokens::pack::PackedRow;
@@ -61,7 +61,7 @@ impl Golden {
             loss_mask: parts().flat_map(|(_, (ids, prompt))| (0..ids.len()).map(move |i| i >= *prompt)).collect(),
             segment_ids: parts().flat_map(|(i, (ids, _))| vec![i as u32; ids.len()]).collect(),
             position_ids: parts().flat_map(|(_, (ids, _))| 0..ids.len() as u32).collect(),
-            trace_ids: parts().map(|(i, _)| i.to_string()).collect(),
+            trace_ids: parts().map(|(i, _)| TraceId::from_stored(i.to_string())).collect(),
         }
     }
 

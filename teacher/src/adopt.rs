@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use records::record::Prompt;
+use records::record::{Prompt, TraceId};
 
 use crate::ask::{Job, LEDGER_FILE, Request, jobs};
 use crate::index::{Index, Unreadable, with_index};
@@ -60,11 +60,11 @@ impl Runs {
             }
             let (found, unreadable) = with_index(&self.root, &mut notes, |index| {
                 let unreadable = index.refresh(&places)?;
-                let wanted = missing.iter().map(|&n| (n, jobs[n as usize].id.as_str()));
+                let wanted = missing.iter().map(|&n| (n, &jobs[n as usize].id));
                 let found = index.find(&own, wanted, limit, &unreadable)?;
                 self.refuse(&found.unreadable, &unreadable, missing.len())?;
                 if found.readable.is_empty() {
-                    let ids: Vec<&str> = missing.iter().map(|&n| jobs[n as usize].id.as_str()).collect();
+                    let ids: Vec<&TraceId> = missing.iter().map(|&n| &jobs[n as usize].id).collect();
                     self.claim(index, &own, &ids)?;
                 }
                 Ok((found, unreadable))
@@ -92,8 +92,7 @@ impl Runs {
         ledger: &mut Ledger,
     ) -> Result<Option<String>> {
         let path = self.root.join(place);
-        let wanted: Vec<(&str, u32)> =
-            replies.iter().map(|&(n, limit)| (jobs[n as usize].id.as_str(), limit)).collect();
+        let wanted: Vec<(&TraceId, u32)> = replies.iter().map(|&(n, limit)| (&jobs[n as usize].id, limit)).collect();
         let there = match Ledger::read(&path)? {
             Some(other) => ledger.adopt(&other, folder(place), &wanted)?,
             None => vec![false; wanted.len()],
@@ -110,7 +109,7 @@ impl Runs {
         Ok(Some(format!("ledger {}: {gone} replies that it held are gone from it", path.display())))
     }
 
-    fn claim(&self, index: &Index, own: &str, ids: &[&str]) -> Result<()> {
+    fn claim(&self, index: &Index, own: &str, ids: &[&TraceId]) -> Result<()> {
         match index.claim(own, ids)? {
             None => Ok(()),
             Some((place, count)) => Err(Error::Ledger {
@@ -167,7 +166,7 @@ pub fn estimate(prompts: &[Prompt], request: &Request, dir: &Path, runs: &Runs) 
     let jobs = jobs(prompts, request)?;
     let limit = request.sampling.max_tokens;
     let path = dir.join(LEDGER_FILE);
-    let ids = || jobs.iter().map(|job| job.id.as_str());
+    let ids = || jobs.iter().map(|job| &job.id);
     let ledger = if path.exists() { Ledger::read(&path)? } else { None };
     let held = ledger.map_or_else(|| Ok(vec![false; jobs.len()]), |ledger| ledger.has(ids(), limit))?;
     let mut notes = Vec::new();

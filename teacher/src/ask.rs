@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, stream};
-use records::record::{Prompt, Sampling, Trace, short_hash, trace_id};
+use records::record::{Prompt, PromptId, Sampling, Trace, TraceId, short_hash};
 use records::think;
 use tokio::sync::watch;
 
@@ -58,7 +58,7 @@ pub struct Progress {
 /// One sample of one prompt.
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
-    pub(crate) id: String,
+    pub(crate) id: TraceId,
     prompt: &'a Prompt,
     sample: u32,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Filled {
     /// Why, of the first of them.
     pub(crate) first_error: String,
     /// Those of them that the endpoint refused, with its words, by the prompts' ids.
-    pub(crate) refused: HashMap<String, String>,
+    pub(crate) refused: HashMap<PromptId, String>,
 }
 
 /// Asks for the jobs that are not held, and commits the replies to the ledger. An error means that not all of them were
@@ -137,11 +137,11 @@ pub(crate) fn jobs<'a>(prompts: &'a [Prompt], request: &Request) -> Result<Vec<J
         );
     }
     let mut seen = HashSet::new();
-    let distinct = prompts.iter().filter(|prompt| seen.insert(prompt.id.as_str()));
+    let distinct = prompts.iter().filter(|prompt| seen.insert(&prompt.id));
     let jobs = distinct.flat_map(|prompt| {
         (0..request.samples).map(move |sample| {
             let Request { teacher, instruction, sampling, seed, .. } = request;
-            let id = trace_id(&prompt.id, teacher, instruction, *sampling, *seed, sample);
+            let id = TraceId::of(&prompt.id, teacher, instruction, *sampling, *seed, sample);
             Job { id, prompt, sample }
         })
     });
@@ -150,8 +150,8 @@ pub(crate) fn jobs<'a>(prompts: &'a [Prompt], request: &Request) -> Result<Vec<J
 
 /// The seed of one request: from its identity, so that it never depends on who asks when. It has 31 bits, which every
 /// server's seed field takes.
-pub(crate) fn request_seed(id: &str) -> u64 {
-    let hash = short_hash(id.as_bytes());
+pub(crate) fn request_seed(id: &TraceId) -> u64 {
+    let hash = short_hash(id.as_str().as_bytes());
     hash.chars().filter_map(|digit| digit.to_digit(16)).fold(0, |n, digit| (n << 4 | u64::from(digit)) & 0x7fff_ffff)
 }
 
@@ -175,7 +175,7 @@ async fn ask_one(
     };
     let reply = with_retries(endpoint.waits, endpoint.max_attempts, gate, || client.chat(&body)).await?;
     let (thinking, answer) = think::split(reply.reasoning.as_deref(), &reply.content);
-    Ok(Trace::new(&job.id, &job.prompt.id, &request.teacher, job.sample)
+    Ok(Trace::new(job.id.clone(), job.prompt.id.clone(), &request.teacher, job.sample)
         .with_text(thinking, answer, reply.finish_reason)
         .with_tokens(reply.prompt_tokens, reply.completion_tokens)
         .with_sampling(request.sampling, Some(seed)))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use records::record::{Prompt, Trace};
+use records::record::{Prompt, PromptId, Trace, TraceId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -64,7 +64,7 @@ impl<'a> Collection<'a> {
         let jobs = jobs(prompts, request)?;
         let limit = request.sampling.max_tokens;
         let mut ledger = Ledger::open(&dir.join(LEDGER_FILE))?;
-        let mut held = ledger.has(jobs.iter().map(|job| job.id.as_str()), limit)?;
+        let mut held = ledger.has(jobs.iter().map(|job| &job.id), limit)?;
         let notes = match runs {
             Some(runs) => runs.adopt(&jobs, limit, &mut held, &mut ledger)?,
             None => Vec::new(),
@@ -99,7 +99,7 @@ impl<'a> Collection<'a> {
         endpoint: &Endpoint,
         stop: &watch::Receiver<bool>,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<HashMap<String, String>> {
+    ) -> Result<HashMap<PromptId, String>> {
         let filled = self.fill(endpoint, stop, progress).await?;
         if filled.failed > filled.refused.len() {
             return Err(self.incomplete(filled));
@@ -131,7 +131,7 @@ impl<'a> Collection<'a> {
         self.new += filled.new;
         let (ledger, limit) = (Arc::clone(&self.ledger), self.request.sampling.max_tokens);
         let ids = self.ids();
-        self.held = blocking(move || lock(&ledger).has(ids.iter().map(String::as_str), limit)).await?;
+        self.held = blocking(move || lock(&ledger).has(&ids, limit)).await?;
         Ok(filled)
     }
 
@@ -140,7 +140,7 @@ impl<'a> Collection<'a> {
         Error::Incomplete { kept, failed: filled.failed, first_error: filled.first_error }
     }
 
-    fn ids(&self) -> Vec<String> {
+    fn ids(&self) -> Vec<TraceId> {
         self.jobs.iter().map(|job| job.id.clone()).collect()
     }
 
@@ -164,7 +164,7 @@ impl<'a> Collection<'a> {
 
     /// From which other collections replies came, with their number.
     pub fn adopted_from(&self) -> Result<BTreeMap<String, usize>> {
-        lock(&self.ledger).origins(self.jobs.iter().map(|job| job.id.as_str()), self.request.sampling.max_tokens)
+        lock(&self.ledger).origins(self.jobs.iter().map(|job| &job.id), self.request.sampling.max_tokens)
     }
 
     /// The replies, in the order of the prompts and their samples; a prompt that is listed twice counts once.

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use records::parquet_file::{parquet_files, read_folder};
-use records::record::{FinishReason, Message, Sampling, Trace, trace_id};
+use records::record::{FinishReason, Message, Sampling, Trace, TraceId};
 use serde_json::json;
 
 use super::*;
@@ -96,8 +96,8 @@ async fn every_form_of_reply_becomes_a_trace() {
         assert_eq!((summary.traces, summary.new, summary.prompt_tokens, summary.completion_tokens), (1, 1, 5, 10));
         let traces = read_folder::<Trace>(dir.path()).unwrap();
         let Request { instruction, sampling, seed, .. } = request(1);
-        let id = trace_id(&prompts[0].id, "teacher", &instruction, sampling, seed, 0);
-        let expected = Trace::new(id, &prompts[0].id, "teacher", 0)
+        let id = TraceId::of(&prompts[0].id, "teacher", &instruction, sampling, seed, 0);
+        let expected = Trace::new(id, prompts[0].id.clone(), "teacher", 0)
             .with_text(Some("4 + 1 = 5".into()), "It is 5.", FinishReason::Stop)
             .with_tokens(Some(5), Some(10))
             .with_sampling(sampling, mock.asked()[0].body["seed"].as_u64());
@@ -172,7 +172,7 @@ async fn one_prompts_failure_takes_no_other_with_it_and_is_asked_again_next_time
     let error = run(&prompts, 2, &endpoint(&mock, 3), dir.path()).await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, Error::Incomplete { kept: 8, failed: 2, .. }), "{text}");
-    assert!(text.contains(&prompts[2].id) && text.contains("HTTP 400: too long for the context"), "{text}");
+    assert!(text.contains(prompts[2].id.as_str()) && text.contains("HTTP 400: too long for the context"), "{text}");
     assert_eq!(parquet_files(dir.path()).unwrap().len(), 0);
 
     mended.store(1, SeqCst);
@@ -317,8 +317,8 @@ async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused(
         let refused = collection.ask(&endpoint, &never(), &|_| {}).await.unwrap();
         assert_eq!(refused, HashMap::from([(prompts[1].id.clone(), "HTTP 413: too long for the context".to_owned())]));
         let found = collection.replies().unwrap();
-        let of: Vec<_> = found.iter().map(|trace| trace.as_ref().map(|t| t.prompt_id.as_str())).collect();
-        assert_eq!(of, [Some(prompts[0].id.as_str()), None, Some(&prompts[2].id)]);
+        let of: Vec<_> = found.iter().map(|trace| trace.as_ref().map(|t| &t.prompt_id)).collect();
+        assert_eq!(of, [Some(&prompts[0].id), None, Some(&prompts[2].id)]);
     }
     // What was refused was not paid for, and may be asked again; replies may not.
     assert_eq!(mock.asked().len(), 4);
@@ -349,10 +349,11 @@ async fn requests_without_sense_are_refused() {
 
 #[test]
 fn seeds_come_from_the_identity_and_fit_every_server() {
-    let seeds: HashSet<u64> = (0..1000).map(|n| request_seed(&format!("{n:016x}"))).collect();
+    let seeds: HashSet<u64> = (0..1000).map(|n| request_seed(&TraceId::from_stored(format!("{n:016x}")))).collect();
     assert!(seeds.len() > 990 && seeds.iter().all(|&seed| seed < 1 << 31));
-    assert_eq!(request_seed("a"), request_seed("a"));
-    assert_ne!(request_seed("a"), request_seed("b"));
+    let seed = |id| request_seed(&TraceId::from_stored(id));
+    assert_eq!(seed("a"), seed("a"));
+    assert_ne!(seed("a"), seed("b"));
 }
 
 /// A collection can be spawned on a runtime.

@@ -11,6 +11,7 @@
 //! One process at a time has the file open, behind a lock of its own that is held for a look-up and not while teachers are
 //! asked. Memory holds a chunk of entries, and 8 bytes for each reply that is found.
 
+use records::record::TraceId;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -245,11 +246,17 @@ impl Index {
                 let transaction = self.connection.unchecked_transaction()?;
                 let mut insert = transaction.prepare("INSERT OR IGNORE INTO replies VALUES (?1, ?2, ?3, ?4, ?5)")?;
                 for entry in &entries {
-                    insert.execute(params![entry.trace_id, entry.max_tokens, number, entry.finished, entry.tokens])?;
+                    insert.execute(params![
+                        entry.trace_id.as_str(),
+                        entry.max_tokens,
+                        number,
+                        entry.finished,
+                        entry.tokens
+                    ])?;
                 }
                 drop(insert);
                 let sql = "UPDATE ledgers SET seen = ?1, last = ?2 WHERE number = ?3";
-                transaction.execute(sql, params![last.number, last.trace_id, number])?;
+                transaction.execute(sql, params![last.number, last.trace_id.as_str(), number])?;
                 transaction.commit()
             };
             write().map_err(|e| self.failed(&e))?;
@@ -258,10 +265,11 @@ impl Index {
     }
 
     /// Number, id, last reply's number and trace of a ledger.
-    fn known(&self, place: &str) -> Result<Option<(i64, String, i64, String)>> {
+    fn known(&self, place: &str) -> Result<Option<(i64, String, i64, TraceId)>> {
         let sql = "SELECT number, id, seen, last FROM ledgers WHERE path = ?1";
-        let read =
-            self.connection.query_row(sql, [place], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        let read = self.connection.query_row(sql, [place], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, crate::ledger::trace_id(row, 3)?))
+        });
         read.optional().map_err(|e| self.failed(&e))
     }
 
@@ -289,7 +297,7 @@ impl Index {
     pub(crate) fn find<'a>(
         &self,
         own: &str,
-        wanted: impl Iterator<Item = (u32, &'a str)>,
+        wanted: impl Iterator<Item = (u32, &'a TraceId)>,
         limit: u32,
         unreadable: &[Unreadable],
     ) -> Result<Found> {
@@ -299,7 +307,7 @@ impl Index {
             let mut statement = self.connection.prepare(&sql)?;
             let mut found = Found::default();
             for (n, id) in wanted {
-                let rows = statement.query_map(params![id, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let rows = statement.query_map(params![id.as_str(), limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
                 let mut serving = Vec::new();
                 for row in rows {
                     let (ledger, of): (i64, u32) = row?;
@@ -322,7 +330,7 @@ impl Index {
 
     /// Claims these ids for a ledger, in place of what it claimed before, unless another run is asking for some of them:
     /// then that run's ledger and their number are returned, and nothing is claimed.
-    pub(crate) fn claim(&self, own: &str, ids: &[&str]) -> Result<Option<(String, usize)>> {
+    pub(crate) fn claim(&self, own: &str, ids: &[&TraceId]) -> Result<Option<(String, usize)>> {
         let write = || {
             let transaction = self.connection.unchecked_transaction()?;
             let sql = "SELECT number, path FROM ledgers
@@ -335,7 +343,7 @@ impl Index {
                 let mut claimed = transaction.prepare("SELECT 1 FROM claims WHERE ledger = ?1 AND trace_id = ?2")?;
                 let mut count = 0;
                 for id in ids {
-                    count += usize::from(claimed.exists(params![number, id])?);
+                    count += usize::from(claimed.exists(params![number, id.as_str()])?);
                 }
                 if count > 0 {
                     return Ok(Some((place, count)));
@@ -346,7 +354,7 @@ impl Index {
             transaction.execute("DELETE FROM claims WHERE ledger = ?1", [number])?;
             let mut insert = transaction.prepare("INSERT OR IGNORE INTO claims VALUES (?1, ?2)")?;
             for id in ids {
-                insert.execute(params![number, id])?;
+                insert.execute(params![number, id.as_str()])?;
             }
             drop(insert);
             transaction.commit()?;

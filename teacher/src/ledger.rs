@@ -18,7 +18,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use records::record::{FinishReason, Trace};
+use records::record::{FinishReason, PromptId, Trace, TraceId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::{Error, Result};
@@ -70,7 +70,7 @@ pub(crate) struct Ledger {
 pub(crate) struct Entry {
     /// Counts the ledger's replies; never used again.
     pub(crate) number: i64,
-    pub(crate) trace_id: String,
+    pub(crate) trace_id: TraceId,
     pub(crate) max_tokens: u32,
     pub(crate) finished: bool,
     pub(crate) tokens: Option<u32>,
@@ -78,11 +78,11 @@ pub(crate) struct Entry {
 
 /// A reply on its way from one ledger to another.
 struct Copied {
-    id: String,
+    id: TraceId,
     limit: u32,
     finished: bool,
     tokens: Option<u32>,
-    prompt_id: String,
+    prompt_id: PromptId,
     sample: u32,
     json: String,
 }
@@ -141,11 +141,13 @@ impl Ledger {
     }
 
     /// Which of these ids have a reply that serves this limit, in their order.
-    pub(crate) fn has<'a>(&self, ids: impl IntoIterator<Item = &'a str>, limit: u32) -> Result<Vec<bool>> {
+    pub(crate) fn has<'a>(&self, ids: impl IntoIterator<Item = &'a TraceId>, limit: u32) -> Result<Vec<bool>> {
         let read = || {
             let sql = format!("SELECT 1 FROM replies WHERE trace_id = ?1 AND {SERVES}");
             let mut statement = self.connection.prepare(&sql)?;
-            ids.into_iter().map(|id| statement.exists(params![id, limit])).collect::<rusqlite::Result<Vec<bool>>>()
+            ids.into_iter()
+                .map(|id| statement.exists(params![id.as_str(), limit]))
+                .collect::<rusqlite::Result<Vec<bool>>>()
         };
         read().map_err(|e| self.failed(&e))
     }
@@ -168,11 +170,11 @@ impl Ledger {
                 let Trace { id, prompt_id, sample, completion_tokens, .. } = trace;
                 let finished = trace.finish_reason == FinishReason::Stop;
                 statement.execute(params![
-                    id,
+                    id.as_str(),
                     limit,
                     finished,
                     completion_tokens,
-                    prompt_id,
+                    prompt_id.as_str(),
                     sample,
                     None::<&str>,
                     json
@@ -187,16 +189,16 @@ impl Ledger {
     /// Visits the replies of these ids that serve this limit, in their order, one at a time; `None` where none does.
     pub(crate) fn visit(
         &self,
-        ids: &[String],
+        ids: &[TraceId],
         limit: u32,
-        mut visitor: impl FnMut(&str, Option<Trace>) -> Result<()>,
+        mut visitor: impl FnMut(&TraceId, Option<Trace>) -> Result<()>,
     ) -> Result<()> {
         let failed = |e| self.failed(&e);
         let sql = format!("SELECT json FROM replies WHERE trace_id = ?1 AND {SERVES} ORDER BY {BEST} LIMIT 1");
         let mut statement = self.connection.prepare(&sql).map_err(failed)?;
         for id in ids {
             let json: Option<String> =
-                statement.query_row(params![id, limit], |row| row.get(0)).optional().map_err(failed)?;
+                statement.query_row(params![id.as_str(), limit], |row| row.get(0)).optional().map_err(failed)?;
             let trace = json.map(|json| serde_json::from_str(&json)).transpose().map_err(|e| {
                 let problem = format!("the reply of trace {id} is not a trace: {e}");
                 records::Error::malformed(
@@ -213,7 +215,7 @@ impl Ledger {
     /// From which other collections the replies came that serve these ids, with their number.
     pub(crate) fn origins<'a>(
         &self,
-        ids: impl IntoIterator<Item = &'a str>,
+        ids: impl IntoIterator<Item = &'a TraceId>,
         limit: u32,
     ) -> Result<BTreeMap<String, usize>> {
         let read = || {
@@ -222,7 +224,7 @@ impl Ledger {
             let mut origins = BTreeMap::new();
             for id in ids {
                 let origin: Option<Option<String>> =
-                    statement.query_row(params![id, limit], |row| row.get(0)).optional()?;
+                    statement.query_row(params![id.as_str(), limit], |row| row.get(0)).optional()?;
                 if let Some(origin) = origin.flatten() {
                     *origins.entry(origin).or_default() += 1;
                 }
@@ -234,7 +236,7 @@ impl Ledger {
 
     /// Copies replies from another ledger, known by id and their very limit; `origin` says where that is. Returns which of
     /// them were there.
-    pub(crate) fn adopt(&mut self, other: &Self, origin: &str, wanted: &[(&str, u32)]) -> Result<Vec<bool>> {
+    pub(crate) fn adopt(&mut self, other: &Self, origin: &str, wanted: &[(&TraceId, u32)]) -> Result<Vec<bool>> {
         let sql =
             "SELECT finished, tokens, prompt_id, sample, json FROM replies WHERE trace_id = ?1 AND max_tokens = ?2";
         let failed = |e| other.failed(&e);
@@ -243,11 +245,12 @@ impl Ledger {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         for (id, limit) in wanted {
             let copy = |row: &rusqlite::Row<'_>| {
-                let (id, limit) = ((*id).to_owned(), *limit);
-                let (finished, tokens, prompt_id, sample) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                let (id, limit) = ((*id).clone(), *limit);
+                let prompt_id = PromptId::from_stored(row.get::<_, Box<str>>(2)?);
+                let (finished, tokens, sample) = (row.get(0)?, row.get(1)?, row.get(3)?);
                 Ok(Copied { id, limit, finished, tokens, prompt_id, sample, json: row.get(4)? })
             };
-            let row = statement.query_row(params![id, limit], copy).optional().map_err(failed)?;
+            let row = statement.query_row(params![id.as_str(), limit], copy).optional().map_err(failed)?;
             there.push(row.is_some());
             bytes += row.as_ref().map_or(0, |row| row.json.len());
             rows.extend(row);
@@ -266,7 +269,16 @@ impl Ledger {
             let transaction = self.connection.transaction()?;
             let mut statement = transaction.prepare(INSERT)?;
             for Copied { id, limit, finished, tokens, prompt_id, sample, json } in rows {
-                statement.execute(params![id, limit, finished, tokens, prompt_id, sample, origin, json])?;
+                statement.execute(params![
+                    id.as_str(),
+                    limit,
+                    finished,
+                    tokens,
+                    prompt_id.as_str(),
+                    sample,
+                    origin,
+                    json
+                ])?;
             }
             drop(statement);
             transaction.commit()
@@ -280,9 +292,9 @@ impl Ledger {
     }
 
     /// The trace of a reply's number.
-    pub(crate) fn trace_at(&self, number: i64) -> Result<Option<String>> {
+    pub(crate) fn trace_at(&self, number: i64) -> Result<Option<TraceId>> {
         let sql = "SELECT trace_id FROM replies WHERE number = ?1";
-        self.connection.query_row(sql, [number], |row| row.get(0)).optional().map_err(|e| self.failed(&e))
+        self.connection.query_row(sql, [number], |row| trace_id(row, 0)).optional().map_err(|e| self.failed(&e))
     }
 
     /// The next replies after that number, in order.
@@ -294,7 +306,7 @@ impl Ledger {
             let entry = |row: &rusqlite::Row<'_>| {
                 Ok(Entry {
                     number: row.get(0)?,
-                    trace_id: row.get(1)?,
+                    trace_id: trace_id(row, 1)?,
                     max_tokens: row.get(2)?,
                     finished: row.get(3)?,
                     tokens: row.get(4)?,
@@ -304,6 +316,11 @@ impl Ledger {
         };
         read().map_err(|e| self.failed(&e))
     }
+}
+
+/// The id of a trace in a column of a row.
+pub(crate) fn trace_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<TraceId> {
+    row.get::<_, Box<str>>(column).map(TraceId::from_stored)
 }
 
 /// What a file's tables are.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use records::parquet_file::{parquet_files, write_records};
-use records::record::Trace;
+use records::record::{Trace, TraceId};
 
 use crate::Result;
 use crate::ledger::Ledger;
@@ -33,7 +33,7 @@ pub(crate) struct Written {
 /// under another limit that serves as well, which the row says. All of them must be in the ledger.
 pub(crate) fn to_parquet(
     ledger: &Ledger,
-    ids: &[String],
+    ids: &[TraceId],
     max_tokens: u32,
     dir: &Path,
     limit: PartLimit,
@@ -79,13 +79,13 @@ pub(crate) fn to_parquet(
 mod tests {
     use super::*;
     use records::parquet_file::{read_folder, read_records};
-    use records::record::{FinishReason, Sampling};
+    use records::record::{FinishReason, PromptId, Sampling};
 
     /// Of each other trace.
     const LIMIT: u32 = 64;
 
     fn trace(n: u32, text: usize) -> Trace {
-        Trace::new(n.to_string(), "p", "t", n)
+        Trace::new(TraceId::from_stored(n.to_string()), PromptId::from_stored("p"), "t", n)
             .with_text(n.is_multiple_of(2).then(|| "x".repeat(text)), "y".repeat(text), FinishReason::Stop)
             .with_tokens(Some(2), (n != 1).then_some(10))
             .with_sampling(Sampling { temperature: 0.6, top_p: 0.95, max_tokens: LIMIT + n % 2 }, None)
@@ -96,7 +96,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(&dir.path().join("ledger.sqlite")).unwrap();
         ledger.insert(&(0..9).rev().map(|n| trace(n, 10)).collect::<Vec<_>>()).unwrap();
-        let ids: Vec<String> = (0..7).map(|n| n.to_string()).collect();
+        let ids: Vec<TraceId> = (0..7).map(|n| TraceId::from_stored(n.to_string())).collect();
         let wanted: Vec<Trace> = (0..7).map(|n| trace(n, 10)).collect();
         let rows_of = |limit| {
             let written = to_parquet(&ledger, &ids, LIMIT + 1, dir.path(), limit).unwrap();
@@ -110,8 +110,9 @@ mod tests {
         // The parts of the writing before are gone.
         assert_eq!(rows_of(PartLimit::default()), [7]);
 
-        let error =
-            to_parquet(&ledger, &["77".to_owned()], LIMIT, dir.path(), PartLimit::default()).unwrap_err().to_string();
+        let error = to_parquet(&ledger, &[TraceId::from_stored("77")], LIMIT, dir.path(), PartLimit::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("trace 77 is not there"), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use records::parquet_file::{for_each_text, parquet_files, read_rows_at};
-use records::record::{Prompt, Trace, Verdict};
+use records::record::{Prompt, Trace, TraceId, Verdict};
 use records::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,7 +52,7 @@ pub struct Inspected {
     /// Whether it was selected, where curation has run.
     pub selected: Option<bool>,
     /// Ids of the other traces that are the same or nearly so, the first one first.
-    pub similar: Vec<String>,
+    pub similar: Vec<TraceId>,
 }
 
 /// Finds the one trace whose id begins with `prefix`, and gathers what is known of it.
@@ -60,32 +60,32 @@ pub async fn inspect(places: &Places, prefix: &str) -> Result<Inspected> {
     let (path, row) = find_one(&places.traces, prefix)?;
     let trace: Trace = row_at(&path, row)?;
     let prompt = match &places.prompts {
-        Some(folder) => first_row::<Prompt>(folder, "id", &trace.prompt_id)?,
+        Some(folder) => first_row::<Prompt>(folder, "id", trace.prompt_id.as_str())?,
         None => None,
     };
     let mut verdict = None;
     let (mut rules, mut similar) = (Vec::new(), Vec::new());
     if let Some(Judged { folder, policy, benchmarks }) = &places.judged {
         let folder = folder.join(VERDICTS);
-        verdict = first_row::<Verdict>(&folder, "trace_id", &trace.id)?;
+        verdict = first_row::<Verdict>(&folder, "trace_id", trace.id.as_str())?;
         if let Some(verdict) = &verdict {
             rules = Box::pin(rule_outcomes(policy, verdict, *benchmarks)).await?;
             similar = others_of(&folder, verdict)?;
         }
     }
     let selected = match &places.curated {
-        Some(folder) => Some(find(folder, "trace_id", &trace.id)?.is_some()),
+        Some(folder) => Some(find(folder, "trace_id", trace.id.as_str())?.is_some()),
         None => None,
     };
     Ok(Inspected { trace, prompt, verdict, rules, selected, similar })
 }
 
 /// The id of the first of all traces; `None` if there are none.
-pub fn first_id(places: &Places) -> Result<Option<String>> {
+pub fn first_id(places: &Places) -> Result<Option<TraceId>> {
     for path in parquet_files(&places.traces)? {
         let mut first = None;
         for_each_text(&path, "id", |_, id| {
-            first.get_or_insert_with(|| id.to_owned());
+            first.get_or_insert_with(|| TraceId::from_stored(id));
         })?;
         if first.is_some() {
             return Ok(first);
@@ -150,12 +150,12 @@ fn find_one(folder: &Path, prefix: &str) -> Result<(PathBuf, usize)> {
 }
 
 /// The ids of the other traces of a verdict's cluster.
-fn others_of(folder: &Path, verdict: &Verdict) -> Result<Vec<String>> {
+fn others_of(folder: &Path, verdict: &Verdict) -> Result<Vec<TraceId>> {
     let mut ids = Vec::new();
     for path in parquet_files(folder)? {
         let mut rows = Vec::new();
         for_each_text(&path, "cluster", |row, cluster| {
-            if cluster == verdict.cluster {
+            if cluster == verdict.cluster.as_str() {
                 rows.push(row);
             }
         })?;
@@ -164,8 +164,8 @@ fn others_of(folder: &Path, verdict: &Verdict) -> Result<Vec<String>> {
             continue;
         }
         for_each_text(&path, "trace_id", |row, id| {
-            if rows.next_if_eq(&row).is_some() && id != verdict.trace_id {
-                ids.push(id.to_owned());
+            if rows.next_if_eq(&row).is_some() && id != verdict.trace_id.as_str() {
+                ids.push(TraceId::from_stored(id));
             }
         })?;
     }

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use records::parquet_file::{parquet_files, parquet_files_if_there, read_rows_at, row_count, write_records};
-use records::record::{CuratedTrace, Message, Prompt, Trace};
+use records::record::{CuratedTrace, Message, Prompt, PromptId, Trace, TraceId};
 use records::{Error, Mistake, Result};
 use sandbox::Limits;
 use schemars::JsonSchema;
@@ -276,16 +276,16 @@ pub async fn select(prompts: &[Prompt], traces: &Path, config: &CurateConfig, ou
 /// The prompts by their ids.
 struct Prompts<'a> {
     all: &'a [Prompt],
-    places: HashMap<&'a str, usize>,
+    places: HashMap<&'a PromptId, usize>,
 }
 
 impl<'a> Prompts<'a> {
     fn new(all: &'a [Prompt]) -> Self {
-        Self { all, places: all.iter().zip(0..).map(|(prompt, place)| (prompt.id.as_str(), place)).collect() }
+        Self { all, places: all.iter().zip(0..).map(|(prompt, place)| (&prompt.id, place)).collect() }
     }
 
     /// Where the prompt is that a trace answers.
-    fn place(&self, prompt_id: &str, trace_id: &str) -> Result<usize> {
+    fn place(&self, prompt_id: &PromptId, trace_id: &TraceId) -> Result<usize> {
         self.places.get(prompt_id).copied().ok_or_else(|| {
             Error::invalid(
                 format!("trace {trace_id}"),

@@ -19,7 +19,7 @@ use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use records::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
-use records::record::{Prompt, Sampling, Trace, Verdict, short_hash};
+use records::record::{Prompt, PromptId, Sampling, Trace, Verdict, short_hash};
 use records::{Mistake, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,8 +92,7 @@ impl JudgeConfig {
                 other => other.to_owned(),
             })
             .collect();
-        // Not the id of a question: here every letter counts.
-        Prompt { id: short_hash(text.as_bytes()), ..Prompt::new("", "", &text, None, "") }
+        Prompt { id: PromptId::of_exact(&text), ..Prompt::new("", "", &text, None, "") }
     }
 }
 

@@ -3,12 +3,12 @@ mod quotas;
 
 use fixtures::can_run;
 use records::parquet_file::read_folder;
-use records::record::{FinishReason, PromptTests, Verdict};
+use records::record::{FinishReason, PromptTests, TraceId, Verdict};
 
 use super::*;
 
 pub(super) fn trace(prompt: &Prompt, sample: u32, thinking: Option<&str>, answer: &str, finish: FinishReason) -> Trace {
-    Trace::new(format!("{}-{sample}", prompt.id), &prompt.id, "t", sample)
+    Trace::new(TraceId::from_stored(format!("{}-{sample}", prompt.id)), prompt.id.clone(), "t", sample)
         .with_text(thinking.map(Into::into), answer, finish)
         .with_tokens(None, Some(40 + sample))
 }
@@ -104,7 +104,7 @@ async fn a_trace_whose_prompt_is_missing_is_an_error_and_not_left_out() {
     let (sum, out) = (&folder.prompts[..1], folder.dir.path().join("out"));
     let message =
         select(sum, &folder.dir.path().join("traces"), &config("well_formed"), &out).await.unwrap_err().to_string();
-    let essay = &folder.prompts[1].id;
+    let essay = folder.prompts[1].id.as_str();
     assert!(message.contains(&format!("trace {essay}-0")) && message.contains(essay), "{message}");
 }
 
@@ -250,7 +250,7 @@ async fn rules_annotate_and_the_policy_selects() {
     let other = |rule: &str| curation.others.iter().find(|s| s.rule == rule).map(|s| s.dropped);
     assert_eq!(other("correct"), Some(4), "what the policy says in other words is listed as a rule of its own");
     assert_eq!((other("well_formed"), other("ending = 'complete'")), (None, Some(0)));
-    let ids: Vec<&str> = curated.iter().map(|c| c.trace_id.as_str()).collect();
+    let ids: Vec<&TraceId> = curated.iter().map(|c| &c.trace_id).collect();
     assert_eq!(ids, [&traces[0].id, &traces[5].id, &traces[7].id]);
     assert_eq!(
         curated[0],
@@ -282,7 +282,7 @@ async fn a_policy_sees_verdicts_and_prompt_columns_and_unknown_is_not_true() {
     ] {
         let (curation, _, curated) = curate_run(policy).await;
         let (_, traces) = run();
-        let ids: Vec<&str> = curated.iter().map(|c| c.trace_id.as_str()).collect();
+        let ids: Vec<&TraceId> = curated.iter().map(|c| &c.trace_id).collect();
         assert_eq!(ids, expected.iter().map(|row: &usize| &traces[*row].id).collect::<Vec<_>>(), "{policy}");
         assert_eq!(curation.unwrap().selected, expected.len());
     }
@@ -342,7 +342,7 @@ async fn a_trace_without_its_prompt_is_refused() {
     let missing = prompts[0].id.clone();
     let folder = Folder::new(prompts[1..].to_vec(), &traces);
     let message = folder.curate(&config("true"), "out", Vec::new()).await.unwrap_err().to_string();
-    assert!(message.contains(&missing) && message.contains("not among the prompts"), "{message}");
+    assert!(message.contains(missing.as_str()) && message.contains("not among the prompts"), "{message}");
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn the_first_traces_of_a_prompt_are_kept() {
     let curation = folder.curate(&limited, "out", Vec::new()).await.unwrap();
     let last = curation.funnel.last().unwrap();
     assert_eq!((last.rule.as_str(), last.dropped, last.remaining), ("at most 2 a prompt", 3, 4));
-    let ids: Vec<String> = folder.curated().into_iter().map(|c| c.trace_id).collect();
+    let ids: Vec<TraceId> = folder.curated().into_iter().map(|c| c.trace_id).collect();
     assert_eq!(ids, [0, 1, 5, 6].map(|row: usize| traces[row].id.clone()));
 }
 

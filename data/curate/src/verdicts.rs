@@ -5,7 +5,7 @@ use std::path::Path;
 
 use records::Result;
 use records::parquet_file::write_records;
-use records::record::{Prompt, Verdict};
+use records::record::{Prompt, PromptId, TraceId, Verdict};
 use sandbox::judge::CodeVerdict;
 use text::contamination::Hit;
 use xxhash_rust::xxh3::xxh3_64;
@@ -73,7 +73,7 @@ pub(super) fn write_verdicts(
     let all = samples(prompts, parts, rules, duplicates)?;
     let of_prompts = Samples::of_all(&all);
     // The first traces of clusters, for their names.
-    let mut names: HashMap<u32, String> = HashMap::new();
+    let mut names: HashMap<u32, TraceId> = HashMap::new();
     for (number, part) in parts.iter().enumerate() {
         let mut verdicts = part_verdicts(prompts, number, part, rules)?;
         for (verdict, row) in verdicts.iter_mut().zip(part.first as u32..) {
@@ -181,8 +181,8 @@ fn verdict(
         row: 0,
         duplicate: false,
         near_duplicate: false,
-        cluster: String::new(),
-        prompt_cluster: String::new(),
+        cluster: TraceId::from_stored(""),
+        prompt_cluster: PromptId::from_stored(""),
         samples: 0,
         pass_rate: None,
         consensus: None,

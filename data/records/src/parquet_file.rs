@@ -235,7 +235,7 @@ pub fn read_batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{CuratedTrace, FinishReason, Message, Sampling, Trace};
+    use crate::record::{CuratedTrace, FinishReason, Message, PromptId, Sampling, Trace, TraceId};
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
     struct Narrow {
@@ -245,7 +245,7 @@ mod tests {
     fn trace(n: u32) -> Trace {
         let thinking = n.is_multiple_of(2).then(|| "β ≤ 3 \u{0} \"x\"\n".repeat(n as usize % 7));
         let ended = [FinishReason::Stop, FinishReason::Length, FinishReason::Unknown][n as usize % 3];
-        let mut trace = Trace::new(format!("{n:016x}"), "p", "t", n)
+        let mut trace = Trace::new(TraceId::from_stored(format!("{n:016x}")), PromptId::from_stored("p"), "t", n)
             .with_text(thinking, "\\boxed{7}", ended)
             .with_tokens(Some(3), None)
             .with_sampling(Sampling { temperature: 0.6, top_p: 1.0, max_tokens: 8 }, Some(u64::MAX - u64::from(n)));
@@ -271,8 +271,8 @@ mod tests {
         assert_eq!(read_folder::<Trace>(dir.path()).unwrap(), traces);
 
         let curated = vec![CuratedTrace {
-            trace_id: "t".into(),
-            prompt_id: "p".into(),
+            trace_id: TraceId::from_stored("t"),
+            prompt_id: PromptId::from_stored("p"),
             domain: "math".into(),
             kind: String::new(),
             source: "s".into(),

@@ -1,13 +1,15 @@
 //! The records that flow through the pipeline: plain structs with public fields, one Parquet row each.
 //!
 //! `Prompt → Trace → Verdict + CuratedTrace → PackedBatch`, and `Sample` and `Metric` from evaluation and training.
-//! Ids are content hashes, so that the same question or the same request is recognised in every run.
+//! [`PromptId`] and [`TraceId`] are content hashes: the same question or the same request is recognised in every run.
 
+mod id;
 mod verdict;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::id::{PromptId, TraceId};
 pub use self::verdict::{Ending, Verdict};
 use crate::test_spec::Language;
 
@@ -15,7 +17,7 @@ use crate::test_spec::Language;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
     /// Hash of the normalised question and of what comes before it: equal ones are one prompt whatever file they came from.
-    pub id: String,
+    pub id: PromptId,
     /// The subject: `math`, `code`, `science`, ...
     pub domain: String,
     /// The kind of problem within the domain, as its source names it; empty if it does not.
@@ -34,7 +36,7 @@ impl Prompt {
     /// Makes a prompt and derives its id from the question.
     pub fn new(domain: &str, kind: &str, question: &str, answer: Option<String>, source: &str) -> Self {
         Self {
-            id: prompt_id(&[], question),
+            id: PromptId::of(&[], question),
             domain: domain.to_owned(),
             kind: kind.to_owned(),
             context: Vec::new(),
@@ -47,7 +49,7 @@ impl Prompt {
     /// The same question after something else.
     #[must_use]
     pub fn with_context(self, context: Vec<Message>) -> Self {
-        Self { id: prompt_id(&context, &self.question), context, ..self }
+        Self { id: PromptId::of(&context, &self.question), context, ..self }
     }
 
     /// The conversation up to and with the question, which `instruction` follows after a blank line, if there is one.
@@ -64,17 +66,6 @@ impl Prompt {
         let earlier = self.context.iter().filter(|message| message.role == "user");
         earlier.map(|message| message.content.as_str()).chain([self.question.as_str()])
     }
-}
-
-/// The id of a question: 16 hex digits of BLAKE3 over its words in lower case, single-spaced, and over what comes before it.
-pub fn prompt_id(context: &[Message], question: &str) -> String {
-    let normalised = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
-    let mut key = String::new();
-    for Message { role, content } in context {
-        key.extend([role, "\u{1f}", &normalised(content), "\u{1f}"]);
-    }
-    key.push_str(&normalised(question));
-    short_hash(key.as_bytes())
 }
 
 /// The first 16 hex digits of a BLAKE3 hash: enough for 800K records (collision odds below 1e-7).
@@ -114,7 +105,7 @@ impl FinishReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptTests {
     /// The [`Prompt::id`].
-    pub prompt_id: String,
+    pub prompt_id: PromptId,
     /// The language that programs are run in; `None` where the tests cannot be run.
     pub language: Option<Language>,
     /// What is run: a [`TestSpec`](crate::test_spec::TestSpec) as JSON.
@@ -125,7 +116,7 @@ pub struct PromptTests {
     pub source: Option<String>,
 }
 
-/// How text is sampled. Part of a trace's identity, but for the token limit (see [`trace_id`]).
+/// How text is sampled. Part of a trace's identity, but for the token limit (see [`TraceId::of`]).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
@@ -140,10 +131,10 @@ pub struct Sampling {
 /// One answer of a teacher to one prompt. Append-only: traces were paid for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
-    /// Hash of prompt id, teacher, instruction, temperature, top-p, seed and sample index; see [`trace_id`].
-    pub id: String,
+    /// Hash of prompt id, teacher, instruction, temperature, top-p, seed and sample index; see [`TraceId::of`].
+    pub id: TraceId,
     /// The [`Prompt::id`] it answers.
-    pub prompt_id: String,
+    pub prompt_id: PromptId,
     /// Which of the n samples of that prompt, from 0.
     pub sample: u32,
     /// The reasoning between the think tags; `None` if the reply had no complete thinking block.
@@ -170,10 +161,10 @@ pub struct Trace {
 
 impl Trace {
     /// A trace of which only the request is known; the other functions of this kind add what else is.
-    pub fn new(id: impl Into<String>, prompt_id: impl Into<String>, teacher: impl Into<String>, sample: u32) -> Self {
+    pub fn new(id: TraceId, prompt_id: PromptId, teacher: impl Into<String>, sample: u32) -> Self {
         Self {
-            id: id.into(),
-            prompt_id: prompt_id.into(),
+            id,
+            prompt_id,
             sample,
             thinking: None,
             answer: String::new(),
@@ -216,23 +207,6 @@ impl Trace {
     }
 }
 
-/// The id of a request, known before it is sent: that is what lets a killed run resume without asking twice. It covers
-/// all that decides the text. The token limit is left out: it only decides where the text is cut off.
-pub fn trace_id(
-    prompt_id: &str,
-    teacher: &str,
-    instruction: &str,
-    sampling: Sampling,
-    seed: u64,
-    sample: u32,
-) -> String {
-    let Sampling { temperature, top_p, max_tokens: _ } = sampling;
-    let key = format!(
-        "{prompt_id}\u{1f}{teacher}\u{1f}{instruction}\u{1f}{temperature}\u{1f}{top_p}\u{1f}{seed}\u{1f}{sample}"
-    );
-    short_hash(key.as_bytes())
-}
-
 /// One chat message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -258,9 +232,9 @@ impl Message {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CuratedTrace {
     /// The [`Trace::id`].
-    pub trace_id: String,
+    pub trace_id: TraceId,
     /// The [`Prompt::id`].
-    pub prompt_id: String,
+    pub prompt_id: PromptId,
     /// The prompt's domain.
     pub domain: String,
     /// The prompt's kind.
@@ -281,7 +255,7 @@ pub struct Sample {
     /// Who answered: `teacher`, `before`, `after` or `control`.
     pub model: String,
     /// The [`Prompt::id`].
-    pub prompt_id: String,
+    pub prompt_id: PromptId,
     /// The prompt's kind.
     pub kind: String,
     /// Which of the k samples, from 0.
@@ -332,14 +306,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_questions_have_one_id() {
-        let id = |question| prompt_id(&[], question);
-        assert_eq!(id("What is  2 + 2?\n"), id("what is 2 + 2?"));
-        assert_ne!(id("What is 2 + 2?"), id("What is 2 + 3?"));
-        assert_eq!(id("What is 2 + 2?"), Prompt::new("", "", "What is 2 + 2?", None, "").id);
-    }
-
-    #[test]
     fn what_comes_before_a_question_makes_it_another() {
         let prompt = Prompt::new("", "", "Why?", None, "");
         let system = |content: &str| Message { role: "system".into(), content: content.into() };
@@ -365,24 +331,5 @@ mod tests {
         ] {
             assert_eq!(FinishReason::named(name), reason, "{name:?}");
         }
-    }
-
-    #[test]
-    fn a_trace_id_changes_with_every_part_of_the_request_but_the_token_limit() {
-        let sampling = Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 100 };
-        let id = trace_id("p", "t", "i", sampling, 7, 0);
-        assert_eq!(id, trace_id("p", "t", "i", sampling, 7, 0));
-        for other in [
-            trace_id("q", "t", "i", sampling, 7, 0),
-            trace_id("p", "u", "i", sampling, 7, 0),
-            trace_id("p", "t", "j", sampling, 7, 0),
-            trace_id("p", "t", "i", Sampling { temperature: 0.7, ..sampling }, 7, 0),
-            trace_id("p", "t", "i", Sampling { top_p: 0.9, ..sampling }, 7, 0),
-            trace_id("p", "t", "i", sampling, 8, 0),
-            trace_id("p", "t", "i", sampling, 7, 1),
-        ] {
-            assert_ne!(id, other);
-        }
-        assert_eq!(id, trace_id("p", "t", "i", Sampling { max_tokens: 101, ..sampling }, 7, 0));
     }
 }

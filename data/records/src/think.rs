@@ -34,7 +34,7 @@ fn inline_block(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{FinishReason, Trace};
+    use crate::record::{FinishReason, PromptId, Trace, TraceId};
     use proptest::prelude::*;
 
     fn check(reasoning: Option<&str>, content: &str, thinking: Option<&str>, answer: &str) {
@@ -86,7 +86,8 @@ mod tests {
     proptest! {
         #[test]
         fn split_undoes_text(thinking in proptest::option::of(text()), answer in text()) {
-            let trace = Trace::new("", "", "", 0).with_text(thinking.clone(), answer.clone(), FinishReason::Stop);
+            let (id, prompt) = (TraceId::from_stored(""), PromptId::from_stored(""));
+            let trace = Trace::new(id, prompt, "", 0).with_text(thinking.clone(), answer.clone(), FinishReason::Stop);
             let expected = (thinking.map(|t| t.trim().to_owned()), answer.trim().to_owned());
             prop_assert_eq!(split(None, &trace.text()), expected);
         }

@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::formats::{Columns, Example, Format, Rejected, Reply, Seen, Taken, examples, last_reply};
 use crate::rows::{Flaw, Row};
 use records::parquet_file::RecordWriter;
-use records::record::{FinishReason, Prompt, Trace, prompt_id, short_hash};
+use records::record::{FinishReason, Prompt, PromptId, Trace, TraceId};
 use records::{Mistake, Result, think};
 
 /// Traces that are written at once.
@@ -66,15 +66,15 @@ pub fn import(
     if let Format::Columns(mapping) = format {
         mapping.check().map_err(|mistake| *mistake)?;
     }
-    let wanted: HashSet<&str> = prompts.iter().map(|prompt| prompt.id.as_str()).collect();
+    let wanted: HashSet<&PromptId> = prompts.iter().map(|prompt| &prompt.id).collect();
     let before = rejected.count();
     let mut writer = RecordWriter::<Trace>::create(path)?;
     let mut chunk = Vec::with_capacity(CHUNK);
-    let mut samples: HashMap<String, u32> = HashMap::new();
+    let mut samples: HashMap<PromptId, u32> = HashMap::new();
     let (mut traces, mut elsewhere) = (0, 0);
     let rows = examples(files, format, rejected, go_on, |place, example, rejected| {
-        let prompt_id = prompt_id(&example.context, &example.question);
-        let is_wanted = wanted.contains(prompt_id.as_str());
+        let prompt_id = PromptId::of(&example.context, &example.question);
+        let is_wanted = wanted.contains(&prompt_id);
         let count = example.replies.len() as u32;
         let mut none = 0;
         let first = if is_wanted { samples.entry(prompt_id.clone()).or_default() } else { &mut none };
@@ -109,16 +109,14 @@ pub fn import(
     Ok(Imported { rows, traces, elsewhere, rejected: rejected.count() - before })
 }
 
-fn trace(reply: Reply, prompt_id: &str, sample: u32, teacher: &str) -> Trace {
+fn trace(reply: Reply, prompt_id: &PromptId, sample: u32, teacher: &str) -> Trace {
     let teacher = reply.teacher.unwrap_or_else(|| teacher.to_owned());
-    let trace = Trace::new("", prompt_id, teacher, sample).with_text(reply.thinking, reply.answer, reply.finish_reason);
-    Trace { id: imported_id(&trace), ..trace }
-}
-
-/// The id of an imported trace. What was asked of its teacher is not known, so that its text stands in for it.
-fn imported_id(trace: &Trace) -> String {
-    let Trace { prompt_id, teacher, sample, .. } = trace;
-    short_hash(format!("{prompt_id}\u{1f}{teacher}\u{1f}{}\u{1f}{sample}", trace.text()).as_bytes())
+    let trace = Trace::new(TraceId::from_stored(""), prompt_id.clone(), teacher, sample).with_text(
+        reply.thinking,
+        reply.answer,
+        reply.finish_reason,
+    );
+    Trace { id: TraceId::of_imported(&trace), ..trace }
 }
 
 impl TraceMapping {

@@ -16,7 +16,7 @@ use crate::formats::{Columns, Example, Format, Rejected, RowTests, Seen, Taken, 
 use crate::rows::{Flaw, Row};
 use crate::test_columns::{Cells, TestColumns, spec_of_cells};
 use records::Result;
-use records::record::Prompt;
+use records::record::{Prompt, PromptId};
 use records::test_spec::TestSpec;
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
@@ -46,7 +46,7 @@ pub fn load(
     go_on: &dyn Fn(Seen) -> bool,
 ) -> Result<Vec<Prompt>> {
     let mut prompts: Vec<Prompt> = Vec::new();
-    let mut origins: HashMap<String, Origin> = HashMap::new();
+    let mut origins: HashMap<PromptId, Origin> = HashMap::new();
     examples(files, format, rejected, go_on, |place, example, rejected| {
         let prompt = Prompt::new(
             example.domain.as_deref().unwrap_or(domain),

@@ -1,12 +1,12 @@
 use records::parquet_file::write_records;
-use records::record::{CuratedTrace, Message};
+use records::record::{CuratedTrace, Message, PromptId, TraceId};
 
 use super::*;
 
 fn curated(n: i64) -> CuratedTrace {
     CuratedTrace {
-        trace_id: format!("t{n}"),
-        prompt_id: "p".into(),
+        trace_id: TraceId::from_stored(format!("t{n}")),
+        prompt_id: PromptId::from_stored("p"),
         domain: "math".into(),
         kind: String::new(),
         source: "s".into(),

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::chat::ChatFormat;
 use crate::pack::{PackedRow, Segment};
 use crate::tokenizer::Misplaced;
+use records::record::TraceId;
 use records::{Error, Result};
 
 /// One check and what came of it.
@@ -170,7 +171,7 @@ struct Numbers<'a> {
     largest: u32,
     longest: usize,
     /// A trace whose mask counts none of its tokens, or all.
-    one_sided: Option<(&'a str, usize, usize)>,
+    one_sided: Option<(&'a TraceId, usize, usize)>,
 }
 
 impl<'a> Numbers<'a> {
@@ -193,9 +194,9 @@ impl<'a> Numbers<'a> {
 struct Turns<'a> {
     segments: usize,
     begin_with_bos: usize,
-    double_bos: Option<&'a str>,
+    double_bos: Option<&'a TraceId>,
     /// Only the last piece of a split trace has the end of its turn.
-    ends: BTreeMap<&'a str, End>,
+    ends: BTreeMap<&'a TraceId, End>,
 }
 
 impl<'a> Turns<'a> {
@@ -223,7 +224,7 @@ mod tests {
     use crate::pack::{PackSettings, Supervision, TooLong, pack};
     use crate::template::Template;
     use crate::tokenizer::Tokenizer;
-    use records::record::{CuratedTrace, Message};
+    use records::record::{CuratedTrace, Message, PromptId};
 
     const BASE: Capacity = Capacity { vocab_size: 300, context: 128 };
 
@@ -235,8 +236,8 @@ mod tests {
     fn rows(format: &ChatFormat) -> Vec<PackedRow> {
         let text = format!("<think>\n{}\n</think>\n\n3", "so it goes. ".repeat(60));
         let trace = CuratedTrace {
-            trace_id: "t1".into(),
-            prompt_id: "p".into(),
+            trace_id: TraceId::from_stored("t1"),
+            prompt_id: PromptId::from_stored("p"),
             domain: "d".into(),
             kind: "k".into(),
             source: "s".into(),

@@ -5,6 +5,7 @@
 //! choice ([`TooLong`]); nothing is cut off silently, and all of it is counted in [`PackReport`].
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -14,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{ChatFormat, Tokens};
-use records::record::{CuratedTrace, Message};
+use records::record::{CuratedTrace, Message, TraceId};
 use records::{Error, Result};
 
 /// Several conversations in one row; plain integers, all lists of one length.
@@ -29,7 +30,7 @@ pub struct PackedRow {
     /// Position within the conversation, from 0.
     pub position_ids: Vec<u32>,
     /// The trace each segment came from.
-    pub trace_ids: Vec<String>,
+    pub trace_ids: Vec<TraceId>,
 }
 
 /// What packing did.
@@ -103,7 +104,7 @@ pub fn pack(
             format.conversation(&supervised(&trace.messages, supervision)).map_err(|e| of_trace(&trace.trace_id, e))
         })
         .collect();
-    let mut pieces: Vec<(&str, Tokens)> = Vec::with_capacity(traces.len());
+    let mut pieces: Vec<(&TraceId, Tokens)> = Vec::with_capacity(traces.len());
     let (mut too_long, mut dropped, mut split_pieces) = (0, 0, 0);
     for (trace, tokens) in traces.iter().zip(tokenized) {
         let tokens = tokens?;
@@ -117,7 +118,7 @@ pub fn pack(
             continue;
         }
         let before = pieces.len();
-        pieces.extend(split(&tokens, limit).map(|piece| (trace.trace_id.as_str(), piece)));
+        pieces.extend(split(&tokens, limit).map(|piece| (&trace.trace_id, piece)));
         split_pieces += pieces.len() - before;
     }
     if pieces.is_empty() {
@@ -155,7 +156,7 @@ pub fn pack(
 }
 
 /// An error with the trace it is about.
-fn of_trace(trace_id: &str, error: Error) -> Error {
+fn of_trace(trace_id: &TraceId, error: Error) -> Error {
     match error {
         Error::Invalid { what, problem, remedy } => {
             Error::invalid(format!("trace {trace_id}: {what}"), problem, remedy)
@@ -224,11 +225,14 @@ impl PackReport {
     }
 }
 
+/// Stands for the trace of a segment that a row names none for.
+static UNNAMED: LazyLock<TraceId> = LazyLock::new(|| TraceId::from_stored(""));
+
 /// One conversation of a row, or one piece of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment<'a> {
     /// The trace it came from.
-    pub trace_id: &'a str,
+    pub trace_id: &'a TraceId,
     /// Token ids.
     pub ids: &'a [u32],
     /// Whether the loss counts the prediction of each.
@@ -245,7 +249,7 @@ impl PackedRow {
             let range = start..start + same.len();
             start = range.end;
             Segment {
-                trace_id: self.trace_ids.get(same[0] as usize).map_or("", String::as_str),
+                trace_id: self.trace_ids.get(same[0] as usize).unwrap_or(&UNNAMED),
                 ids: &self.token_ids[range.clone()],
                 mask: &self.loss_mask[range.clone()],
                 positions: &self.position_ids[range],
@@ -263,13 +267,13 @@ impl PackedRow {
         }
     }
 
-    fn push(&mut self, trace_id: &str, ids: &[u32], prompt_len: usize) {
+    fn push(&mut self, trace_id: &TraceId, ids: &[u32], prompt_len: usize) {
         let segment = self.trace_ids.len() as u32;
         self.token_ids.extend_from_slice(ids);
         self.loss_mask.extend((0..ids.len()).map(|i| i >= prompt_len));
         self.segment_ids.extend(std::iter::repeat_n(segment, ids.len()));
         self.position_ids.extend(0..ids.len() as u32);
-        self.trace_ids.push(trace_id.to_owned());
+        self.trace_ids.push(trace_id.clone());
     }
 
     /// Tokens whose prediction the loss counts.

@@ -3,6 +3,7 @@
 mod relation;
 mod sets;
 
+use crate::Rule;
 use dashu_ratio::RBig;
 
 use super::eval::{Evaluator, Value};
@@ -50,7 +51,7 @@ impl Comparer {
     /// Whether two parts say the same; the first one is of the gold answer.
     fn same(&mut self, a: &Expr, b: &Expr) -> Outcome {
         if a == b {
-            return Outcome::Yes("identical");
+            return Outcome::Yes(Rule::Identical);
         }
         if a.any(&|part| matches!(part, Expr::PlusMinus(..))) || b.any(&|part| matches!(part, Expr::PlusMinus(..))) {
             return self.same_signs(a, b);
@@ -77,17 +78,17 @@ impl Comparer {
     fn same_signs(&mut self, a: &Expr, b: &Expr) -> Outcome {
         match (both_signs(a), both_signs(b)) {
             (Some(a), Some(b)) => self.same(&a, &b),
-            _ => Outcome::Unknown("plus-minus"),
+            _ => Outcome::Unknown(Rule::PlusMinus),
         }
     }
 
     fn same_scalars(&mut self, a: &Expr, b: &Expr) -> Outcome {
         self.comparisons += 1;
         if self.comparisons > MOST_COMPARISONS {
-            return Outcome::Unknown("too-many-parts");
+            return Outcome::Unknown(Rule::TooManyParts);
         }
         if matches!((a, b), (Expr::Infinity, _) | (_, Expr::Infinity)) {
-            return Outcome::No("infinity");
+            return Outcome::No(Rule::Infinity);
         }
         let outcome = equal(a, b, &self.seed, self.reading);
         if outcome.is_yes() {
@@ -95,12 +96,12 @@ impl Comparer {
         }
         if a.any(&is_decimal) || b.any(&is_decimal) {
             if self.is_rounded(a, b) {
-                return Outcome::Yes("rounded");
+                return Outcome::Yes(Rule::Rounded);
             }
         } else if let (Expr::Based(_, digits), Expr::Num(value)) | (Expr::Num(value), Expr::Based(_, digits)) = (a, b)
             && value.to_string() == *digits
         {
-            return Outcome::Unknown("base-omitted");
+            return Outcome::Unknown(Rule::BaseOmitted);
         }
         outcome
     }
@@ -145,11 +146,11 @@ impl Comparer {
                     let converted = Expr::Mul(vec![(**left).clone(), Expr::Num(factor)]);
                     self.same(&converted, right)
                 }
-                Units::Contradict => Outcome::No("units"),
+                Units::Contradict => Outcome::No(Rule::Units),
             },
             (Expr::Quantity(inner, _), other) if is_bare(other) => self.same(inner, other),
             (other, Expr::Quantity(inner, _)) if is_bare(other) => self.same(other, inner),
-            _ => Outcome::No("kinds"),
+            _ => Outcome::No(Rule::Kinds),
         }
     }
 
@@ -157,16 +158,16 @@ impl Comparer {
     fn same_totals(&mut self, a: &Expr, b: &Expr) -> Outcome {
         let as_list = self.same_collections(a, b);
         as_list.or_else(|| match (total(a), total(b)) {
-            (None, None) => Outcome::No("kinds"),
+            (None, None) => Outcome::No(Rule::Kinds),
             (left, right) => self.same(left.as_ref().unwrap_or(a), right.as_ref().unwrap_or(b)),
         })
     }
 
     fn same_ratios(&mut self, a: &[Expr], b: &[Expr]) -> Outcome {
         if a.len() != b.len() {
-            return Outcome::No("ratio");
+            return Outcome::No(Rule::Ratio);
         }
-        let mut outcome = Outcome::Yes("ratio");
+        let mut outcome = Outcome::Yes(Rule::Ratio);
         for (left, right) in a.windows(2).zip(b.windows(2)) {
             let quotient = |pair: &[Expr]| pair[0].clone().over(pair[1].clone());
             outcome = outcome.and_then(|| self.same(&quotient(left), &quotient(right)));
@@ -177,7 +178,7 @@ impl Comparer {
     fn ratio_is(&mut self, parts: &[Expr], value: &Expr) -> Outcome {
         match parts {
             [a, b] => self.same_scalars(&a.clone().over(b.clone()), value),
-            _ => Outcome::No("ratio"),
+            _ => Outcome::No(Rule::Ratio),
         }
     }
 
@@ -192,7 +193,7 @@ impl Comparer {
             ) => {
                 // Two items in brackets may be an interval, whose brackets matter.
                 if left.len() == 2 && (a_open, a_close) != (b_open, b_close) {
-                    return Outcome::No("brackets");
+                    return Outcome::No(Rule::Brackets);
                 }
                 self.in_order(left, right)
             }
@@ -206,7 +207,7 @@ impl Comparer {
             }
             (Expr::List(left) | Expr::Set(left), Expr::List(right) | Expr::Set(right)) => {
                 if left.len() != right.len() {
-                    return Outcome::No("count");
+                    return Outcome::No(Rule::Count);
                 }
                 self.each_in(left, right, true)
             }
@@ -215,10 +216,10 @@ impl Comparer {
             {
                 match items.as_slice() {
                     [item] => self.same(item, scalar),
-                    _ => Outcome::No("count"),
+                    _ => Outcome::No(Rule::Count),
                 }
             }
-            _ => Outcome::No("kinds"),
+            _ => Outcome::No(Rule::Kinds),
         }
     }
 
@@ -236,7 +237,7 @@ impl Comparer {
             {
                 items.clone()
             }
-            _ => return Some(Outcome::No("kinds")),
+            _ => return Some(Outcome::No(Rule::Kinds)),
         };
         let flat = rows.concat();
         Some(if by_rows { self.in_order(&flat, &items) } else { self.in_order(&items, &flat) })
@@ -244,25 +245,25 @@ impl Comparer {
 
     fn in_order(&mut self, a: &[Expr], b: &[Expr]) -> Outcome {
         if a.len() != b.len() {
-            return Outcome::No("count");
+            return Outcome::No(Rule::Count);
         }
-        let mut outcome = Outcome::Yes("in-order");
+        let mut outcome = Outcome::Yes(Rule::InOrder);
         for (left, right) in a.iter().zip(b) {
             outcome = outcome.and_then(|| self.same(left, right));
         }
-        if outcome.is_yes() { Outcome::Yes("in-order") } else { outcome }
+        if outcome.is_yes() { Outcome::Yes(Rule::InOrder) } else { outcome }
     }
 
     /// Whether each of `a` is among `b`; `once` takes it out there.
     fn each_in(&mut self, a: &[Expr], b: &[Expr], once: bool) -> Outcome {
         let mut left: Vec<&Expr> = b.iter().collect();
-        let mut outcome = Outcome::Yes("any-order");
+        let mut outcome = Outcome::Yes(Rule::AnyOrder);
         for item in a {
-            let mut found = Outcome::No("element");
+            let mut found = Outcome::No(Rule::Element);
             for place in 0..left.len() {
                 match self.same(item, left[place]) {
                     Outcome::Yes(_) => {
-                        found = Outcome::Yes("any-order");
+                        found = Outcome::Yes(Rule::AnyOrder);
                         if once {
                             left.swap_remove(place);
                         }

@@ -5,7 +5,7 @@
 //! else what the text announces as its answer, else the last number. Comparing never rounds: exact fractions, else numbers
 //! with certified bounds. All work is bounded, linear in the length of the text and the same in every run.
 //!
-//! The rules, in the order in which they are asked; each names itself in [`Verification::rule`]:
+//! The rules, in the order in which they are asked; each is named in [`Verification::rule`]:
 //!
 //! | rule | decides |
 //! |---|---|
@@ -53,6 +53,7 @@ mod number;
 mod parse;
 mod plain;
 mod probe;
+mod rule;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -60,6 +61,8 @@ mod unit;
 
 use lex::Commas;
 use probe::Outcome;
+
+pub use rule::Rule;
 
 /// What kind of answer a gold answer is: that decides what to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +110,8 @@ pub struct Verification {
     pub extracted: Option<String>,
     /// Whether it equals the gold answer.
     pub verdict: Verdict,
-    /// The rule that decided; see the [module](self).
-    pub rule: &'static str,
+    /// The rule that decided.
+    pub rule: Rule,
 }
 
 impl Verification {
@@ -138,7 +141,7 @@ pub fn verify(gold: &str, answer_text: &str) -> Verification {
     let (solution, gold) = (gold, extract::last_boxed(gold).unwrap_or(gold).trim());
     let kind = AnswerKind::of(gold);
     let Some(answer) = extract_answer(answer_text, kind) else {
-        return Verification { extracted: None, verdict: Verdict::NoAnswer, rule: "no-answer" };
+        return Verification { extracted: None, verdict: Verdict::NoAnswer, rule: Rule::NoAnswer };
     };
     let (verdict, rule) = judge(gold, &answer, kind);
     if verdict == Verdict::Equal || kind == AnswerKind::Choice {
@@ -167,49 +170,49 @@ pub fn extract_answer(text: &str, kind: AnswerKind) -> Option<String> {
     found.map(str::trim).filter(|answer| !answer.is_empty()).map(str::to_owned)
 }
 
-fn judge(gold: &str, answer: &str, kind: AnswerKind) -> (Verdict, &'static str) {
+fn judge(gold: &str, answer: &str, kind: AnswerKind) -> (Verdict, Rule) {
     let of = |same| if same { Verdict::Equal } else { Verdict::Different };
     let (plain_gold, plain_answer) = (plain::plain(gold), plain::plain(answer));
     if kind == AnswerKind::Choice {
         let same = choice::letter(&plain_gold) == choice::letter(&plain_answer);
-        return (of(same), "choice");
+        return (of(same), Rule::Choice);
     }
     if plain::same_text(&plain_gold, &plain_answer) {
-        return (if plain_gold.is_empty() { Verdict::GoldUnparsed } else { Verdict::Equal }, "text");
+        return (if plain_gold.is_empty() { Verdict::GoldUnparsed } else { Verdict::Equal }, Rule::Text);
     }
     if let (Some(gold), Some(answer)) = (number::quantity(&plain_gold), number::quantity(&plain_answer)) {
         if gold.equals(&answer) {
-            return (Verdict::Equal, "number");
+            return (Verdict::Equal, Rule::Number);
         }
         if gold.is_integer() && answer.is_integer() {
-            return (Verdict::Different, "number");
+            return (Verdict::Different, Rule::Number);
         }
     }
     if let (Some(gold), Some(answer)) = (time::time(&plain_gold), time::time(&plain_answer)) {
         return match gold.is(answer) {
-            false if gold.is_ratio_of(answer) => (Verdict::Undecided, "time-or-ratio"),
-            same => (of(same), "time"),
+            false if gold.is_ratio_of(answer) => (Verdict::Undecided, Rule::TimeOrRatio),
+            same => (of(same), Rule::Time),
         };
     }
     match expressions(gold, answer) {
         // `abc` is `cab`, but "cat" is not "act".
-        Ok(Outcome::Yes("identity")) if plain::is_prose(&plain_gold) && plain::is_prose(&plain_answer) => {
-            (Verdict::Undecided, "letters")
+        Ok(Outcome::Yes(Rule::Identity)) if plain::is_prose(&plain_gold) && plain::is_prose(&plain_answer) => {
+            (Verdict::Undecided, Rule::Letters)
         }
         Ok(Outcome::Yes(rule)) => (Verdict::Equal, rule),
         Ok(Outcome::No(rule)) => (Verdict::Different, rule),
-        Err(_) if plain::is_prose(&plain_gold) || plain::is_prose(&plain_answer) => (Verdict::Different, "text"),
-        Err(rule @ "gold-unparsed") => (Verdict::GoldUnparsed, rule),
+        Err(_) if plain::is_prose(&plain_gold) || plain::is_prose(&plain_answer) => (Verdict::Different, Rule::Text),
+        Err(rule @ Rule::GoldUnparsed) => (Verdict::GoldUnparsed, rule),
         Ok(Outcome::Unknown(rule)) | Err(rule) => (Verdict::Undecided, rule),
     }
 }
 
 /// Compares as expressions; a comma between digits is read both ways.
-fn expressions(gold: &str, answer: &str) -> Result<Outcome, &'static str> {
+fn expressions(gold: &str, answer: &str) -> Result<Outcome, Rule> {
     let seed = seed(gold, answer);
     let compared = |commas| {
-        let gold = parse::parse(gold, commas).ok_or("gold-unparsed")?;
-        let answer = parse::parse(answer, commas).ok_or("answer-unparsed")?;
+        let gold = parse::parse(gold, commas).ok_or(Rule::GoldUnparsed)?;
+        let answer = parse::parse(answer, commas).ok_or(Rule::AnswerUnparsed)?;
         Ok(compare::compare(&gold, &answer, seed))
     };
     let first = compared(Commas::Thousands);

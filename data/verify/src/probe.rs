@@ -5,6 +5,7 @@
 //! parts could hide. Expressions with variables are compared at up to [`POINTS`] points drawn from a seed: one proven
 //! difference decides against, [`FEWEST`] agreements for.
 
+use crate::Rule;
 use std::cmp::Ordering;
 
 use dashu_ratio::RBig;
@@ -33,9 +34,9 @@ const FEWEST_OF_A_DOUBLE: i64 = 100_000_000_000_000;
 /// What a comparison came to, and by which rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Yes(&'static str),
-    No(&'static str),
-    Unknown(&'static str),
+    Yes(Rule),
+    No(Rule),
+    Unknown(Rule),
 }
 
 impl Outcome {
@@ -68,7 +69,8 @@ impl Outcome {
     }
 }
 
-/// A generator of points: SplitMix64.
+/// A generator of points: SplitMix64 (Steele, Lea & Flood, OOPSLA 2014). Verdicts that are stored depend on its numbers,
+/// which no version of a library may change.
 #[derive(Debug, Clone)]
 pub(super) struct Seed(pub(super) u64);
 
@@ -158,15 +160,15 @@ fn equal_numbers(a: &Expr, b: &Expr, reading: Reading) -> Outcome {
         };
         let exact = matches!((&left, &right), (Value::Exact(_), Value::Exact(_)));
         match gap(&mut evaluator, &left, &right) {
-            Some(Gap::Closed) => return Outcome::Yes(if exact { "exact" } else { "numeric" }),
-            Some(Gap::Open) => return Outcome::No(if exact { "exact" } else { "separated" }),
+            Some(Gap::Closed) => return Outcome::Yes(if exact { Rule::Exact } else { Rule::Numeric }),
+            Some(Gap::Open) => return Outcome::No(if exact { Rule::Exact } else { Rule::Separated }),
             Some(Gap::Unclear) | None => {}
         }
     }
     let may_be_large = |expr: &Expr| {
         expr.any(&|part| matches!(part, Expr::Pow(..) | Expr::Call(Function::Factorial | Function::Exp, _)))
     };
-    if may_be_large(a) || may_be_large(b) { by_logarithms(a, b) } else { Outcome::Unknown("not-computed") }
+    if may_be_large(a) || may_be_large(b) { by_logarithms(a, b) } else { Outcome::Unknown(Rule::NotComputed) }
 }
 
 /// Numbers that are too large to compute: their logarithms.
@@ -177,10 +179,10 @@ fn by_logarithms(a: &Expr, b: &Expr) -> Outcome {
             && let Some(difference) = evaluator.sub(&left, &right).and_then(|d| d.to_ball(*prec))
             && !difference.has_zero()
         {
-            return Outcome::No("separated-logs");
+            return Outcome::No(Rule::SeparatedLogs);
         }
     }
-    Outcome::Unknown("not-computed")
+    Outcome::Unknown(Rule::NotComputed)
 }
 
 /// The logarithm of a positive number.
@@ -234,7 +236,7 @@ fn equal_at_points(a: &Expr, b: &Expr, names: &[&str], mut seed: Seed, reading: 
             let mut evaluator = at_point(names, &mut seed, number, reading, *prec);
             let (Some(left), Some(right)) = (evaluator.value(a), evaluator.value(b)) else { break };
             match gap(&mut evaluator, &left, &right) {
-                Some(Gap::Open) => return Outcome::No("point"),
+                Some(Gap::Open) => return Outcome::No(Rule::Point),
                 Some(Gap::Closed) => {
                     valid += 1;
                     break;
@@ -247,7 +249,7 @@ fn equal_at_points(a: &Expr, b: &Expr, names: &[&str], mut seed: Seed, reading: 
             break;
         }
     }
-    if valid >= FEWEST { Outcome::Yes("identity") } else { Outcome::Unknown("few-points") }
+    if valid >= FEWEST { Outcome::Yes(Rule::Identity) } else { Outcome::Unknown(Rule::FewPoints) }
 }
 
 /// Whether `a` is `b` times a constant that is not zero; `positive` demands a positive one.
@@ -265,16 +267,16 @@ pub(super) fn proportional(a: &Expr, b: &Expr, positive: bool, seed: &Seed, read
         match (is_zero(&left), is_zero(&right)) {
             (true, true) => continue,
             (false, false) => {}
-            _ => return Outcome::No("ratio"),
+            _ => return Outcome::No(Rule::Ratio),
         }
         let Some(ratio) = evaluator.div(&left, &right) else { continue };
         if positive && !ratio.to_ball(PRECISIONS[1]).is_some_and(|ball| ball.is_positive()) {
-            return Outcome::No("ratio-sign");
+            return Outcome::No(Rule::RatioSign);
         }
         match &first {
             None => first = Some(ratio),
             Some(first) => match gap(&mut evaluator, first, &ratio) {
-                Some(Gap::Open) => return Outcome::No("ratio"),
+                Some(Gap::Open) => return Outcome::No(Rule::Ratio),
                 Some(Gap::Closed) => {}
                 Some(Gap::Unclear) | None => continue,
             },
@@ -284,7 +286,7 @@ pub(super) fn proportional(a: &Expr, b: &Expr, positive: bool, seed: &Seed, read
             break;
         }
     }
-    if valid >= FEWEST { Outcome::Yes("ratio") } else { Outcome::Unknown("few-points") }
+    if valid >= FEWEST { Outcome::Yes(Rule::Ratio) } else { Outcome::Unknown(Rule::FewPoints) }
 }
 
 /// The order of two numbers; `None` if it is not clear.

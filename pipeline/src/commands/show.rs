@@ -3,6 +3,7 @@
 mod page;
 mod wrap;
 
+use records::record::TraceId;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -62,7 +63,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             let found = runtime.block_on(matching(&judged.folder, condition, NAMED + 1))?;
             first_of(&found, condition)?
         }
-        (None, None) => first_id(&places)?.ok_or_else(|| no_traces(&root))?,
+        (None, None) => first_id(&places)?.ok_or_else(|| no_traces(&root))?.to_string(),
     };
     let found = runtime.block_on(inspect(&places, &id))?;
     if args.json {
@@ -82,9 +83,10 @@ fn first_of(found: &Matching, condition: &str) -> Result<String> {
             "no trace is one of which {condition:?} holds; what there is: r1-distill sql \"SELECT * FROM verdicts\""
         )));
     };
-    let more = if others.is_empty() { String::new() } else { format!("; others: {}", others.join(" ")) };
+    let names: Vec<&str> = others.iter().map(TraceId::as_str).collect();
+    let more = if others.is_empty() { String::new() } else { format!("; others: {}", names.join(" ")) };
     say(&format!("the first of {} where {condition}{more}", found.count));
-    Ok(id.clone())
+    Ok(id.to_string())
 }
 
 fn no_traces(root: &Path) -> Failure {

@@ -70,7 +70,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<()> {
     };
     let mut shown: Vec<Segment<'_>> = rows.iter().flat_map(PackedRow::segments).collect();
     if let Some(trace) = &args.trace {
-        shown.retain(|segment| segment.trace_id == trace);
+        shown.retain(|segment| segment.trace_id.as_str() == trace);
         if shown.is_empty() {
             return Err(Failure::usage(format!(
                 "trace {trace} is not in these rows; `r1-distill sql \"SELECT trace_id FROM curated\"` lists those selected"
@@ -100,7 +100,7 @@ fn tokenized_now(
 ) -> Result<Vec<PackedRow>> {
     let mut traces = curated(curated_dir)?;
     match &args.trace {
-        Some(id) => traces.retain(|trace| trace.trace_id == *id),
+        Some(id) => traces.retain(|trace| trace.trace_id.as_str() == id),
         None => traces.truncate(args.count.saturating_mul(TRIED)),
     }
     if traces.is_empty() {
@@ -220,6 +220,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use records::record::TraceId;
     use tokens::tokenizer::Tokenizer;
 
     fn shown(view: fn(Segment<'_>, &ChatFormat, bool) -> Result<String>, colour: bool) -> String {
@@ -230,7 +231,12 @@ mod tests {
         let tokens = format.conversation(&messages).unwrap();
         let mask: Vec<bool> = (0..tokens.ids.len()).map(|i| i >= tokens.prompt_len).collect();
         let positions: Vec<u32> = (0..tokens.ids.len() as u32).collect();
-        view(Segment { trace_id: "t1", ids: &tokens.ids, mask: &mask, positions: &positions }, &format, colour).unwrap()
+        view(
+            Segment { trace_id: &TraceId::from_stored("t1"), ids: &tokens.ids, mask: &mask, positions: &positions },
+            &format,
+            colour,
+        )
+        .unwrap()
     }
 
     #[test]

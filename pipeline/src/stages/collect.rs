@@ -6,7 +6,7 @@ use std::path::Path;
 use records::artifact::Artifact;
 use records::content::content_hash;
 use records::parquet_file::{parquet_files, read_folder, write_records};
-use records::record::{FinishReason, Prompt, Trace, short_hash};
+use records::record::{FinishReason, Prompt, PromptId, Trace, TraceId, short_hash};
 use serde::{Deserialize, Serialize};
 use sources::formats::{Rejected, Seen};
 use sources::import::Imported;
@@ -136,13 +136,13 @@ fn worked(run: &Run, prompts: &[Prompt], folder: &Path) -> Result<u64> {
         return Err(Failure::usage("collect.kind \"worked\" needs prompts.kind \"procedural\""));
     };
     let problems = sources::problems::generate(spec)?;
-    let solutions: HashMap<&str, &Problem> = problems.iter().map(|p| (p.prompt.id.as_str(), p)).collect();
+    let solutions: HashMap<&PromptId, &Problem> = problems.iter().map(|p| (&p.prompt.id, p)).collect();
     let trace = |prompt: &Prompt| {
-        let problem = solutions.get(prompt.id.as_str()).copied().ok_or_else(|| {
+        let problem = solutions.get(&prompt.id).copied().ok_or_else(|| {
             Failure::failed(format!("the generator gives no solution to its problem {}; this is a bug", prompt.id))
         })?;
-        let id = short_hash(format!("worked\u{1f}{}", problem.prompt.id).as_bytes());
-        Ok(Trace::new(id, &problem.prompt.id, "worked", 0).with_text(
+        let id = TraceId::of_worked_solution(&problem.prompt.id);
+        Ok(Trace::new(id, problem.prompt.id.clone(), "worked", 0).with_text(
             Some(problem.thinking.clone()),
             problem.answer.clone(),
             FinishReason::Stop,

@@ -10,7 +10,7 @@ use model::Model;
 use records::artifact::{Artifact, read_json, write_json};
 use records::disk;
 use records::parquet_file::{read_folder, read_records, write_records};
-use records::record::{Prompt, Sample, Trace};
+use records::record::{Prompt, PromptId, Sample, Trace};
 use serde::{Deserialize, Serialize};
 use teacher::CollectSummary;
 use tokens::chat::ChatFormat;
@@ -240,7 +240,7 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
 
 /// The traces as samples of the problems, all of them: one left out would change what the others are a share of.
 fn samples_of(traces: &[Trace], problems: &[Prompt]) -> Result<Vec<Sample>> {
-    let by_id: HashMap<&str, &Prompt> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
+    let by_id: HashMap<&PromptId, &Prompt> = problems.iter().map(|p| (&p.id, p)).collect();
     let samples = traces.iter().map(|trace| {
         let lacks = |what: &str| {
             Failure::failed(format!(
@@ -248,7 +248,7 @@ fn samples_of(traces: &[Trace], problems: &[Prompt]) -> Result<Vec<Sample>> {
                 trace.id, trace.prompt_id
             ))
         };
-        let prompt = by_id.get(trace.prompt_id.as_str()).ok_or_else(|| lacks("which is not among the problems"))?;
+        let prompt = by_id.get(&trace.prompt_id).ok_or_else(|| lacks("which is not among the problems"))?;
         let gold = prompt.answer.clone().ok_or_else(|| lacks("which has no gold answer"))?;
         let verdict = verify(&gold, &trace.answer);
         Ok(Sample {
@@ -270,13 +270,13 @@ fn samples_of(traces: &[Trace], problems: &[Prompt]) -> Result<Vec<Sample>> {
 
 #[cfg(test)]
 mod tests {
-    use records::record::FinishReason;
+    use records::record::{FinishReason, TraceId};
 
     use super::*;
 
     fn trace(prompt: &Prompt, answer: &str) -> Trace {
         Trace {
-            id: format!("trace-of-{}", prompt.question),
+            id: TraceId::from_stored(format!("trace-of-{}", prompt.question)),
             prompt_id: prompt.id.clone(),
             sample: 0,
             thinking: None,
@@ -303,7 +303,7 @@ mod tests {
             ([trace(&sum, "2"), trace(&open, "2")], vec![sum, open], "no gold answer"),
         ] {
             let message = samples_of(&traces, &problems).unwrap_err().to_string();
-            assert!(message.contains(words) && message.contains(&traces[1].id), "{message}");
+            assert!(message.contains(words) && message.contains(traces[1].id.as_str()), "{message}");
         }
     }
 }

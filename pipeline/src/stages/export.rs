@@ -7,7 +7,7 @@ use folder::base::Base;
 use folder::export::{ExportSummary, Rounding, check_prompts, export};
 use folder::{AdapterSummary, export_adapter};
 use records::artifact::Artifact;
-use records::record::{CuratedTrace, Message};
+use records::record::{CuratedTrace, Message, TraceId};
 use serde::{Deserialize, Serialize};
 use tokens::pack::PackedRow;
 use train::{load_adapted, load_trained};
@@ -103,7 +103,7 @@ pub(crate) fn rounding_in_words(rounding: &Rounding) -> String {
 /// Conversations that training saw, without their last turn, and the tokens of the prompt that it had for them.
 fn trained_prompts(curated_dir: &Path, packed_dir: &Path) -> error::Result<Vec<Conversation>> {
     let rows = rows(packed_dir, "train")?;
-    let trained: HashMap<&str, Vec<u32>> = rows
+    let trained: HashMap<&TraceId, Vec<u32>> = rows
         .iter()
         .flat_map(PackedRow::segments)
         .take(PROMPTS)
@@ -115,7 +115,7 @@ fn trained_prompts(curated_dir: &Path, packed_dir: &Path) -> error::Result<Vec<C
     // The other traces are those that were held out, left out as too long, or come after the first of them.
     let with_prompt = |mut trace: CuratedTrace| {
         trace.messages.pop();
-        Some((trace.messages, trained.get(trace.trace_id.as_str())?.clone()))
+        Some((trace.messages, trained.get(&trace.trace_id)?.clone()))
     };
     let found: Vec<Conversation> = curated(curated_dir)?.into_iter().filter_map(with_prompt).collect();
     if found.len() != trained.len() {
@@ -132,13 +132,14 @@ mod tests {
     use records::parquet_file::write_records;
 
     use super::*;
+    use records::record::PromptId;
 
     #[test]
     fn a_trace_that_was_trained_on_and_is_gone_stops_the_check() {
         let dir = tempfile::tempdir().unwrap();
         let trace = |id: &str| CuratedTrace {
-            trace_id: id.to_owned(),
-            prompt_id: format!("prompt of {id}"),
+            trace_id: TraceId::from_stored(id),
+            prompt_id: PromptId::from_stored(format!("prompt of {id}")),
             domain: "d".to_owned(),
             kind: "k".to_owned(),
             source: "s".to_owned(),
@@ -151,7 +152,7 @@ mod tests {
             loss_mask: vec![false, true, false, true],
             segment_ids: vec![0, 0, 1, 1],
             position_ids: vec![0, 1, 0, 1],
-            trace_ids: vec!["a".to_owned(), "b".to_owned()],
+            trace_ids: ["a", "b"].map(TraceId::from_stored).to_vec(),
         };
         write_records(&layout::packed_rows(dir.path(), "train"), &[row]).unwrap();
         let check = |traces: &[CuratedTrace]| {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use curate::{JudgeConfig, JudgeVerdict, Judging, Opinion, REMINDER};
-use records::record::{Prompt, Trace};
+use records::record::{Prompt, PromptId, Trace};
 use serde::{Deserialize, Serialize};
 
 use super::replies::{add, runs, say_notes};
@@ -143,7 +143,7 @@ impl Asker<'_> {
         &mut self,
         collection: &mut teacher::Collection<'_>,
         so_far: &JudgeSummary,
-    ) -> Result<HashMap<String, String>> {
+    ) -> Result<HashMap<PromptId, String>> {
         let endpoint = match self.endpoint.take() {
             Some(endpoint) => endpoint,
             None => reach_judge(self.run, self.config)?,
@@ -160,7 +160,11 @@ impl Asker<'_> {
 }
 
 /// The opinion on each prompt. `refused` has the endpoint's words by the prompt's id.
-fn opinions(prompts: &[Prompt], replies: &[Option<Trace>], refused: &HashMap<String, String>) -> Result<Vec<Opinion>> {
+fn opinions(
+    prompts: &[Prompt],
+    replies: &[Option<Trace>],
+    refused: &HashMap<PromptId, String>,
+) -> Result<Vec<Opinion>> {
     let opinion = |(prompt, reply): (&Prompt, &Option<Trace>)| match (reply, refused.get(&prompt.id)) {
         (Some(reply), _) => Ok(Opinion::of_reply(reply)),
         (None, Some(refusal)) => Ok(Opinion::of_refusal(refusal)),
@@ -198,14 +202,15 @@ impl JudgeSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use records::record::TraceId;
 
     #[test]
     fn a_request_without_a_reply_is_named() {
         let prompts = ["one", "two"].map(|question| Prompt::new("d", "k", question, None, "s"));
-        let reply = Trace::new("t".to_owned(), &prompts[0].id, "judge", 0);
+        let reply = Trace::new(TraceId::from_stored("t"), prompts[0].id.clone(), "judge", 0);
         let refused = HashMap::from([(prompts[1].id.clone(), "too long".to_owned())]);
         assert_eq!(opinions(&prompts, &[Some(reply.clone()), None], &refused).unwrap().len(), 2);
         let message = opinions(&prompts, &[Some(reply), None], &HashMap::new()).unwrap_err().to_string();
-        assert!(message.contains(&prompts[1].id), "{message}");
+        assert!(message.contains(prompts[1].id.as_str()), "{message}");
     }
 }

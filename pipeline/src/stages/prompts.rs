@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use records::artifact::Artifact;
 use records::disk;
 use records::parquet_file::{read_records, write_records};
-use records::record::{Prompt, prompt_id};
+use records::record::{Prompt, PromptId};
 use serde::{Deserialize, Serialize};
 use sources::formats::{Rejected, Seen};
 use sources::prompts::Tests;
@@ -70,8 +70,8 @@ pub(crate) fn stage(run: &Run) -> std::result::Result<Artifact<Prompts>, Halt> {
         };
         refuse_without_gold(&problems)?;
         // Whatever comes before it: a question that is measured is not learned, not even as an earlier turn.
-        let measured: HashSet<String> = problems.iter().map(|p| prompt_id(&[], &p.question)).collect();
-        let is_measured = |p: &Prompt| p.user_turns().any(|turn| measured.contains(&prompt_id(&[], turn)));
+        let measured: HashSet<PromptId> = problems.iter().map(|p| PromptId::of(&[], &p.question)).collect();
+        let is_measured = |p: &Prompt| p.user_turns().any(|turn| measured.contains(&PromptId::of(&[], turn)));
         let all = load(&run.recipe.prompts)?;
         let count = all.len();
         let prompts: Vec<Prompt> = all.into_iter().filter(|p| !is_measured(p)).collect();

@@ -8,7 +8,7 @@ use curate::Curation;
 use folder::export::ExportSummary;
 use records::artifact::{Artifact, read_record, write_bytes};
 use records::parquet_file::{read_folder, read_records};
-use records::record::{Prompt, Sample, Trace, Verdict};
+use records::record::{Prompt, PromptId, Sample, Trace, TraceId, Verdict};
 use serde::{Deserialize, Serialize};
 use train::metrics;
 
@@ -210,13 +210,13 @@ fn training(checkpoint: &Artifact<Checkpoint>) -> Result<Vec<TrainingCurve>> {
     Ok(curves)
 }
 
-fn selected(dir: &Path) -> Result<std::collections::HashSet<String>> {
+fn selected(dir: &Path) -> Result<std::collections::HashSet<TraceId>> {
     let curated: Vec<records::record::CuratedTrace> = read_folder(&dir.join(layout::CURATED))?;
     Ok(curated.into_iter().map(|trace| trace.trace_id).collect())
 }
 
 /// Lengths in tokens where the teacher said how many, else in characters.
-fn lengths(all: &[Trace], selected: &std::collections::HashSet<String>) -> (Vec<LengthSeries>, &'static str) {
+fn lengths(all: &[Trace], selected: &std::collections::HashSet<TraceId>) -> (Vec<LengthSeries>, &'static str) {
     let known = all.iter().all(|t| t.completion_tokens.is_some());
     let length = |t: &Trace| t.completion_tokens.filter(|_| known).unwrap_or_else(|| t.text().chars().count() as u32);
     let series = |name: &str, keep: &dyn Fn(&Trace) -> bool| LengthSeries {
@@ -248,14 +248,14 @@ fn samples(run: &Run, all: &[Trace], verdicts: &[Verdict], evaluation: &Path) ->
         }
     }
     let prompts = prompts::prompts(&run.store.dir(&run.plan.prompts))?;
-    let prompts: BTreeMap<&str, &Prompt> = prompts.iter().map(|p| (p.id.as_str(), p)).collect();
+    let prompts: BTreeMap<&PromptId, &Prompt> = prompts.iter().map(|p| (&p.id, p)).collect();
     let room = SAMPLES - shown.len();
     let (right, wrong): (Vec<_>, Vec<_>) =
         judged(all, verdicts)?.into_iter().partition(|(_, v)| v.correct != Some(false));
     let few_wrong = wrong.into_iter().take(room / 2);
     let count = room - few_wrong.len();
     for (trace, verdict) in right.into_iter().take(count).chain(few_wrong) {
-        let prompt = prompts.get(trace.prompt_id.as_str()).ok_or_else(|| {
+        let prompt = prompts.get(&trace.prompt_id).ok_or_else(|| {
             Failure::failed(format!("trace {} answers prompt {}, which is not there", trace.id, trace.prompt_id))
         })?;
         // A tick stands for an answer that was found right in a trace that is whole, and for nothing else.
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn verdicts_on_other_traces_are_refused() {
-        let traces = [Trace::new("t".to_owned(), "p", "teacher", 0)];
+        let traces = [Trace::new(TraceId::from_stored("t"), PromptId::from_stored("p"), "teacher", 0)];
         assert!(judged(&[], &[]).unwrap().is_empty());
         let problem = judged(&traces, &[]).unwrap_err().to_string();
         assert!(problem.contains("0 verdicts are not those on the 1 traces"), "{problem}");

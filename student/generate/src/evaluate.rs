@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use records::record::{Prompt, Sample, Sampling, short_hash};
+use records::record::{Prompt, PromptId, Sample, Sampling, short_hash};
 use records::think;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ pub fn evaluate(
 }
 
 /// A seed for one sample that depends on nothing but the protocol's seed and what is asked.
-fn seed_of(seed: u64, prompt_id: &str, sample: u32) -> u64 {
+fn seed_of(seed: u64, prompt_id: &PromptId, sample: u32) -> u64 {
     let hash = short_hash(format!("{seed}\u{1f}{prompt_id}\u{1f}{sample}").as_bytes());
     u64::from_str_radix(&hash, 16).unwrap_or(seed)
 }
@@ -136,8 +136,8 @@ fn seed_of(seed: u64, prompt_id: &str, sample: u32) -> u64 {
 impl EvalReport {
     /// Sums up the samples of one model.
     pub fn of(model: &str, samples: &[Sample]) -> Self {
-        let mut by_problem: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
-        let mut kinds: BTreeMap<&str, BTreeMap<&str, (u32, u32)>> = BTreeMap::new();
+        let mut by_problem: BTreeMap<&PromptId, (u32, u32)> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, BTreeMap<&PromptId, (u32, u32)>> = BTreeMap::new();
         for sample in samples {
             let kind = kinds.entry(&sample.kind).or_default().entry(&sample.prompt_id).or_default();
             for (correct, asked) in [by_problem.entry(&sample.prompt_id).or_default(), kind] {
@@ -244,8 +244,9 @@ mod tests {
 
     #[test]
     fn a_seed_depends_on_what_is_asked() {
-        assert_eq!(seed_of(1, "p", 0), seed_of(1, "p", 0));
-        assert_ne!(seed_of(1, "p", 0), seed_of(1, "p", 1));
-        assert_ne!(seed_of(1, "p", 0), seed_of(2, "p", 0));
+        let p = &PromptId::from_stored("p");
+        assert_eq!(seed_of(1, p, 0), seed_of(1, p, 0));
+        assert_ne!(seed_of(1, p, 0), seed_of(1, p, 1));
+        assert_ne!(seed_of(1, p, 0), seed_of(2, p, 0));
     }
 }

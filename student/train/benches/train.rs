@@ -91,7 +91,7 @@ fn row(vocab: usize, sequences: usize, length: usize) -> PackedRow {
         loss_mask: (0..count).map(|i| i % length > 0).collect(),
         segment_ids: (0..count).map(|i| (i / length) as u32).collect(),
         position_ids: (0..count).map(|i| (i % length) as u32).collect(),
-        trace_ids: (0..sequences).map(|i| i.to_string()).collect(),
+        trace_ids: (0..sequences).map(|i| records::record::TraceId::from_stored(i.to_string())).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use model::Model;
 use model::lora::Noise;
+use records::record::TraceId;
 use tokens::pack::PackedRow;
 
 use crate::TrainConfig;
@@ -63,7 +64,7 @@ pub(crate) struct BadPass<'a> {
 
 /// The ids of the traces of rows.
 fn traces(rows: &[&PackedRow]) -> String {
-    let ids: Vec<&str> = rows.iter().flat_map(|row| &row.trace_ids).map(String::as_str).collect();
+    let ids: Vec<&str> = rows.iter().flat_map(|row| &row.trace_ids).map(TraceId::as_str).collect();
     ids.join(" ")
 }
 

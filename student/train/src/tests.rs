@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 use model::lora::Noise;
 use model::weights::numbers;
 use records::artifact::read_json;
+use records::record::TraceId;
 
 use super::*;
 use crate::batch::{Order, supervised};
@@ -106,7 +107,7 @@ fn rows() -> Vec<PackedRow> {
         golden::row(&[&c[6]]),
     ];
     for (i, row) in rows.iter_mut().enumerate() {
-        row.trace_ids.iter_mut().for_each(|id| *id = format!("row-{i}-{id}"));
+        row.trace_ids.iter_mut().for_each(|id| *id = TraceId::from_stored(format!("row-{i}-{id}")));
     }
     rows
 }
@@ -266,16 +267,16 @@ fn metrics_that_cannot_be_read_are_named_with_their_line() {
 fn every_epoch_takes_every_row_once_in_an_order_of_its_own() {
     let rows = rows();
     let config = config(3, 1);
-    let epoch = |n: u32| -> Vec<String> {
+    let epoch = |n: u32| -> Vec<TraceId> {
         let mut order = Order::default();
         let batches = [2 * n + 1, 2 * n + 2].map(|step| order.batch(&rows, &config, step));
         assert_eq!(batches.each_ref().map(Vec::len), [3, 1]);
         batches.concat().iter().map(|row| row.trace_ids[0].clone()).collect()
     };
-    let orders: Vec<Vec<String>> = (0..8).map(epoch).collect();
+    let orders: Vec<Vec<TraceId>> = (0..8).map(epoch).collect();
     for order in &orders {
-        let mut sorted = order.clone();
-        sorted.sort();
+        let mut sorted: Vec<&str> = order.iter().map(TraceId::as_str).collect();
+        sorted.sort_unstable();
         assert_eq!(sorted, ["row-0-trace-0", "row-1-trace-0", "row-2-trace-0", "row-3-trace-0"]);
     }
     assert!(orders.iter().any(|order| *order != orders[0]));

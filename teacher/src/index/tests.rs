@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use records::record::{FinishReason, Prompt, Sampling, Trace};
+use records::record::{FinishReason, Prompt, Sampling, Trace, TraceId};
 
 use super::*;
 use crate::adopt::{Runs, estimate};
@@ -37,7 +37,7 @@ impl Folder {
 
     fn reply(&self, n: usize, text: &str, ended: FinishReason, tokens: u32, limit: u32) -> Trace {
         let id = &jobs(&self.prompts, &request(limit)).unwrap()[n].id;
-        Trace::new(id, &self.prompts[n].id, "t", 0)
+        Trace::new(id.clone(), self.prompts[n].id.clone(), "t", 0)
             .with_text(None, text, ended)
             .with_tokens(None, Some(tokens))
             .with_sampling(request(limit).sampling, Some(1))
@@ -60,10 +60,10 @@ impl Folder {
     fn adopt_into(&self, ledger: &mut Ledger, limit: u32) -> Result<(Vec<String>, Vec<String>)> {
         let request = request(limit);
         let jobs = jobs(&self.prompts, &request)?;
-        let ids: Vec<String> = jobs.iter().map(|job| job.id.clone()).collect();
-        let mut held = ledger.has(ids.iter().map(String::as_str), limit)?;
+        let ids: Vec<TraceId> = jobs.iter().map(|job| job.id.clone()).collect();
+        let mut held = ledger.has(&ids, limit)?;
         let notes = self.runs().adopt(&jobs, limit, &mut held, ledger)?;
-        assert_eq!(ledger.has(ids.iter().map(String::as_str), limit)?, held);
+        assert_eq!(ledger.has(&ids, limit)?, held);
         let mut answers = Vec::new();
         ledger.visit(&ids, limit, |_, trace| {
             answers.extend(trace.map(|trace| trace.answer));

@@ -8,7 +8,7 @@ fn trace(id: &str, answer: &str) -> Trace {
 }
 
 fn sampled(id: &str, answer: &str, ended: FinishReason, tokens: Option<u32>, max_tokens: u32) -> Trace {
-    Trace::new(id, "p", "t", 3)
+    Trace::new(TraceId::from_stored(id), PromptId::from_stored("p"), "t", 3)
         .with_text(Some("β ≤ \u{0} \"x\"\n".into()), answer, ended)
         .with_tokens(Some(1), tokens)
         .with_sampling(Sampling { temperature: 0.6, top_p: 0.95, max_tokens }, Some(u64::MAX))
@@ -17,22 +17,27 @@ fn sampled(id: &str, answer: &str, ended: FinishReason, tokens: Option<u32>, max
 fn get(ledger: &Ledger, id: &str, limit: u32) -> Option<Trace> {
     let mut found = None;
     ledger
-        .visit(&[id.to_owned()], limit, |_, trace| {
+        .visit(&[TraceId::from_stored(id)], limit, |_, trace| {
             found = trace;
             Ok(())
         })
         .unwrap();
-    assert_eq!(ledger.has([id], limit).unwrap(), [found.is_some()]);
+    assert_eq!(has(ledger, &[id], limit).unwrap(), [found.is_some()]);
     found
 }
 
+fn has(ledger: &Ledger, names: &[&str], limit: u32) -> Result<Vec<bool>> {
+    let ids: Vec<TraceId> = names.iter().map(|&name| TraceId::from_stored(name)).collect();
+    ledger.has(&ids, limit)
+}
+
 /// The ids of all replies.
-fn all(ledger: &Ledger) -> HashSet<String> {
+fn all(ledger: &Ledger) -> HashSet<TraceId> {
     ledger.entries_after(0, 1000).unwrap().into_iter().map(|entry| entry.trace_id).collect()
 }
 
-fn ids(names: &[&str]) -> HashSet<String> {
-    names.iter().map(|&name| name.to_owned()).collect()
+fn ids(names: &[&str]) -> HashSet<TraceId> {
+    names.iter().map(|&name| TraceId::from_stored(name)).collect()
 }
 
 #[test]
@@ -49,7 +54,7 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!((all(&ledger), ledger.id().unwrap()), (ids(&["a", "b", "c"]), id));
     assert_eq!(get(&ledger, "b", 8), Some(trace("b", "2")));
     assert_eq!(get(&ledger, "d", 8), None);
-    assert_eq!(ledger.has(["d", "a", "b"], 8).unwrap(), [false, true, true]);
+    assert_eq!(has(&ledger, &["d", "a", "b"], 8).unwrap(), [false, true, true]);
 }
 
 #[test]
@@ -145,7 +150,7 @@ fn a_file_that_is_no_ledger_is_refused_by_name() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[4096..].fill(0x5a);
     std::fs::write(&path, bytes).unwrap();
-    let error = Ledger::open(&path).and_then(|ledger| ledger.has(["7"], 8)).unwrap_err().to_string();
+    let error = Ledger::open(&path).and_then(|ledger| has(&ledger, &["7"], 8)).unwrap_err().to_string();
     assert!(error.contains("malformed; restore it"), "{error}");
 
     // Other tables, as of another version.
@@ -168,15 +173,16 @@ fn only_wanted_replies_are_adopted_and_they_say_from_where() {
     let other = Ledger::read(&old).unwrap().unwrap();
     let mut ledger = Ledger::open(&new).unwrap();
     ledger.insert(&[trace("b", "mine")]).unwrap();
+    let [a, b, c, z] = ["a", "b", "c", "z"].map(TraceId::from_stored);
     for _ in 0..2 {
         assert_eq!(
-            ledger.adopt(&other, "old", &[("a", 8), ("b", 8), ("z", 8), ("c", 9)]).unwrap(),
+            ledger.adopt(&other, "old", &[(&a, 8), (&b, 8), (&z, 8), (&c, 9)]).unwrap(),
             [true, true, false, false]
         );
     }
     assert_eq!(all(&ledger), ids(&["a", "b"]));
     assert_eq!(get(&ledger, "a", 8), Some(trace("a", "1")));
     assert_eq!(get(&ledger, "b", 8), Some(trace("b", "mine")));
-    assert_eq!(ledger.origins(["a", "b", "z"], 8).unwrap(), BTreeMap::from([("old".to_owned(), 1)]));
+    assert_eq!(ledger.origins([&a, &b, &z], 8).unwrap(), BTreeMap::from([("old".to_owned(), 1)]));
     assert_eq!(all(&other).len(), 3);
 }

@@ -67,7 +67,7 @@ pub(crate) fn check(corpus: &Corpus, out: &Path) -> Result<()> {
     let mut defects: [Score; DEFECTS.len()] = std::array::from_fn(|_| Score::default());
     for path in parquet_files(&out.join("verdicts"))? {
         for verdict in read_records::<Verdict>(&path)? {
-            let Some(truth) = truth.get(&verdict.trace_id) else { continue };
+            let Some(truth) = truth.get(verdict.trace_id.as_str()) else { continue };
             let similar = |similarity: f64| (similarity >= 0.8, similarity >= 0.8);
             let exact = truth.copy_of.is_some() && truth.similarity >= 1.0;
             same.add(exact, exact, verdict.duplicate);

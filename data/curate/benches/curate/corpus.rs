@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use records::Result;
 use records::parquet_file::RecordWriter;
-use records::record::{FinishReason, Prompt, Sampling, Trace, trace_id};
+use records::record::{FinishReason, Prompt, Sampling, Trace, TraceId};
 use serde::{Deserialize, Serialize};
 use text::contamination::Item;
 
@@ -177,7 +177,7 @@ impl<'a> Maker<'a> {
         match (copied, self.rng.random::<f64>()) {
             (Some(i), p) if p < 0.01 => {
                 question = format!("**{}**", self.recent[i].0.question.to_uppercase());
-                copy_of = Some((self.recent[i].0.id.clone(), 1.0));
+                copy_of = Some((self.recent[i].0.id.to_string(), 1.0));
                 item.clone_from(&self.recent[i].1);
                 gold.clone_from(&self.recent[i].0.answer);
             }
@@ -188,7 +188,7 @@ impl<'a> Maker<'a> {
                 if question == original {
                     question.push_str(" Explain.");
                 }
-                copy_of = Some((self.recent[i].0.id.clone(), jaccard(&original, &question)));
+                copy_of = Some((self.recent[i].0.id.to_string(), jaccard(&original, &question)));
                 item.clone_from(&self.recent[i].1);
                 gold.clone_from(&self.recent[i].0.answer);
             }
@@ -224,28 +224,28 @@ impl<'a> Maker<'a> {
     fn trace(&mut self, planted: &Planted, sample: u32, earlier: Option<&(Trace, Truth)>) -> (Trace, Truth) {
         let prompt = &planted.prompt;
         let sampling = Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 32_768 };
-        let id = trace_id(&prompt.id, "made-up", "", sampling, 1, sample);
-        let mut truth = Truth { trace_id: id.clone(), item: planted.item.clone(), ..Truth::default() };
+        let id = TraceId::of(&prompt.id, "made-up", "", sampling, 1, sample);
+        let mut truth = Truth { trace_id: id.to_string(), item: planted.item.clone(), ..Truth::default() };
         let gold = prompt.answer.clone().unwrap_or_else(|| "yes".into());
         let (mut thinking, mut answer) = (String::new(), format!("The final answer is $\\boxed{{{gold}}}$."));
         let mut finish_reason = FinishReason::Stop;
         let copied = earlier.and_then(|(earlier, of)| Some((earlier, earlier.thinking.as_ref()?, of)));
         match (copied, self.rng.random::<f64>()) {
             (Some((earlier, text, of)), p) if p < 0.02 => {
-                truth = Truth { trace_id: id.clone(), ..of.clone() };
+                truth = Truth { trace_id: id.to_string(), ..of.clone() };
                 thinking = text.to_uppercase();
                 answer.clone_from(&earlier.answer);
                 finish_reason = earlier.finish_reason;
-                (truth.copy_of, truth.similarity) = (Some(earlier.id.clone()), 1.0);
+                (truth.copy_of, truth.similarity) = (Some(earlier.id.to_string()), 1.0);
             }
             (Some((earlier, text, of)), p) if p < 0.10 => {
-                truth = Truth { trace_id: id.clone(), ..of.clone() };
+                truth = Truth { trace_id: id.to_string(), ..of.clone() };
                 let aim = self.rng.random_range(0.5..0.99);
                 thinking = edited(&self.writer, &mut self.rng, text, aim);
                 answer.clone_from(&earlier.answer);
                 finish_reason = earlier.finish_reason;
                 let whole = |thinking: &str, answer: &str| format!("{thinking}\n{answer}");
-                truth.copy_of = Some(earlier.id.clone());
+                truth.copy_of = Some(earlier.id.to_string());
                 truth.similarity = jaccard(&whole(text, &earlier.answer), &whole(&thinking, &answer));
             }
             _ => {
@@ -263,7 +263,7 @@ impl<'a> Maker<'a> {
             }
         }
         let tokens = (thinking.len() + answer.len()) as u32 / 4;
-        let trace = Trace::new(id, &prompt.id, "made-up", sample)
+        let trace = Trace::new(id, prompt.id.clone(), "made-up", sample)
             .with_text(Some(thinking), answer, finish_reason)
             .with_tokens(None, Some(tokens))
             .with_sampling(sampling, None);

@@ -6,7 +6,7 @@ use super::*;
 use crate::{CurateConfig, Inputs, annotate, select};
 
 fn trace(prompt: &Prompt, n: u32, thinking: &str, answer: &str) -> Trace {
-    Trace::new(short_hash(&n.to_le_bytes()), &prompt.id, "t", n)
+    Trace::new(TraceId::from_stored(short_hash(&n.to_le_bytes())), prompt.id.clone(), "t", n)
         .with_text(Some(thinking.to_owned()), answer, FinishReason::Stop)
         .with_tokens(None, Some(n))
 }
@@ -60,21 +60,21 @@ async fn everything_that_is_known_comes_together() {
         trace(&prompt, 2, "Let me guess.", "\\boxed{5}"),
     ];
     let (_dir, places) = curated("well_formed AND correct AND NOT duplicate", &traces, &prompt).await;
-    let found = inspect(&places, &traces[0].id).await.unwrap();
+    let found = inspect(&places, traces[0].id.as_str()).await.unwrap();
     assert_eq!((&found.trace, found.prompt.as_ref()), (&traces[0], Some(&prompt)));
     assert_eq!(found.selected, Some(true));
     assert_eq!(found.similar, [traces[1].id.clone()]);
     assert!(found.rules.iter().filter(|rule| rule.of_policy).all(|rule| rule.holds));
 
     let failing = async |n: usize| {
-        let found = inspect(&places, &traces[n].id[..8]).await.unwrap();
+        let found = inspect(&places, &traces[n].id.as_str()[..8]).await.unwrap();
         assert_eq!((&found.trace, found.selected), (&traces[n], Some(false)));
         let rules = found.rules.into_iter().filter(|rule| !rule.holds && rule.of_policy).map(|rule| rule.rule);
         rules.collect::<Vec<_>>()
     };
     assert_eq!(failing(1).await, ["NOT duplicate"]);
     assert_eq!(failing(2).await, ["correct"]);
-    let common = inspect(&places, &traces[0].id).await.unwrap().rules;
+    let common = inspect(&places, traces[0].id.as_str()).await.unwrap().rules;
     assert!(common.iter().any(|rule| rule.rule == "NOT refusal" && rule.holds && !rule.of_policy), "{common:?}");
 
     // Nothing was compared with benchmarks, run or judged: what allows for that is no check that passed.
@@ -87,11 +87,11 @@ async fn everything_that_is_known_comes_together() {
     assert_eq!(unchecked, expected);
     let judged = places.judged.clone().map(|judged| Judged { benchmarks: true, ..judged });
     let compared = Places { judged, ..places.clone() };
-    let rules = inspect(&compared, &traces[0].id).await.unwrap().rules;
+    let rules = inspect(&compared, traces[0].id.as_str()).await.unwrap().rules;
     assert!(rules.iter().any(|rule| rule.rule == "contaminated IS NULL" && rule.checked && rule.holds));
 
     let early = Places { prompts: None, judged: None, curated: None, ..places };
-    let found = inspect(&early, &traces[2].id).await.unwrap();
+    let found = inspect(&early, traces[2].id.as_str()).await.unwrap();
     assert_eq!((found.selected, found.verdict, found.prompt), (None, None, None));
 }
 
@@ -110,7 +110,7 @@ async fn traces_are_found_by_what_the_verdicts_say() {
     assert_eq!(found("sample > 7", 9).await.unwrap().count, 0);
     let message = found("corect", 9).await.unwrap_err();
     assert!(message.contains("corect") && message.contains("pass_rate"), "{message}");
-    assert_eq!(inspect(&places, &wrong.first[0]).await.unwrap().selected, Some(false));
+    assert_eq!(inspect(&places, wrong.first[0].as_str()).await.unwrap().selected, Some(false));
     assert_eq!(first_id(&places).unwrap(), Some(traces[0].id.clone()));
 }
 
@@ -120,11 +120,12 @@ async fn a_prefix_must_be_of_one_trace() {
     let prompt = Prompt::new("math", "sum", "2+2?", None, "s");
     let ids = ["aa11", "aa12", "ab00", "aa"];
     let traces: Vec<Trace> =
-        ids.iter().map(|id| Trace { id: (*id).to_owned(), ..trace(&prompt, 0, "x", "y") }).collect();
+        ids.iter().map(|id| Trace { id: TraceId::from_stored(*id), ..trace(&prompt, 0, "x", "y") }).collect();
     write_records(&dir.path().join("a.parquet"), &traces).unwrap();
     let places = Places { traces: dir.path().to_owned(), prompts: None, judged: None, curated: None };
-    let find =
-        async |prefix: &str| inspect(&places, prefix).await.map(|found| found.trace.id).map_err(|e| e.to_string());
+    let find = async |prefix: &str| {
+        inspect(&places, prefix).await.map(|found| found.trace.id.to_string()).map_err(|e| e.to_string())
+    };
     assert_eq!(find("ab").await.unwrap(), "ab00");
     assert_eq!(find(" AA12\n").await.unwrap(), "aa12");
     assert_eq!(find("aa").await.unwrap(), "aa", "a whole id is not ambiguous");
@@ -155,5 +156,5 @@ async fn the_text_of_other_traces_is_not_read() {
     assert!(records::parquet_file::read_records::<Trace>(&path).is_err(), "the file is damaged");
     let places = Places { traces: dir.path().to_owned(), prompts: None, judged: None, curated: None };
     let last = traces.last().unwrap();
-    assert_eq!(inspect(&places, &last.id).await.unwrap().trace, *last);
+    assert_eq!(inspect(&places, last.id.as_str()).await.unwrap().trace, *last);
 }

@@ -139,11 +139,16 @@ fn is_escape(rest: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use records::record::{PromptId, TraceId};
     use serde_json::json;
 
     fn reply(text: &str, finish_reason: FinishReason) -> Trace {
         let (thinking, answer) = records::think::split(None, text);
-        Trace::new("", "", "judge", 0).with_text(thinking, answer, finish_reason)
+        Trace::new(TraceId::from_stored(""), PromptId::from_stored(""), "judge", 0).with_text(
+            thinking,
+            answer,
+            finish_reason,
+        )
     }
 
     fn read(text: &str) -> (JudgeVerdict, String) {

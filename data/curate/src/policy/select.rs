@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, col};
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 use records::parquet_file::fields_of;
-use records::record::Verdict;
+use records::record::{TraceId, Verdict};
 use records::{Error, Result};
 use serde::Serialize;
 
@@ -201,7 +201,7 @@ pub struct Matching {
     /// How many.
     pub count: usize,
     /// The ids of the first of them.
-    pub first: Vec<String>,
+    pub first: Vec<TraceId>,
 }
 
 /// Finds the traces that a SQL condition on the columns of the verdicts under `out` selects; names the first `most`.
@@ -220,7 +220,7 @@ async fn matched(out: &Path, sql: &str, most: usize) -> std::result::Result<Matc
         let ids = ids.as_string::<i32>();
         found.count += ids.len();
         let room = most - found.first.len();
-        found.first.extend(ids.iter().flatten().take(room).map(str::to_owned));
+        found.first.extend(ids.iter().flatten().take(room).map(TraceId::from_stored));
     }
     Ok(found)
 }

@@ -322,8 +322,8 @@ fn trace_hash(trace: &Trace) -> u64 {
         hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
         hasher.update(text.unwrap_or_default().as_bytes());
     };
-    for text in [id, prompt_id, answer, teacher] {
-        add(Some(text.as_str()));
+    for text in [id.as_str(), prompt_id.as_str(), answer, teacher] {
+        add(Some(text));
     }
     add(thinking.as_deref());
     let rest = format!(

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 use records::Result;
-use records::record::{FinishReason, Prompt, Trace};
+use records::record::{FinishReason, Prompt, PromptId, Trace, TraceId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use text::contamination::{Hit, Index, Item, Preset};
@@ -26,8 +26,8 @@ pub(crate) struct Form;
 #[expect(clippy::struct_field_names, reason = "the fields are named as the columns are")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Formed {
-    pub(crate) trace_id: String,
-    pub(crate) prompt_id: String,
+    pub(crate) trace_id: TraceId,
+    pub(crate) prompt_id: PromptId,
     pub(crate) sample: u32,
     pub(crate) tokens: Option<u32>,
     pub(crate) thinking_chars: u32,
@@ -136,7 +136,7 @@ fn answered(prompt: &Prompt, trace: &Trace) -> Answered {
     Answered {
         correct: verification.as_ref().map(Verification::correct),
         answer_verdict: verification.as_ref().map(|v| v.verdict.name().to_owned()),
-        answer_rule: verification.as_ref().map(|v| v.rule.to_owned()),
+        answer_rule: verification.as_ref().map(|v| v.rule.name().to_owned()),
         extracted: verification.and_then(|v| v.extracted).map(|text| cut(&text)),
     }
 }

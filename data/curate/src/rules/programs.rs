@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use records::parquet_file::{for_each_text, read_rows_at};
-use records::record::{Prompt, PromptTests};
+use records::record::{Prompt, PromptId, PromptTests};
 use records::test_spec::Language;
 use records::test_spec::TestSpec;
 use records::{Error, Result};
@@ -21,7 +21,7 @@ use crate::rules::cache::{Case, Group};
 pub(crate) struct CodeJudge<'a> {
     path: &'a Path,
     /// By prompt.
-    tests: HashMap<String, Place>,
+    tests: HashMap<PromptId, Place>,
     needs_cpp: bool,
     limits: Limits,
     parallel: usize,
@@ -54,7 +54,7 @@ impl<'a> CodeJudge<'a> {
         let mut tests = HashMap::new();
         for_each_text(path, "prompt_id", |row, id| {
             if let Some(hash) = hashes.get(&row) {
-                tests.insert(id.to_owned(), Place { row, hash: *hash });
+                tests.insert(PromptId::from_stored(id), Place { row, hash: *hash });
             }
         })?;
         if tests.is_empty() {
@@ -84,7 +84,7 @@ impl<'a> CodeJudge<'a> {
     }
 
     /// The tests of the prompts that these traces answer.
-    fn specs(&self, cases: &[Case<'_>]) -> Result<HashMap<String, TestSpec>> {
+    fn specs(&self, cases: &[Case<'_>]) -> Result<HashMap<PromptId, TestSpec>> {
         // A prompt without tests is no mistake: the verdict on its answers is null.
         let wanted: BTreeSet<usize> =
             cases.iter().filter_map(|case| self.tests.get(&case.prompt.id)).map(|t| t.row).collect();

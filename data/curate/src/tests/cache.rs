@@ -221,7 +221,7 @@ async fn of_more_traces_only_the_new_ones_are_judged() {
     let folder = Folder { prompts, ..folder };
     let curated = folder.curate_as("more", &config("true"), "out", Vec::new()).await.unwrap();
     assert_eq!(judged(&curated), BTreeMap::from([("answers", 2), ("signals", 2), ("sketches", 2)]));
-    let ids: Vec<String> = folder.verdicts().into_iter().map(|verdict| verdict.trace_id).collect();
+    let ids: Vec<TraceId> = folder.verdicts().into_iter().map(|verdict| verdict.trace_id).collect();
     assert_eq!(ids, grown.iter().map(|trace| trace.id.clone()).collect::<Vec<_>>());
     let fresh = Folder::new(folder.prompts.clone(), &grown);
     fresh.curate(&config("true"), "out", Vec::new()).await.unwrap();
@@ -306,7 +306,7 @@ impl Group for Slow<'_> {
     const NAME: &'static str = "slow";
     const VERSION: u32 = 1;
     const CHUNK: usize = 2;
-    type Row = String;
+    type Row = TraceId;
 
     fn settings(&self) -> serde_json::Value {
         json!("x")
@@ -316,7 +316,7 @@ impl Group for Slow<'_> {
         0
     }
 
-    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<String>> {
+    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<TraceId>> {
         let Some(left) = self.0.get().checked_sub(1) else {
             return Err(Error::invalid("slow", "stopped", "go on"));
         };

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{PromptId, TraceId};
+
 /// What the rules found out about one trace: one narrow column a rule. A rule annotates, it never deletes. Shares are
 /// between 0 and 1; the text signals are described at `Signals` of the crate `text`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
@@ -10,9 +12,9 @@ pub struct Verdict {
     /// Which of all traces, from 0.
     pub row: u64,
     /// The [`Trace::id`](super::Trace::id).
-    pub trace_id: String,
+    pub trace_id: TraceId,
     /// The [`Prompt::id`](super::Prompt::id).
-    pub prompt_id: String,
+    pub prompt_id: PromptId,
     /// The prompt's domain.
     pub domain: String,
     /// The prompt's kind.
@@ -61,9 +63,9 @@ pub struct Verdict {
     /// An earlier trace of the same prompt is nearly the same.
     pub near_duplicate: bool,
     /// The first trace of those that are the same or nearly so.
-    pub cluster: String,
+    pub cluster: TraceId,
     /// The first prompt of those that are the same or nearly so.
-    pub prompt_cluster: String,
+    pub prompt_cluster: PromptId,
     /// Samples of its prompt.
     pub samples: u32,
     /// Share of those that are right, where there is a gold answer or programs were run on tests: how hard the prompt is

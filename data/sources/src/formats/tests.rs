@@ -19,7 +19,7 @@ use crate::files::Files;
 use crate::import::{Imported, TraceMapping, import};
 use crate::prompts::{FileMapping, Tests, load};
 use records::parquet_file::{read_records, write_records};
-use records::record::{CuratedTrace, Message, Prompt, PromptTests, Trace, prompt_id};
+use records::record::{CuratedTrace, Message, Prompt, PromptId, PromptTests, Trace, TraceId};
 use records::test_spec::Language;
 
 const THINK: &str = "<think>\n2 and 2.\n</think>\n\nIt is \\boxed{4}.";
@@ -133,7 +133,7 @@ fn everywhere(rows: &[Value], name: &str) -> Got {
 /// The one trace of the rows that all formats can say.
 #[track_caller]
 fn is_the_usual_one(trace: &Trace, question: &str) {
-    assert_eq!(trace.prompt_id, prompt_id(&[], question));
+    assert_eq!(trace.prompt_id, PromptId::of(&[], question));
     assert_eq!((trace.thinking.as_deref(), trace.answer.as_str()), (Some("2 and 2."), "It is \\boxed{4}."));
 }
 
@@ -351,8 +351,8 @@ fn what_is_exported_comes_back() {
     let trace = |n: i64| {
         let text = format!("<think>\nβ{n} \\n \"x\"\n\nso\n</think>\n\n\\boxed{{{n}}}");
         CuratedTrace {
-            trace_id: n.to_string(),
-            prompt_id: prompt_id(&[], &format!("What is {n}?")),
+            trace_id: TraceId::from_stored(n.to_string()),
+            prompt_id: PromptId::of(&[], &format!("What is {n}?")),
             domain: "code".into(),
             kind: String::new(),
             source: "somewhere".into(),

@@ -31,7 +31,7 @@ fn every_shape_of_reply_gives_the_same_trace() {
     let expected = run(&[json!({"q": "2+2?", "t": "It is 4.", "a": "\\boxed{4}"})], &parts).unwrap();
     assert_eq!(expected[0].thinking.as_deref(), Some("It is 4."));
     assert_eq!(expected[0].answer, "\\boxed{4}");
-    assert_eq!(expected[0].prompt_id, prompt_id(&[], "2+2?"));
+    assert_eq!(expected[0].prompt_id, PromptId::of(&[], "2+2?"));
     assert_eq!((expected[0].sample, expected[0].teacher.as_str()), (0, "r1"));
     let others = [
         run(&[json!({"q": "2+2?", "t": "<think>It is 4.</think>", "a": "\\boxed{4}"})], &parts),

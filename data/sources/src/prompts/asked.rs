@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::formats::RowTests;
 use records::Result;
 use records::parquet_file::RecordWriter;
-use records::record::{PromptTests, short_hash};
+use records::record::{PromptId, PromptTests, short_hash};
 use records::test_spec::Language;
 
 /// Longer tests are kept, but not run.
@@ -17,7 +17,7 @@ pub struct Tests {
     path: PathBuf,
     writer: Option<RecordWriter<PromptTests>>,
     /// The prompts that have tests, and whether those can be run.
-    seen: HashMap<String, bool>,
+    seen: HashMap<PromptId, bool>,
 }
 
 /// How many prompts have tests.
@@ -36,14 +36,14 @@ impl Tests {
     }
 
     /// Adds the tests of a prompt, if it has none yet, or none that can be run.
-    pub(super) fn add(&mut self, prompt_id: &str, tests: Asked) -> Result<()> {
+    pub(super) fn add(&mut self, prompt_id: &PromptId, tests: Asked) -> Result<()> {
         let runnable = matches!(tests, Asked::Spec { .. });
         match self.seen.get(prompt_id) {
             Some(known) if *known || !runnable => return Ok(()),
-            _ => self.seen.insert(prompt_id.to_owned(), runnable),
+            _ => self.seen.insert(prompt_id.clone(), runnable),
         };
         let none =
-            PromptTests { prompt_id: prompt_id.to_owned(), language: None, spec: None, problem: None, source: None };
+            PromptTests { prompt_id: prompt_id.clone(), language: None, spec: None, problem: None, source: None };
         let row = match tests {
             Asked::Spec { language, json } => PromptTests { language: Some(language), spec: Some(json), ..none },
             Asked::Other { source, problem } => PromptTests { problem: Some(problem), source: Some(source), ..none },

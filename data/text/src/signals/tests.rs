@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use records::record::{FinishReason, Sampling};
+use records::record::{FinishReason, PromptId, Sampling, TraceId};
 
 fn trace(thinking: &str, answer: &str) -> Trace {
-    Trace::new("t", "p", "t", 0)
+    Trace::new(TraceId::from_stored("t"), PromptId::from_stored("p"), "t", 0)
         .with_text((!thinking.is_empty()).then(|| thinking.into()), answer, FinishReason::Stop)
         .with_tokens(None, Some(100))
         .with_sampling(Sampling { temperature: 0.6, top_p: 0.95, max_tokens: 200 }, None)

@@ -2,12 +2,13 @@ use super::*;
 use crate::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use rand::RngExt;
+use records::record::PromptId;
 
 fn trace(n: usize, thinking: usize) -> CuratedTrace {
     let text = format!("<think>\n{}\n</think>\n\n\\boxed{{{n}}}", "so it goes. ".repeat(thinking));
     CuratedTrace {
-        trace_id: format!("t{n}"),
-        prompt_id: "p".into(),
+        trace_id: TraceId::from_stored(format!("t{n}")),
+        prompt_id: PromptId::from_stored("p"),
         domain: "d".into(),
         kind: "k".into(),
         source: "s".into(),
@@ -33,16 +34,16 @@ fn every_conversation_is_packed_once_and_whole() {
     let format = format();
     let traces: Vec<_> = (0..40).map(|n| trace(n, 1 + n % 9)).collect();
     let (rows, report) = pack(&traces, &format, Supervision::Thinking, SHORT).unwrap();
-    let mut seen: Vec<String> = rows.iter().flat_map(|r| r.trace_ids.clone()).collect();
+    let mut seen: Vec<TraceId> = rows.iter().flat_map(|r| r.trace_ids.clone()).collect();
     seen.sort();
-    let mut expected: Vec<String> = traces.iter().map(|t| t.trace_id.clone()).collect();
+    let mut expected: Vec<TraceId> = traces.iter().map(|t| t.trace_id.clone()).collect();
     expected.sort();
     assert_eq!(seen, expected);
     assert_eq!(report.too_long, 0);
     for row in &rows {
         assert!(row.token_ids.len() <= 128);
         for segment in row.segments() {
-            let original = traces.iter().find(|t| t.trace_id == segment.trace_id).unwrap();
+            let original = traces.iter().find(|t| t.trace_id == *segment.trace_id).unwrap();
             let tokens = format.conversation(&original.messages).unwrap();
             assert_eq!(segment.ids, tokens.ids);
             assert_eq!(segment.positions, (0..segment.ids.len() as u32).collect::<Vec<_>>());
@@ -89,7 +90,7 @@ fn a_split_conversation_is_all_there_behind_its_prompt() {
         pack(&[trace(1, 1), long.clone()], &format, Supervision::Thinking, settings(128, TooLong::Split)).unwrap();
     let whole = format.conversation(&long.messages).unwrap();
     let mut pieces: Vec<Segment<'_>> = rows.iter().flat_map(PackedRow::segments).collect();
-    pieces.retain(|piece| piece.trace_id == "t2");
+    pieces.retain(|piece| piece.trace_id.as_str() == "t2");
     assert_eq!((report.examples, report.too_long, report.dropped), (2, 1, 0));
     assert_eq!(report.split_pieces, pieces.len());
     assert!(report.too_long_in_words().contains(&format!("1 split into {} pieces", pieces.len())));

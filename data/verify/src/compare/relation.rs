@@ -3,6 +3,7 @@
 use super::super::expr::{Expr, Function, Relation};
 use super::super::probe::{Outcome, proportional};
 use super::{Comparer, sets};
+use crate::Rule;
 
 impl Comparer {
     /// At least one of the two is a relation.
@@ -14,7 +15,7 @@ impl Comparer {
                         return self.same(value, other_value);
                     }
                     if is_constant(value) && is_constant(other_value) {
-                        return Outcome::No("names");
+                        return Outcome::No(Rule::Names);
                     }
                 }
                 let ranges = self.same_sets(a, b);
@@ -45,9 +46,9 @@ impl Comparer {
         let (left, right) = (difference(&a_sides), difference(&b_sides));
         let equation = matches!(a_op, Relation::Equal | Relation::NotEqual);
         match proportional(&left, &right, !equation, &self.seed, self.reading) {
-            Outcome::Yes(_) if a_op != b_op => Outcome::No("relation"),
+            Outcome::Yes(_) if a_op != b_op => Outcome::No(Rule::Relation),
             _ if a_op != b_op => otherwise,
-            Outcome::No(_) if equation && !are_solved(&a_sides, &b_sides) => Outcome::Unknown("equations"),
+            Outcome::No(_) if equation && !are_solved(&a_sides, &b_sides) => Outcome::Unknown(Rule::Equations),
             outcome => outcome,
         }
     }

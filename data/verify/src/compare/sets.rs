@@ -1,5 +1,6 @@
 //! Sets of real numbers: intervals, unions, inequalities and points, brought to sorted intervals that do not touch.
 
+use crate::Rule;
 use std::cmp::Ordering;
 
 use super::super::expr::{Expr, Relation};
@@ -47,18 +48,18 @@ impl Comparer {
         let (left, right) = (self.pieces(a), self.pieces(b));
         let (Some(left), Some(right)) = (left, right) else { return self.same_builders(a, b) };
         let (Some(left), Some(right)) = (self.sorted(left), self.sorted(right)) else {
-            return Outcome::Unknown("unordered-ends");
+            return Outcome::Unknown(Rule::UnorderedEnds);
         };
         if left.len() != right.len() {
-            return Outcome::No("set");
+            return Outcome::No(Rule::Set);
         }
-        let mut outcome = Outcome::Yes("set");
+        let mut outcome = Outcome::Yes(Rule::Set);
         for (a, b) in left.iter().zip(&right) {
             for (a, b) in [(&a.low, &b.low), (&a.high, &b.high)] {
                 outcome = outcome.and_then(|| self.same_end(a, b));
             }
         }
-        if outcome.is_yes() { Outcome::Yes("set") } else { outcome }
+        if outcome.is_yes() { Outcome::Yes(Rule::Set) } else { outcome }
     }
 
     /// What is no set of intervals can still be written alike.
@@ -69,20 +70,20 @@ impl Comparer {
                 straight.or_else(|| self.same(a, d).and_then(|| self.same(b, c)))
             }
             (Expr::List(left), Expr::List(right)) if left.len() == right.len() => self.each_in(left, right, true),
-            (a, b) if is_set(a) == is_set(b) => Outcome::Unknown("sets"),
+            (a, b) if is_set(a) == is_set(b) => Outcome::Unknown(Rule::Sets),
             // A number is no set.
-            (a, b) if a.is_scalar() || b.is_scalar() => Outcome::No("kinds"),
-            _ => Outcome::Unknown("sets"),
+            (a, b) if a.is_scalar() || b.is_scalar() => Outcome::No(Rule::Kinds),
+            _ => Outcome::Unknown(Rule::Sets),
         }
     }
 
     fn same_end(&mut self, a: &End, b: &End) -> Outcome {
         match (a, b) {
-            (End::Infinite, End::Infinite) => Outcome::Yes("set"),
+            (End::Infinite, End::Infinite) => Outcome::Yes(Rule::Set),
             (End::At { value: left, closed: a }, End::At { value: right, closed: b }) if a == b => {
                 self.same(left, right)
             }
-            _ => Outcome::No("set"),
+            _ => Outcome::No(Rule::Set),
         }
     }
 

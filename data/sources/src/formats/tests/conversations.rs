@@ -39,7 +39,7 @@ fn what_comes_before_the_last_question_is_part_of_the_problem() {
         );
         let trace = &got.traces[0];
         assert_eq!((&trace.prompt_id, trace.thinking.as_deref()), (&got.prompts[0].id, Some("2 and 2.")));
-        assert_ne!(trace.prompt_id, prompt_id(&[], "Sure?"));
+        assert_ne!(trace.prompt_id, PromptId::of(&[], "Sure?"));
     }
 }
 
