@@ -132,7 +132,7 @@ impl Tokenizer {
         tokenizer.train(&mut trainer, corpus.iter()).map_err(failed)?;
         let json = tokenizer.to_string(true).map_err(failed)?;
         // The typed tokenizer and the one every folder is read as are different types: go through the file form.
-        Self::from_json(&json).map_err(|e| failed(e.into()))
+        Self::from_json(&json).map_err(failed)
     }
 
     /// Publishes `tokenizer.json`.
