@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::EXTENSIONS;
-use super::{Address, Kind, is_plain};
 use records::artifact::{write_bytes, write_json};
 use records::{Error, Result, disk};
+use serde::{Deserialize, Serialize};
+
+use super::{Address, FileKind, Kind, is_plain};
 
 /// The version of `trees/COMMIT.json`.
 const LISTING_FORMAT: u32 = 1;
@@ -190,7 +189,7 @@ impl Cache {
             let _ = write!(command, " --revision {revision}");
         }
         if !address.path.is_empty() {
-            let is_file = EXTENSIONS.iter().chain([&".json"]).any(|extension| address.path.ends_with(extension));
+            let is_file = FileKind::of(Path::new(&address.path)).is_some();
             let is_set = is_file || address.path.contains(['*', '?', '[']);
             let include = if is_set { address.path.clone() } else { format!("{}/*", address.path) };
             let _ = write!(command, " --include '{include}'");

@@ -27,17 +27,16 @@ mod forms;
 mod markers;
 mod stream;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::rows::{Flaw, Row};
 use records::record::{FinishReason, Message};
 use records::test_spec::TestSpec;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::chat::last_reply;
 use self::forms::Form;
 pub use self::stream::{Rejected, Seen};
 pub(crate) use self::stream::{Taken, examples};
+use crate::rows::{Flaw, Row};
 
 /// How the rows of a file are to be understood; `C` says which columns hold what where it is none of those that have a
 /// name.

@@ -7,15 +7,15 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use records::parquet_file::RecordWriter;
+use records::record::{FinishReason, Prompt, PromptId, Trace, TraceId};
+use records::{Mistake, Result, think};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::files::Files;
 use crate::formats::{Columns, Example, Format, Rejected, Reply, Seen, Taken, examples, last_reply};
 use crate::rows::{Flaw, Row};
-use records::parquet_file::RecordWriter;
-use records::record::{FinishReason, Prompt, PromptId, Trace, TraceId};
-use records::{Mistake, Result, think};
 
 /// Traces that are written at once.
 const CHUNK: usize = 256;

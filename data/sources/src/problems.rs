@@ -10,11 +10,10 @@ use std::collections::HashSet;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use records::record::Prompt;
 use records::{Error, Mistake, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 mod story;
 use story::{PEOPLE, THEMES, Theme};

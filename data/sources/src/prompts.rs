@@ -6,6 +6,9 @@ mod asked;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use records::Result;
+use records::record::{Prompt, PromptId};
+use records::test_spec::TestSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +18,6 @@ use crate::files::Files;
 use crate::formats::{Columns, Example, Format, Rejected, RowTests, Seen, Taken, examples};
 use crate::rows::{Flaw, Row};
 use crate::test_columns::{Cells, TestColumns, spec_of_cells};
-use records::Result;
-use records::record::{Prompt, PromptId};
-use records::test_spec::TestSpec;
 
 /// Which columns of a file hold what. Dots lead into nested columns: `meta.answers.0`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

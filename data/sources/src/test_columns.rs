@@ -12,12 +12,12 @@ mod judged;
 
 use std::fmt::Write;
 
+use records::test_spec::{Case, CodeTests, Language, TestSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::asserts::{called, complete};
-use records::test_spec::{Case, CodeTests, Language, TestSpec};
 
 /// Which columns of a file hold tests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

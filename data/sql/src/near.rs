@@ -33,7 +33,7 @@ use tokio::sync::mpsc::Sender;
 use super::Fetch;
 use super::arguments::{FunctionHelp, is_plain, refused, texts};
 use super::refuse_deep;
-use super::source::Files;
+use super::source::NamedFiles;
 
 pub(super) const NAME: &str = "near_duplicates";
 /// Below this the bands miss most pairs: they find 61 % of those at 0.6, 92 % at 0.7 and 99.8 % at 0.8.
@@ -143,7 +143,8 @@ impl NearDuplicates {
         if let Some(table) = self.tables.get(name).or_else(|| self.tables.get(&name.to_lowercase())) {
             return Ok(Arc::clone(table));
         }
-        let (files, runtime) = (Files { context: self.context.clone(), fetch: self.fetch.clone() }, Handle::current());
+        let (files, runtime) =
+            (NamedFiles { context: self.context.clone(), fetch: self.fetch.clone() }, Handle::current());
         // A function is planned without waiting, but a file's columns must be read: on a thread where waiting is allowed.
         let opened = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(files.try_new(name))).join());
         let opened = opened.map_err(|_| exec_datafusion_err!("the thread that opens {name} ended"))?;

@@ -1,5 +1,4 @@
-//! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a pattern, here or on
-//! the Hub. Which files those are is found as for an import (`sources::files`).
+//! What can be a table: Parquet, JSON Lines (plain, gzip or zstd) and CSV, as a file, a folder or a glob, here or on the Hub.
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -18,25 +17,14 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
-use hub::Address;
-use records::{Error, Result, disk};
-use sources::files::Files as Found;
+use hub::{Address, FileKind};
+use records::{BoxError, Error, Result};
+use sources::files::Files;
 
 use super::{BATCH_ROWS, Fetch};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Parquet,
-    JsonLines,
-    Csv,
-}
-
-/// What of a folder is read, by the end of a file's name: what imports read, and tables of other programs.
-const EXTENSIONS: [&str; 9] =
-    [".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".csv", ".tsv"];
-
 const READABLE: &str =
-    "give .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv or .tsv: a file, a folder or a pattern such as 'DIR/*.parquet'";
+    "give .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv or .tsv: a file, a folder or a glob such as 'DIR/*.parquet'";
 
 /// Opens what is at a path. The plan reads it when it is asked.
 pub(super) async fn open(
@@ -44,18 +32,14 @@ pub(super) async fn open(
     fetch: Option<&Fetch>,
     path: &Path,
 ) -> Result<Arc<dyn TableProvider>> {
-    let files = match (Address::of(path), fetch) {
-        // Downloaded where it is missing, and from then on at one commit.
-        (Some(address), Some(fetch)) => Found::find(Path::new(&fetch(address?).await?.to_string()))?,
-        _ => Found::find_of_kinds(path, &EXTENSIONS)?,
-    };
-    let files = files.paths;
-    refuse_empty(&files)?;
+    let files = files(path, fetch).await?;
+    refuse_left_out(&files)?;
     let (config, options) = (context.copied_config(), context.copied_table_options());
     let listing = match one_kind(path, &files)? {
-        Kind::JsonLines => return json_lines(&files),
-        Kind::Parquet => ParquetReadOptions::default().to_listing_options(&config, options),
-        Kind::Csv => {
+        FileKind::JsonLines => return json_lines(&files),
+        FileKind::Parquet => ParquetReadOptions::default().to_listing_options(&config, options),
+        FileKind::JsonArray => return Err(not_read(path)),
+        FileKind::Csv => {
             let tabs = files.iter().any(|file| file.extension().is_some_and(|e| e == "tsv"));
             CsvReadOptions::default()
                 .delimiter(if tabs { b'\t' } else { b',' })
@@ -69,6 +53,15 @@ pub(super) async fn open(
         Error::malformed(path, format!("cannot be read as a table: {}", e.strip_backtrace()), READABLE)
     };
     Box::pin(listed(context, &files, listing)).await.map_err(failed)
+}
+
+/// The files of a table; those on the Hub are brought into the cache before.
+async fn files(path: &Path, fetch: Option<&Fetch>) -> Result<Vec<PathBuf>> {
+    let fetched = match (Address::of(path), fetch) {
+        (Some(address), Some(fetch)) => Some(fetch(address?).await?.to_string()),
+        _ => None,
+    };
+    Ok(Files::find_table(fetched.as_deref().map_or(path, Path::new))?.paths)
 }
 
 /// A table of files whose columns are those of any of them.
@@ -92,20 +85,12 @@ async fn listed(
     Ok(Arc::new(ListingTable::try_new(config)?))
 }
 
-fn kind_of(path: &Path) -> Option<Kind> {
-    let name = path.file_name()?.to_string_lossy();
-    let extension = EXTENSIONS.iter().find(|extension| name.ends_with(**extension))?;
-    Some(match *extension {
-        ".parquet" => Kind::Parquet,
-        ".csv" | ".tsv" => Kind::Csv,
-        _ => Kind::JsonLines,
-    })
-}
-
-/// DataFusion passes over an empty file without a word, and no Parquet file is empty.
-fn refuse_empty(files: &[PathBuf]) -> Result<()> {
-    for file in files.iter().filter(|file| kind_of(file) == Some(Kind::Parquet)) {
-        if disk::metadata(file)?.is_some_and(|about| about.len() == 0) {
+/// Refuses files that DataFusion would leave out without a word: links that lead nowhere, and empty files, which no Parquet
+/// file is.
+fn refuse_left_out(files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let about = std::fs::metadata(file).map_err(|e| Error::io("open", file, e))?;
+        if about.len() == 0 && FileKind::of(file) == Some(FileKind::Parquet) {
             let problem = "it is empty, which no Parquet file is";
             return Err(Error::malformed(file, problem, "was it cut short while being copied?"));
         }
@@ -113,20 +98,28 @@ fn refuse_empty(files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn one_kind(path: &Path, files: &[PathBuf]) -> Result<Kind> {
-    let mut first = None;
-    for file in files {
-        let kind = kind_of(file)
-            .ok_or_else(|| Error::malformed(file, "this kind of file is not read here, going by its name", READABLE))?;
-        if *first.get_or_insert(kind) != kind {
-            let remedy = "name one kind, as in 'DIR/*.parquet'";
-            return Err(Error::malformed(path, "there are files of different kinds", remedy));
-        }
+/// How all files of a table are written.
+fn one_kind(path: &Path, files: &[PathBuf]) -> Result<FileKind> {
+    let mut kinds = files.iter().map(|file| FileKind::of(file));
+    let first = kinds.next().flatten().ok_or_else(|| not_read(path))?;
+    if kinds.any(|kind| kind != Some(first)) {
+        return Err(Error::malformed(
+            path,
+            "there are files of different kinds",
+            "name one kind, as in 'DIR/*.parquet'",
+        ));
     }
-    first.ok_or_else(|| Error::malformed(path, "there are no files", READABLE))
+    Ok(first)
+}
+
+fn not_read(path: &Path) -> Error {
+    Error::malformed(path, "this kind of file is not read here, going by its name", READABLE)
 }
 
 /// JSON Lines by Arrow's reader: all lines decide the columns, and a column of numbers and texts is one of texts.
+///
+/// Every file is read once for its columns. DataFusion by itself takes them from the first 1,000 lines and then leaves out,
+/// without an error, the fields that first appear later, so that a count of such a field would be wrong.
 fn json_lines(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>> {
     let mut schemas = Vec::new();
     for path in files {
@@ -142,7 +135,7 @@ fn json_lines(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>> {
         let first = files.first().map_or(Path::new(""), PathBuf::as_path);
         return Err(Error::malformed(first, "the file has no rows", "give a file with at least one row"));
     }
-    let failed = |e: records::BoxError| Error::engine("joining the columns of JSON Lines files", e);
+    let failed = |e: BoxError| Error::engine("joining the columns of JSON Lines files", e);
     let schema: SchemaRef = Arc::new(Schema::try_merge(schemas).map_err(|e| failed(e.into()))?);
     let partitions = files
         .iter()
@@ -192,21 +185,21 @@ fn lines(path: &Path) -> Result<impl BufRead + Send + use<>> {
 }
 
 /// Opens the files that a query names: `SELECT * FROM 'traces.parquet'`.
-pub(super) struct Files {
+pub(super) struct NamedFiles {
     /// Reads them.
     pub(super) context: SessionContext,
     /// Brings those that are on the Hub.
     pub(super) fetch: Option<Fetch>,
 }
 
-impl std::fmt::Debug for Files {
+impl std::fmt::Debug for NamedFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Files")
+        f.write_str("NamedFiles")
     }
 }
 
 #[async_trait]
-impl UrlTableFactory for Files {
+impl UrlTableFactory for NamedFiles {
     async fn try_new(&self, name: &str) -> std::result::Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let path = Path::new(name);
         let on_the_hub = Address::of(path).is_some();
@@ -216,7 +209,7 @@ impl UrlTableFactory for Files {
             return Err(DataFusionError::External(Box::new(problem)));
         }
         // A plain word that is no table is a mistake in a name, not a file.
-        if kind_of(path).is_none() && !name.contains('/') {
+        if FileKind::of(path).is_none() && !name.contains('/') {
             return Ok(None);
         }
         open(&self.context, self.fetch.as_ref(), path)

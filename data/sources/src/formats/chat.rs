@@ -1,10 +1,10 @@
 //! Conversations: lists of `{role, content}` or `{from, value}` in which a user and an assistant take turns.
 
+use records::record::Message;
+use records::think;
 use serde_json::Value;
 
 use crate::rows::{Flaw, Row};
-use records::record::Message;
-use records::think;
 
 /// The last question and its reply, with the turns they stand in and what comes before them.
 pub(super) struct Chat<'a> {

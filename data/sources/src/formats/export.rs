@@ -4,13 +4,12 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-
 use records::artifact::Aside;
 use records::parquet_file::{RecordWriter, parquet_files, plain_fields_of, stream_records};
 use records::record::{CuratedTrace, Message};
 use records::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// What can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

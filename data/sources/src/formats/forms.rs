@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use records::record::FinishReason;
+use records::test_spec::Language;
 use serde_json::Value;
 
 use super::chat::{Chat, chat};
@@ -9,8 +11,6 @@ use super::markers::{think, think_and_answer, thought};
 use super::{Example, Reply, RowTests};
 use crate::rows::{Flaw, Row};
 use crate::test_columns::{Cells, spec_of_cells};
-use records::record::FinishReason;
-use records::test_spec::Language;
 
 /// The column in which open-r1's sets hold tests.
 const VERIFICATION: &str = "verification_info";

@@ -6,13 +6,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use records::artifact::Aside;
+use records::{Error, Result};
 use serde_json::json;
 
 use super::{Columns, Example, Format};
 use crate::files::Files;
 use crate::rows::{Flaw, RawRow, batches};
-use records::artifact::Aside;
-use records::{Error, Result};
 
 /// So many rows that lack the same column, and nothing else before them, are not of the format that was named.
 const WRONG_SCHEMA_ROWS: u64 = 1000;

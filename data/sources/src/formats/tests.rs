@@ -11,6 +11,9 @@ use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::infer_json_schema_from_iterator;
 use parquet::arrow::ArrowWriter;
+use records::parquet_file::{read_records, write_records};
+use records::record::{CuratedTrace, Message, Prompt, PromptId, PromptTests, Trace, TraceId};
+use records::test_spec::Language;
 use serde_json::{Value, json};
 
 use super::export::{Schema, export};
@@ -18,9 +21,6 @@ use super::*;
 use crate::files::Files;
 use crate::import::{Imported, TraceMapping, import};
 use crate::prompts::{FileMapping, Tests, load};
-use records::parquet_file::{read_records, write_records};
-use records::record::{CuratedTrace, Message, Prompt, PromptId, PromptTests, Trace, TraceId};
-use records::test_spec::Language;
 
 const THINK: &str = "<think>\n2 and 2.\n</think>\n\nIt is \\boxed{4}.";
 const THOUGHT: &str = "<|begin_of_thought|>\n\n2 and 2.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nIt is \

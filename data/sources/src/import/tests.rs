@@ -1,8 +1,9 @@
-use super::*;
-use crate::prompts::{FileMapping, Tests, load};
 use FinishReason::{Length, Other, Stop, Unknown};
 use records::parquet_file::read_records;
 use serde_json::{Value, json};
+
+use super::*;
+use crate::prompts::{FileMapping, Tests, load};
 
 fn mapping() -> TraceMapping {
     TraceMapping { question: "q".into(), thinking: None, answer: None, text: None, messages: None, finish_reason: None }

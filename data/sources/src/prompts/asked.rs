@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::formats::RowTests;
 use records::Result;
 use records::parquet_file::RecordWriter;
 use records::record::{PromptId, PromptTests, short_hash};
 use records::test_spec::Language;
+
+use crate::formats::RowTests;
 
 /// Longer tests are kept, but not run.
 const LONGEST_TESTS: usize = 8 << 20;

@@ -12,11 +12,11 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use records::panics::catch_panic;
+use records::{Error, Result};
 use serde_json::{Map, Number, Value};
 
 use super::{BATCH_BYTES, BATCH_ROWS, Flaw, Raw, RawRow};
-use records::panics::catch_panic;
-use records::{Error, Result};
 
 /// Streams the rows of a Parquet file.
 pub(super) fn batches(

@@ -3,9 +3,10 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
+use records::Result;
+
 use super::open::{open, unreadable};
 use super::{BATCH_BYTES, BATCH_ROWS, EXCERPT_CHARS, LINE_BYTES, Raw, RawRow};
-use records::Result;
 
 /// Streams the lines of a file that are not blank.
 pub(super) fn batches(path: &Path) -> Result<impl Iterator<Item = Result<Vec<RawRow>>>> {

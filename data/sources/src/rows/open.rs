@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::LINE_BYTES;
 use records::{Error, Result};
+
+use super::LINE_BYTES;
 
 /// The longest distance back that a zstd frame may refer to, as a power of two: 128 MiB, which is what `zstd -d` takes
 /// when it is not told otherwise (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`), and what `zstd --long` writes.

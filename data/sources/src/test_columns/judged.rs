@@ -3,14 +3,14 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
+use CodeVerdict::{Accepted, RuntimeError, WrongAnswer};
+use fixtures::{can_run, shared};
 use rayon::prelude::*;
+use sandbox::judge::{CodeVerdict, Outcome, judge_program};
+use sandbox::{Limits, Sandbox};
 use serde_json::json;
 
 use super::*;
-use CodeVerdict::{Accepted, RuntimeError, WrongAnswer};
-use fixtures::{can_run, shared};
-use sandbox::judge::{CodeVerdict, Outcome, judge_program};
-use sandbox::{Limits, Sandbox};
 
 /// The sandboxes of all tests; `None` where the test that asks skips.
 fn sandbox() -> Option<&'static Sandbox> {

@@ -1,7 +1,8 @@
 //! System prompts and conversations of several turns.
 
-use super::*;
 use records::record::Message;
+
+use super::*;
 
 fn turn(role: &str, content: &str) -> Value {
     json!({"role": role, "content": content})

@@ -1,11 +1,12 @@
 //! Tests that come with a format by name are run: of each schema a row with the right program and one with a wrong one.
 
-use super::*;
 use fixtures::can_run;
 use records::parquet_file::read_folder;
 use records::record::PromptTests;
 use sandbox::judge::judge_answer;
 use sandbox::{Limits, Sandbox};
+
+use super::*;
 
 const ADD: &str = "a, b = map(int, input().split())\nprint(a + b)";
 const WRONG_ADD: &str = "a, b = map(int, input().split())\nprint(a - b)";
