@@ -107,7 +107,9 @@ fn files_are_tables_without_a_run() {
     folder.run(&["sql", "SELECT 1", "--table", "t"]).fails(2, &["NAME=PATH"]);
     folder.run(&["sql", "SELECT 1", "--table", "T-1=t.jsonl"]).fails(2, &["T-1", "small letters"]);
     folder.run(&["sql", "SELECT 1", "--table", "t=t.jsonl", "--table", "t=golds.csv"]).fails(2, &["of that name"]);
-    folder.run(&["sql", "SELECT 1", "--table", "t=none.jsonl"]).fails(2, &["cannot open none.jsonl"]);
+    folder
+        .run(&["sql", "SELECT 1", "--table", "t=none.jsonl"])
+        .fails(2, &["none.jsonl: there is no such file or folder"]);
     folder.run(&["sql", "SELECT tokens(q) FROM 't.jsonl'"]).fails(2, &["--tokenizer"]);
     folder.run(&["sql", "SELECT 1", "--tokenizer", "none"]).fails(2, &["none", "tokenizer"]);
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::EXTENSIONS;
-use super::{Address, Kind, is_plain};
+use super::{Address, FileKind, Kind, is_plain};
 use records::artifact::{write_bytes, write_json};
 use records::{Error, Result, disk};
 
@@ -176,7 +175,7 @@ impl Cache {
             let _ = write!(command, " --revision {revision}");
         }
         if !address.path.is_empty() {
-            let is_file = EXTENSIONS.iter().any(|extension| address.path.ends_with(extension));
+            let is_file = FileKind::of(Path::new(&address.path)).is_some();
             let is_set = is_file || address.path.contains(['*', '?', '[']);
             let include = if is_set { address.path.clone() } else { format!("{}/*", address.path) };
             let _ = write!(command, " --include '{include}'");

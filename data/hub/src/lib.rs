@@ -19,7 +19,7 @@ use records::content::is_model_file;
 use records::{Error, Result};
 
 pub use self::cache::{Cache, Found, Listed, Listing, Repository, is_commit};
-pub use self::select::{EXTENSIONS, not_a_pattern, of_folder};
+pub use self::select::{FileKind, not_a_pattern, of_folder, stem};
 use self::select::{MATCHING, pattern};
 
 /// How every address begins.
@@ -149,7 +149,7 @@ impl Address {
         folders.dedup();
         let place = self.to_string();
         let chosen = match self.kind {
-            Kind::Dataset => of_folder(Path::new(&place), here, &folders)?,
+            Kind::Dataset => of_folder(Path::new(&place), here, &folders, FileKind::ROWS)?,
             Kind::Model => of_model(Path::new(&place), here)?,
         };
         Ok(Some(chosen.into_iter().map(|name| format!("{inside}{name}")).collect()))

@@ -16,6 +16,7 @@ use arrow::array::RecordBatch;
 use serde_json::{Map, Value};
 
 pub use self::open::{BoundedLines, open};
+use hub::FileKind;
 use records::{Error, Result};
 
 /// Text in memory at once: a batch is closed when it holds this much.
@@ -133,21 +134,18 @@ pub(crate) type Batches<'a> = Box<dyn Iterator<Item = Result<Vec<RawRow>>> + 'a>
 
 /// Streams the rows of a file. Of a Parquet file only `columns` are read, if any are named.
 pub(crate) fn batches<'a>(path: &'a Path, columns: Option<&[String]>) -> Result<Batches<'a>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ends = |extensions: &[&str]| extensions.iter().any(|extension| name.ends_with(extension));
-    if ends(&[".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst"]) {
-        Ok(Box::new(lines::batches(path)?))
-    } else if ends(&[".json"]) {
-        Ok(Box::new(array::batches(path)?))
-    } else if ends(&[".parquet"]) {
-        Ok(Box::new(cells::batches(path, columns)?))
-    } else {
-        Err(Error::malformed(
-            path,
-            "this kind of file is not read here, going by its extension",
-            "give a .jsonl, .jsonl.gz, .jsonl.zst, .json or .parquet file",
-        ))
-    }
+    Ok(match FileKind::of(path) {
+        Some(FileKind::JsonLines) => Box::new(lines::batches(path)?),
+        Some(FileKind::JsonArray) => Box::new(array::batches(path)?),
+        Some(FileKind::Parquet) => Box::new(cells::batches(path, columns)?),
+        Some(FileKind::Csv) | None => {
+            return Err(Error::malformed(
+                path,
+                "this kind of file is not read here, going by its extension",
+                "give a .jsonl, .jsonl.gz, .jsonl.zst, .json or .parquet file",
+            ));
+        }
+    })
 }
 
 /// Streams the rows of a file in which no row may be wrong and at least one must be.

@@ -114,7 +114,8 @@ pub async fn session(
     let reading = SessionContext::new_with_config_rt(config.clone(), Arc::clone(&runtime));
     let in_order = SessionContext::new_with_config_rt(config.clone().with_target_partitions(1), Arc::clone(&runtime));
     let context = SessionContext::new_with_config_rt(config, runtime);
-    let files: Arc<dyn UrlTableFactory> = Arc::new(source::Files { context: reading.clone(), fetch: fetch.clone() });
+    let files: Arc<dyn UrlTableFactory> =
+        Arc::new(source::NamedFiles { context: reading.clone(), fetch: fetch.clone() });
     let catalogs = Arc::clone(context.state_ref().read().catalog_list());
     let context = SessionContext::from(
         context.into_state_builder().with_catalog_list(Arc::new(DynamicFileCatalog::new(catalogs, files))).build(),

@@ -30,7 +30,7 @@ use tokio::sync::mpsc::Sender;
 use super::Fetch;
 use super::functions::{FunctionHelp, is_plain, refused, texts};
 use super::refuse_deep;
-use super::source::Files;
+use super::source::NamedFiles;
 use records::panics::catch_panic_async;
 use records::{Error, Result};
 use text::duplicates::{Clusters, Near, Sketcher, Sketches, clusters, jaccard};
@@ -143,7 +143,8 @@ impl NearDuplicates {
         if let Some(table) = self.tables.get(name).or_else(|| self.tables.get(&name.to_lowercase())) {
             return Ok(Arc::clone(table));
         }
-        let (files, runtime) = (Files { context: self.context.clone(), fetch: self.fetch.clone() }, Handle::current());
+        let (files, runtime) =
+            (NamedFiles { context: self.context.clone(), fetch: self.fetch.clone() }, Handle::current());
         // A function is planned without waiting, but a file's columns must be read: on a thread where waiting is allowed.
         let opened = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(files.try_new(name))).join());
         let opened = opened.map_err(|_| exec_datafusion_err!("the thread that opens {name} ended"))?;

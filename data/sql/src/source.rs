@@ -19,28 +19,9 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
 
 use super::{BATCH_ROWS, Fetch};
-use hub::Address;
-use records::{Error, Result, disk};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Parquet,
-    JsonLines,
-    Csv,
-}
-
-/// The endings of file names, and what they mean.
-const ENDINGS: [(&str, Kind); 9] = [
-    (".parquet", Kind::Parquet),
-    (".jsonl", Kind::JsonLines),
-    (".jsonl.gz", Kind::JsonLines),
-    (".jsonl.zst", Kind::JsonLines),
-    (".ndjson", Kind::JsonLines),
-    (".ndjson.gz", Kind::JsonLines),
-    (".ndjson.zst", Kind::JsonLines),
-    (".csv", Kind::Csv),
-    (".tsv", Kind::Csv),
-];
+use hub::{Address, FileKind};
+use records::{Error, Result};
+use sources::files::Files;
 
 const READABLE: &str =
     "give .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv or .tsv: a file, a folder or a glob such as 'DIR/*.parquet'";
@@ -51,16 +32,14 @@ pub(super) async fn open(
     fetch: Option<&Fetch>,
     path: &Path,
 ) -> Result<Arc<dyn TableProvider>> {
-    let files = match Address::of(path) {
-        Some(address) => on_the_hub(address?, fetch).await?,
-        None => files(path)?,
-    };
-    refuse_empty(&files)?;
+    let files = files(path, fetch).await?;
+    refuse_left_out(&files)?;
     let (config, options) = (context.copied_config(), context.copied_table_options());
     let listing = match one_kind(path, &files)? {
-        Kind::JsonLines => return json_lines(&files),
-        Kind::Parquet => ParquetReadOptions::default().to_listing_options(&config, options),
-        Kind::Csv => {
+        FileKind::JsonLines => return json_lines(&files),
+        FileKind::Parquet => ParquetReadOptions::default().to_listing_options(&config, options),
+        FileKind::JsonArray => return Err(not_read(path)),
+        FileKind::Csv => {
             let tabs = files.iter().any(|file| file.extension().is_some_and(|e| e == "tsv"));
             CsvReadOptions::default()
                 .delimiter(if tabs { b'\t' } else { b',' })
@@ -76,13 +55,13 @@ pub(super) async fn open(
     Box::pin(listed(context, &files, listing)).await.map_err(failed)
 }
 
-/// The files that an address stands for, all of them in the cache.
-async fn on_the_hub(address: Address, fetch: Option<&Fetch>) -> Result<Vec<PathBuf>> {
-    let address = match fetch {
-        Some(fetch) => fetch(address).await?,
-        None => address,
+/// The files of a table; those on the Hub are brought into the cache before.
+async fn files(path: &Path, fetch: Option<&Fetch>) -> Result<Vec<PathBuf>> {
+    let fetched = match (Address::of(path), fetch) {
+        (Some(address), Some(fetch)) => Some(fetch(address?).await?.to_string()),
+        _ => None,
     };
-    Ok(sources::files::Files::find(Path::new(&address.to_string()))?.paths)
+    Ok(Files::find_table(fetched.as_deref().map_or(path, Path::new))?.paths)
 }
 
 /// A table of files whose columns are those of any of them.
@@ -106,36 +85,12 @@ async fn listed(
     Ok(Arc::new(ListingTable::try_new(config)?))
 }
 
-fn kind_of(path: &Path) -> Option<Kind> {
-    let name = path.file_name()?.to_string_lossy();
-    ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, kind)| *kind)
-}
-
-/// The files that a path stands for, sorted: itself, a folder's, or those that a glob matches.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    let about = disk::metadata(path)?;
-    let (found, nothing) = match &about {
-        Some(about) if about.is_dir() => (list(path, "*")?, "no Parquet files, JSON Lines or CSV in this folder"),
-        Some(_) => (vec![path.to_owned()], ""),
-        None => {
-            let pattern = path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if !pattern.contains(['*', '?']) {
-                return Err(Error::io("open", path, std::io::ErrorKind::NotFound.into()));
-            }
-            (list(folder, &pattern)?, "no file matches")
-        }
-    };
-    if found.is_empty() {
-        return Err(Error::malformed(path, nothing, READABLE));
-    }
-    Ok(found)
-}
-
-/// DataFusion passes over an empty file without a word, and no Parquet file is empty.
-fn refuse_empty(files: &[PathBuf]) -> Result<()> {
-    for file in files.iter().filter(|file| kind_of(file) == Some(Kind::Parquet)) {
-        if disk::metadata(file)?.is_some_and(|about| about.len() == 0) {
+/// Refuses files that DataFusion would leave out without a word: links that lead nowhere, and empty files, which no Parquet
+/// file is.
+fn refuse_left_out(files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let about = std::fs::metadata(file).map_err(|e| Error::io("open", file, e))?;
+        if about.len() == 0 && FileKind::of(file) == Some(FileKind::Parquet) {
             let problem = "it is empty, which no Parquet file is";
             return Err(Error::malformed(file, problem, "was it cut short while being copied?"));
         }
@@ -143,55 +98,10 @@ fn refuse_empty(files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// The readable files of a folder whose names match; what begins with a dot is hidden.
-fn list(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let mut found = Vec::new();
-    for path in disk::entries(folder)? {
-        let name: Vec<char> = path.file_name().unwrap_or_default().to_string_lossy().chars().collect();
-        if name.first() == Some(&'.') || kind_of(&path).is_none() || !matches(&pattern, &name) {
-            continue;
-        }
-        // A link that leads nowhere is an error too: these are data that were meant.
-        if std::fs::metadata(&path).map_err(|e| Error::io("open", &path, e))?.is_file() {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// Whether a name matches a pattern of `*` (any characters) and `?` (one). A mismatch goes back to the last `*` only.
-fn matches(pattern: &[char], name: &[char]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, matched)) => {
-                    star = Some((at, matched + 1));
-                    (p, n) = (at + 1, matched + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-fn one_kind(path: &Path, files: &[PathBuf]) -> Result<Kind> {
-    let mut kinds = files.iter().map(|file| kind_of(file));
-    let first = kinds
-        .next()
-        .flatten()
-        .ok_or_else(|| Error::malformed(path, "this kind of file is not read here, going by its name", READABLE))?;
+/// How all files of a table are written.
+fn one_kind(path: &Path, files: &[PathBuf]) -> Result<FileKind> {
+    let mut kinds = files.iter().map(|file| FileKind::of(file));
+    let first = kinds.next().flatten().ok_or_else(|| not_read(path))?;
     if kinds.any(|kind| kind != Some(first)) {
         return Err(Error::malformed(
             path,
@@ -202,7 +112,14 @@ fn one_kind(path: &Path, files: &[PathBuf]) -> Result<Kind> {
     Ok(first)
 }
 
+fn not_read(path: &Path) -> Error {
+    Error::malformed(path, "this kind of file is not read here, going by its name", READABLE)
+}
+
 /// JSON Lines by Arrow's reader: all lines decide the columns, and a column of numbers and texts is one of texts.
+///
+/// Every file is read once for its columns. DataFusion by itself takes them from the first 1,000 lines and then leaves out,
+/// without an error, the fields that first appear later, so that a count of such a field would be wrong.
 fn json_lines(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>> {
     let mut schemas = Vec::new();
     for path in files {
@@ -268,21 +185,21 @@ fn lines(path: &Path) -> Result<impl BufRead + Send + use<>> {
 }
 
 /// Opens the files that a query names: `SELECT * FROM 'traces.parquet'`.
-pub(super) struct Files {
+pub(super) struct NamedFiles {
     /// Reads them.
     pub(super) context: SessionContext,
     /// Brings those that are on the Hub.
     pub(super) fetch: Option<Fetch>,
 }
 
-impl std::fmt::Debug for Files {
+impl std::fmt::Debug for NamedFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Files")
+        f.write_str("NamedFiles")
     }
 }
 
 #[async_trait]
-impl UrlTableFactory for Files {
+impl UrlTableFactory for NamedFiles {
     async fn try_new(&self, name: &str) -> std::result::Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let path = Path::new(name);
         let on_the_hub = Address::of(path).is_some();
@@ -292,7 +209,7 @@ impl UrlTableFactory for Files {
             return Err(DataFusionError::External(Box::new(problem)));
         }
         // A plain word that is no table is a mistake in a name, not a file.
-        if kind_of(path).is_none() && !name.contains('/') {
+        if FileKind::of(path).is_none() && !name.contains('/') {
             return Ok(None);
         }
         open(&self.context, self.fetch.as_ref(), path)

@@ -144,8 +144,8 @@ async fn tables_that_cannot_be_opened_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let open =
         async |path: &Path| session(&[("t".to_owned(), path.to_owned())], None, None).await.err().unwrap().to_string();
-    assert!(open(dir.path()).await.contains("no Parquet files"));
-    assert!(open(&dir.path().join("absent")).await.contains("cannot open"));
+    assert!(open(dir.path()).await.contains("no data files"));
+    assert!(open(&dir.path().join("absent")).await.contains("there is no such file"));
     let broken = dir.path().join("b.parquet");
     std::fs::write(&broken, "no").unwrap();
     assert!(open(&broken).await.contains("b.parquet"));

@@ -124,6 +124,8 @@ async fn what_cannot_be_read_is_named() {
     fs::write(dir.path().join("text.txt"), "x").unwrap();
     fs::create_dir(dir.path().join("nothing")).unwrap();
     fs::write(dir.path().join("parts/z.csv"), "a\n1\n").unwrap();
+    fs::create_dir(dir.path().join("cut")).unwrap();
+    fs::write(dir.path().join("cut/t-00000-of-00002.jsonl"), "{}\n").unwrap();
     let open = async |name: &str| {
         let path: PathBuf = dir.path().join(name);
         session(&[("t".to_owned(), path)], None, None).await.err().unwrap_or_else(|| panic!("{name}")).to_string()
@@ -133,10 +135,12 @@ async fn what_cannot_be_read_is_named() {
         ("empty.jsonl", "no rows"),
         ("late.jsonl.zst", "late.jsonl.zst"),
         ("text.txt", "not read here"),
-        ("nothing", "no Parquet files"),
-        ("parts", "different kinds"),
+        ("nothing", "no data files"),
+        ("parts", "several kinds"),
         ("absent.parquet", "absent.parquet"),
-        ("q-*.parquet", "no file matches"),
+        ("parts/*", "different kinds"),
+        ("cut", "t-00001-of-00002.jsonl is missing"),
+        ("q-*.parquet", "no file has a name like that"),
     ] {
         let message = open(name).await;
         assert!(message.contains(word), "{name}: {message}");
@@ -157,10 +161,10 @@ async fn what_cannot_be_read_is_named() {
         assert!(message.contains("parts/z.parquet") && message.contains("it is empty"), "{name}: {message}");
     }
     let message = open("text.txt/a.parquet").await;
-    assert!(message.contains("text.txt/a.parquet") && !message.contains("no file matches"), "{message}");
+    assert!(message.contains("text.txt/a.parquet") && !message.contains("no such file or folder"), "{message}");
     let session = session(&[], None, None).await.unwrap();
     let error = async |from: &str| session.query(&format!("SELECT * FROM '{from}'"), 1).await.unwrap_err().to_string();
-    assert!(error("absent.parquet").await.contains("cannot open absent.parquet"));
+    assert!(error("absent.parquet").await.contains("absent.parquet: there is no such file or folder"));
     assert!(error("hf://datasets/a/b/c.parquet").await.contains("not in the Hugging Face cache"));
     assert!(error("word").await.contains("--table NAME=PATH"));
     assert!(error(&dir.path().join("broken.jsonl").display().to_string()).await.contains("not JSON Lines"));
