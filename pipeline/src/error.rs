@@ -139,7 +139,7 @@ mod tests {
         let full = Error::from(ErrorKind::StorageFull);
         [
             (records::Error::Io { action: "write", path: PathBuf::new(), source: full }, Exit::Failed),
-            (records::Error::Engine { doing: text(), message: text() }, Exit::Failed),
+            (records::Error::engine("x", "y"), Exit::Failed),
             (records::Error::malformed(&PathBuf::new(), "x", "y"), Exit::Usage),
             (records::Error::invalid("x", "y", "z"), Exit::Usage),
             (records::Error::Unreachable { what: text(), message: text() }, Exit::Teacher),

@@ -2,6 +2,9 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// Any error of a library.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,13 +46,13 @@ pub enum Error {
         /// What is wrong, and what the user can do.
         message: String,
     },
-    /// DataFusion, Arrow or Parquet failed.
-    #[error("{doing}: {message}")]
+    /// A library failed (DataFusion, Arrow, Parquet, tokenizers, an encoder).
+    #[error("{doing}: {source}")]
     Engine {
         /// What was being done.
         doing: String,
-        /// What the engine said.
-        message: String,
+        /// What the library said.
+        source: BoxError,
     },
     /// The user asked to stop.
     #[error("nothing of this stage is kept; the same command begins it again")]
@@ -75,9 +78,9 @@ impl Error {
         Self::Invalid { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// A failure of DataFusion, Arrow or Parquet.
-    pub fn engine(doing: impl Into<String>, source: impl fmt::Display) -> Self {
-        Self::Engine { doing: doing.into(), message: source.to_string() }
+    /// A failure of a library: its error, or a text where it gives no error of its own.
+    pub fn engine(doing: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Engine { doing: doing.into(), source: source.into() }
     }
 }
 

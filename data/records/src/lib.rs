@@ -14,4 +14,4 @@ pub mod record;
 pub mod test_spec;
 pub mod think;
 
-pub use error::{Error, Mistake, Result};
+pub use error::{BoxError, Error, Mistake, Result};

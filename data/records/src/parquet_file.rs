@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_arrow::schema::{SchemaLike, TracingOptions};
 
 use crate::artifact::Aside;
-use crate::{Error, Result, disk};
+use crate::{BoxError, Error, Result, disk};
 
 /// Rows per row group.
 pub const ROW_GROUP_ROWS: usize = 2048;
@@ -59,26 +59,26 @@ impl<T: Serialize + DeserializeOwned> RecordWriter<T> {
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .build();
         let writer = ArrowWriter::try_new(Aside::create(path)?, schema.into(), Some(properties))
-            .map_err(|e| writing(path, &e))?;
+            .map_err(|e| writing(path, e))?;
         Ok(Self { writer, fields, path: path.to_owned(), records: PhantomData })
     }
 
     /// Adds records.
     pub fn write(&mut self, records: &[T]) -> Result<()> {
         for rows in records.chunks(ROW_GROUP_ROWS) {
-            let batch = serde_arrow::to_record_batch(&self.fields, &rows).map_err(|e| writing(&self.path, &e))?;
-            self.writer.write(&batch).map_err(|e| writing(&self.path, &e))?;
+            let batch = serde_arrow::to_record_batch(&self.fields, &rows).map_err(|e| writing(&self.path, e))?;
+            self.writer.write(&batch).map_err(|e| writing(&self.path, e))?;
         }
         Ok(())
     }
 
     /// Completes the file and gives it its name.
     pub fn finish(self) -> Result<()> {
-        self.writer.into_inner().map_err(|e| writing(&self.path, &e))?.publish()
+        self.writer.into_inner().map_err(|e| writing(&self.path, e))?.publish()
     }
 }
 
-fn writing(path: &Path, error: &dyn std::fmt::Display) -> Error {
+fn writing(path: &Path, error: impl Into<BoxError>) -> Error {
     Error::engine(format!("writing {}", path.display()), error)
 }
 
@@ -99,9 +99,9 @@ pub fn read_columns<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let fields = fields_of::<T>()?;
     let reader = reader(path)?;
     let mask = ProjectionMask::columns(reader.parquet_schema(), fields.iter().map(|field| field.name().as_str()));
-    let failed = |e: &dyn std::fmt::Display| Error::engine(format!("reading {}", path.display()), e);
-    let batches = reader.with_projection(mask).with_batch_size(1 << 14).build().map_err(|e| failed(&e))?;
-    records(path, batches.map(|batch| batch.map_err(|e| failed(&e))))
+    let failed = |e: BoxError| Error::engine(format!("reading {}", path.display()), e);
+    let batches = reader.with_projection(mask).with_batch_size(1 << 14).build().map_err(|e| failed(e.into()))?;
+    records(path, batches.map(|batch| batch.map_err(|e| failed(e.into()))))
 }
 
 fn records<T: DeserializeOwned>(path: &Path, batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<Vec<T>> {
@@ -134,18 +134,18 @@ fn rows_in(path: &Path, count: i64) -> Result<usize> {
 
 /// Calls `found` with the row number and the value of each text in one column; no other column is read.
 pub fn for_each_text(path: &Path, column: &str, mut found: impl FnMut(usize, &str)) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::engine(format!("reading {}", path.display()), e);
+    let failed = |e: BoxError| Error::engine(format!("reading {}", path.display()), e);
     let reader = reader(path)?;
     if reader.schema().column_with_name(column).is_none() {
         let remedy = "is this file of this stage?";
         return Err(Error::malformed(path, format!("there is no column {column:?}"), remedy));
     }
     let mask = ProjectionMask::columns(reader.parquet_schema(), [column]);
-    let batches = reader.with_projection(mask).with_batch_size(1 << 14).build().map_err(|e| failed(&e))?;
+    let batches = reader.with_projection(mask).with_batch_size(1 << 14).build().map_err(|e| failed(e.into()))?;
     let mut row = 0;
     for batch in batches {
-        let batch = batch.map_err(|e| failed(&e))?;
-        let texts = cast(batch.column(0), &DataType::Utf8).map_err(|e| failed(&e))?;
+        let batch = batch.map_err(|e| failed(e.into()))?;
+        let texts = cast(batch.column(0), &DataType::Utf8).map_err(|e| failed(e.into()))?;
         for text in texts.as_string::<i32>() {
             if let Some(text) = text {
                 found(row, text);
@@ -226,10 +226,10 @@ fn only_parquet(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
 
 /// Streams the record batches of a Parquet file.
 pub fn read_batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-    let failed = |e: &dyn std::fmt::Display, path: &Path| Error::engine(format!("reading {}", path.display()), e);
-    let reader = reader(path)?.with_batch_size(ROW_GROUP_ROWS).build().map_err(|e| failed(&e, path))?;
+    let failed = |e: BoxError, path: &Path| Error::engine(format!("reading {}", path.display()), e);
+    let reader = reader(path)?.with_batch_size(ROW_GROUP_ROWS).build().map_err(|e| failed(e.into(), path))?;
     let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|e| failed(&e, &path))))
+    Ok(reader.map(move |batch| batch.map_err(|e| failed(e.into(), &path))))
 }
 
 #[cfg(test)]

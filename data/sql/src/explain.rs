@@ -60,6 +60,7 @@ impl Session {
             DataFusionError::ResourcesExhausted(_) => {
                 return "leave the columns of text out of sorts, groups and joins, or add a LIMIT".to_owned();
             }
+            // DataFusion has no kind of error for these two and the one below: its words are all that tells them.
             DataFusionError::Plan(_) if message.contains("not supported") => {
                 return "tables are read with SELECT, EXPLAIN, SHOW TABLES and DESCRIBE; --output FILE writes an answer"
                     .to_owned();
@@ -67,6 +68,7 @@ impl Session {
             DataFusionError::SQL(..) => return "correct the query where it says so".to_owned(),
             _ => {}
         }
+        // Said as a plain `Plan` error, as are tables that are not there.
         if message.contains("Invalid function") {
             let names: Vec<&str> = functions().iter().map(|function| function.name).collect();
             return format!("beside SQL's own there are: {}", names.join(", "));

@@ -18,7 +18,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use records::parquet_file::ROW_GROUP_ROWS;
-use records::{Error, Result};
+use records::{BoxError, Error, Result};
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,12 +208,12 @@ impl<W: Write> RowWriter<W> {
     }
 
     pub(super) fn finish(self) -> Result<()> {
-        let failed = |e: &dyn std::fmt::Display| Error::engine("writing the answer", e);
+        let failed = |e: BoxError| Error::engine("writing the answer", e);
         match self {
-            Self::Csv(writer, _) => writer.into_inner().flush().map_err(|e| failed(&e)),
+            Self::Csv(writer, _) => writer.into_inner().flush().map_err(|e| failed(e.into())),
             Self::Json(mut writer) => {
-                writer.finish().map_err(|e| failed(&e))?;
-                writer.into_inner().flush().map_err(|e| failed(&e))
+                writer.finish().map_err(|e| failed(e.into()))?;
+                writer.into_inner().flush().map_err(|e| failed(e.into()))
             }
         }
     }

@@ -44,7 +44,7 @@ use self::format::{RowWriter, parquet_writer};
 use hub::Address;
 use records::artifact::Aside;
 use records::panics::catch_panic_async;
-use records::{Error, Result, disk};
+use records::{BoxError, Error, Result, disk};
 use tokens::tokenizer::Tokenizer;
 
 /// Sorting and grouping may use this much memory before they spill to disk.
@@ -325,15 +325,15 @@ impl Session {
     }
 
     async fn pour_parquet(&self, mut answer: Answer, path: &Path, file: &mut File) -> Result<Written> {
-        let failed = |e: &dyn std::fmt::Display| Error::engine(format!("writing {}", path.display()), e);
+        let failed = |e: BoxError| Error::engine(format!("writing {}", path.display()), e);
         let mut writer = parquet_writer(file, &answer.stream.schema())?;
         let mut rows = 0;
         while let Some(batch) = answer.next().await {
             let batch = batch.map_err(|e| self.explain(&e))?;
             rows += batch.num_rows();
-            writer.write(&batch).map_err(|e| failed(&e))?;
+            writer.write(&batch).map_err(|e| failed(e.into()))?;
         }
-        writer.close().map_err(|e| failed(&e))?;
+        writer.close().map_err(|e| failed(e.into()))?;
         Ok(Written { rows, truncated: answer.truncated })
     }
 

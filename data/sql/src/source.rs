@@ -20,7 +20,7 @@ use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
 
 use super::{BATCH_ROWS, Fetch};
 use hub::{Address, FileKind};
-use records::{Error, Result};
+use records::{BoxError, Error, Result};
 use sources::files::Files;
 
 const READABLE: &str =
@@ -135,13 +135,13 @@ fn json_lines(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>> {
         let first = files.first().map_or(Path::new(""), PathBuf::as_path);
         return Err(Error::malformed(first, "the file has no rows", "give a file with at least one row"));
     }
-    let failed = |e: &dyn std::fmt::Display| Error::engine("joining the columns of JSON Lines files", e);
-    let schema: SchemaRef = Arc::new(Schema::try_merge(schemas).map_err(|e| failed(&e))?);
+    let failed = |e: BoxError| Error::engine("joining the columns of JSON Lines files", e);
+    let schema: SchemaRef = Arc::new(Schema::try_merge(schemas).map_err(|e| failed(e.into()))?);
     let partitions = files
         .iter()
         .map(|path| Arc::new(JsonLines { path: path.clone(), schema: Arc::clone(&schema) }) as Arc<dyn PartitionStream>)
         .collect();
-    Ok(Arc::new(StreamingTable::try_new(schema, partitions).map_err(|e| failed(&e))?))
+    Ok(Arc::new(StreamingTable::try_new(schema, partitions).map_err(|e| failed(e.into()))?))
 }
 
 /// One file.

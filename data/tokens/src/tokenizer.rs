@@ -30,7 +30,7 @@ use self::fast::Fast;
 use records::artifact::write_bytes;
 use records::panics::catch_panic;
 use records::record::short_hash;
-use records::{Error, Result, disk};
+use records::{BoxError, Error, Result, disk};
 
 /// Qwen2's pre-tokenizer expression (transformers, `tokenization_qwen2.py`, `PRETOKENIZE_REGEX`).
 const QWEN2_SPLIT: &str =
@@ -106,9 +106,9 @@ impl Tokenizer {
 
     /// Trains a byte-level BPE of at most `vocab_size` tokens, special tokens and think tags included.
     pub fn train(corpus: &[String], vocab_size: usize) -> Result<Self> {
-        let failed = |e: &dyn std::fmt::Display| Error::engine("training a tokenizer", e);
+        let failed = |e: BoxError| Error::engine("training a tokenizer", e);
         let split = Split::new(SplitPattern::Regex(QWEN2_SPLIT.into()), SplitDelimiterBehavior::Isolated, false)
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| failed(e.into()))?;
         let byte_level = ByteLevel::new(false, false, false);
         let pre_tokenizer =
             Sequence::new(vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(byte_level)]);
@@ -119,7 +119,7 @@ impl Tokenizer {
             .with_post_processor(Some(byte_level))
             .with_decoder(Some(byte_level))
             .build()
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| failed(e.into()))?;
         let mut special: Vec<AddedToken> = R1_SPECIAL.iter().map(|t| AddedToken::from(*t, true)).collect();
         special.extend(["<think>", "</think>"].map(|t| AddedToken::from(t, false)));
         let mut trainer = BpeTrainerBuilder::new()
@@ -129,10 +129,10 @@ impl Tokenizer {
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .special_tokens(special)
             .build();
-        tokenizer.train(&mut trainer, corpus.iter()).map_err(|e| failed(&e))?;
-        let json = tokenizer.to_string(true).map_err(|e| failed(&e))?;
+        tokenizer.train(&mut trainer, corpus.iter()).map_err(|e| failed(e.into()))?;
+        let json = tokenizer.to_string(true).map_err(|e| failed(e.into()))?;
         // The typed tokenizer and the one every folder is read as are different types: go through the file form.
-        Self::from_json(&json).map_err(|e| failed(&e))
+        Self::from_json(&json).map_err(|e| failed(e.into()))
     }
 
     /// Publishes `tokenizer.json`.
@@ -167,10 +167,10 @@ impl Tokenizer {
 
     /// What `encode` gives, as the tokenizers library finds it: much slower for most tokenizers.
     pub fn encode_by_library(&self, text: &str) -> Result<Vec<u32>> {
-        let failed = |e: &dyn std::fmt::Display| Error::engine("tokenizing", e);
+        let failed = |e: BoxError| Error::engine("tokenizing", e);
         // `fast`: without the offsets that nobody here reads. It panics where its expressions give up on a text.
-        let encoded = catch_panic(|| self.inner.encode_fast(text, false)).map_err(|e| failed(&e))?;
-        let encoding = encoded.map_err(|e| failed(&e))?;
+        let encoded = catch_panic(|| self.inner.encode_fast(text, false)).map_err(|e| failed(e.into()))?;
+        let encoding = encoded.map_err(|e| failed(e.into()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
