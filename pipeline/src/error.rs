@@ -172,8 +172,8 @@ mod tests {
         }
         let of_teacher = [
             (teacher::Error::Endpoint { url: text(), problem: text(), remedy: text() }, Exit::Teacher),
-            (teacher::Error::Hub { what: text(), message: text(), passing: true }, Exit::Teacher),
-            (teacher::Error::Hub { what: text(), message: text(), passing: false }, Exit::Usage),
+            (teacher::Error::Hub { what: text(), problem: text(), remedy: text(), passing: true }, Exit::Teacher),
+            (teacher::Error::Hub { what: text(), problem: text(), remedy: text(), passing: false }, Exit::Usage),
             (teacher::Error::Ledger { path: path(), problem: text(), remedy: "" }, Exit::Failed),
             (teacher::Error::Stopped { kept: 0, total: 1 }, Exit::Interrupted),
             (teacher::Error::GaveUp { url: text(), problem: text(), kept: 0, total: 1 }, Exit::Teacher),

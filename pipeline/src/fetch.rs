@@ -72,8 +72,9 @@ pub(crate) fn estimate(recipe: &Recipe, options: &mut RunOptions) -> Result<Vec<
                     (in_words(&wanted, "in the cache"), true)
                 }
                 Ok(wanted) => (in_words(&wanted, "to be downloaded"), false),
-                Err(teacher::Error::Hub { message, passing: true, .. }) => {
-                    (format!("{address}, not in the cache, and how large it is cannot be said: {message}"), false)
+                Err(teacher::Error::Hub { problem, remedy, passing: true, .. }) => {
+                    let unknown = "not in the cache, and how large it is cannot be said";
+                    (format!("{address}, {unknown}: {problem}; {remedy}"), false)
                 }
                 Err(error) => return Err(of_input(&input, error)),
             };
@@ -106,18 +107,19 @@ pub(crate) fn for_queries() -> sql::Fetch {
             let fetched = async { fetch(&Hub::from_env()?, &address, "table").await }.await;
             fetched.map_err(|error| match error {
                 teacher::Error::Data(error) => error,
-                teacher::Error::Hub { what, message, passing: true } => records::Error::Unreachable { what, message },
+                teacher::Error::Hub { what, problem, remedy, passing: true } => {
+                    records::Error::Unreachable { what, message: format!("{problem}; {remedy}") }
+                }
+                teacher::Error::Hub { what, problem, remedy, passing: false } => {
+                    records::Error::Invalid { what, problem, remedy }
+                }
                 teacher::Error::Stopped { .. } => records::Error::Stopped,
-                // Of the Hub nothing else than the first of these is said.
-                teacher::Error::Hub { passing: false, .. }
-                | teacher::Error::Endpoint { .. }
+                // Errors of asking a teacher, which no download gives.
+                teacher::Error::Endpoint { .. }
                 | teacher::Error::Ledger { .. }
                 | teacher::Error::GaveUp { .. }
                 | teacher::Error::Incomplete { .. } => {
-                    let message = error.to_string();
-                    let rest = message.strip_prefix(&format!("{address}: ")).unwrap_or(&message);
-                    let (problem, remedy) = rest.split_once("; ").unwrap_or((rest, "run again"));
-                    records::Error::invalid(address.to_string(), problem, remedy)
+                    records::Error::invalid(address.to_string(), error.to_string(), "run again")
                 }
             })
         })

@@ -160,7 +160,7 @@ impl<'a> OpenAiClient<'a> {
             }
             body.extend_from_slice(&chunk);
         }
-        // A stray byte must not cost a reply.
+        // A reply with a byte that is not UTF-8 is kept: U+FFFD stands for the byte.
         Ok(Response { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 

@@ -17,13 +17,15 @@ pub enum Error {
         remedy: String,
     },
     /// The Hugging Face Hub does not give what an address names.
-    #[error("{what}: {message}")]
+    #[error("{what}: {problem}; {remedy}")]
     Hub {
-        /// The address, or what else is wrong.
+        /// The address, or the setting that is wrong.
         what: String,
-        /// What is wrong, and what the user can do.
-        message: String,
-        /// It may be otherwise later.
+        /// What is wrong.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+        /// The same request may succeed later.
         passing: bool,
     },
     /// The ledger cannot be used.

@@ -146,9 +146,11 @@ impl Hub {
         match self.ask(address, &repository, known).await {
             Ok(wanted) => Ok(wanted),
             // What cannot be asked for now may all be there.
-            Err(Error::Hub { what, message, passing: true }) => match self.cached(address) {
-                Ok(wanted) => Ok(Wanted { unreachable: Some(message), ..wanted }),
-                Err(Error::Data(records::Error::Invalid { .. })) => Err(Error::Hub { what, message, passing: true }),
+            Err(Error::Hub { what, problem, remedy, passing: true }) => match self.cached(address) {
+                Ok(wanted) => Ok(Wanted { unreachable: Some(format!("{problem}; {remedy}")), ..wanted }),
+                Err(Error::Data(records::Error::Invalid { .. })) => {
+                    Err(Error::Hub { what, problem, remedy, passing: true })
+                }
                 Err(unreadable) => Err(unreadable),
             },
             Err(error) => Err(error),
@@ -179,8 +181,8 @@ impl Hub {
         let listing = api.listing(&address.at(&commit)).await.map_err(|mut failure| {
             if failure.cause != Cause::Moment && known.is_some() && !is_commit(address.revision()) {
                 let path = repository.reference(address.revision());
-                let remedy = format!("; if commit {commit} is gone, remove {} to take a newer one", path.display());
-                failure.message += &remedy;
+                let newer = format!("if commit {commit} is gone, remove {} to take a newer one", path.display());
+                failure.remedy = Some(failure.remedy.map_or(newer.clone(), |remedy| format!("{remedy}; {newer}")));
             }
             api::gave_up(address, failure)
         })?;
@@ -237,8 +239,8 @@ fn wanted(
 }
 
 /// What went wrong with an address and what to do, by whose fault it is.
-fn failed(address: &Address, message: String, cause: Cause) -> Error {
-    Error::Hub { what: address.to_string(), message, passing: cause == Cause::Moment }
+fn failed(address: &Address, problem: String, remedy: String, cause: Cause) -> Error {
+    Error::Hub { what: address.to_string(), problem, remedy, passing: cause == Cause::Moment }
 }
 
 /// An operating system's error, with what to do where it is a full disk.

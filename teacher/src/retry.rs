@@ -51,6 +51,8 @@ pub(crate) enum Cause {
 pub(crate) struct Failure {
     pub(crate) cause: Cause,
     pub(crate) message: String,
+    /// What the user can do, where the one who made the failure knows.
+    pub(crate) remedy: Option<String>,
     /// How long the server asks to be left alone.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -58,7 +60,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that time may mend.
     pub(crate) fn moment(message: impl Into<String>) -> Self {
-        Self { cause: Cause::Moment, message: message.into(), retry_after: None }
+        Self { cause: Cause::Moment, message: message.into(), remedy: None, retry_after: None }
     }
 
     /// A failure told by an HTTP status.
@@ -69,7 +71,7 @@ impl Failure {
             401 | 402 | 404 | 405 => Cause::Endpoint,
             _ => Cause::Request,
         };
-        Self { cause, message: format!("HTTP {status}: {message}"), retry_after: None }
+        Self { cause, message: format!("HTTP {status}: {message}"), remedy: None, retry_after: None }
     }
 }
 
@@ -142,7 +144,7 @@ where
         async move {
             match next {
                 Some(next) => next.await,
-                None => Err(Failure { cause: Cause::Closed, message: "not sent".into(), retry_after: None }),
+                None => Err(Failure { cause: Cause::Closed, ..Failure::moment("not sent") }),
             }
         }
     })

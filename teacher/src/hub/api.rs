@@ -64,8 +64,8 @@ struct Lfs {
 /// Checks `HF_ENDPOINT`.
 pub(super) fn endpoint(text: &str) -> Result<Url> {
     let refuse = |what: &str, problem: &str| {
-        let message = format!("{problem}; set HF_ENDPOINT to an address such as https://huggingface.co");
-        Error::Hub { what: what.to_owned(), message, passing: false }
+        let remedy = "set HF_ENDPOINT to an address such as https://huggingface.co".to_owned();
+        Error::Hub { what: what.to_owned(), problem: problem.to_owned(), remedy, passing: false }
     };
     let url = Url::parse(text).map_err(|_| refuse(&format!("HF_ENDPOINT={text}"), "not a URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -79,12 +79,14 @@ pub(super) fn endpoint(text: &str) -> Result<Url> {
 
 impl<'a> Api<'a> {
     pub(super) fn new(hub: &'a Hub) -> Result<Self> {
-        let refuse = |message: String| Error::Hub { what: hub.endpoint.to_string(), message, passing: false };
+        let refuse = |problem: String, remedy: &str| {
+            let (what, remedy) = (hub.endpoint.to_string(), remedy.to_owned());
+            Error::Hub { what, problem, remedy, passing: false }
+        };
         let bearer = hub.token.as_ref().map(|token| {
             let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
-                refuse(
-                    "the token holds a character that no HTTP header can carry; check how HF_TOKEN was copied".into(),
-                )
+                let problem = "the token holds a character that no HTTP header can carry";
+                refuse(problem.into(), "check how HF_TOKEN was copied")
             })?;
             value.set_sensitive(true);
             Ok::<_, Error>(value)
@@ -92,7 +94,7 @@ impl<'a> Api<'a> {
         let http = client_builder(&hub.endpoint).connect_timeout(Duration::from_secs(10)).read_timeout(SILENCE);
         let http = http.build().map_err(|e| {
             let remedy = "https needs the system's CA certificates to be installed";
-            refuse(format!("cannot set up the HTTP client: {}; {remedy}", root_cause(&e)))
+            refuse(format!("cannot set up the HTTP client: {}", root_cause(&e)), remedy)
         })?;
         Ok(Self { hub, http, bearer: bearer.transpose()?, answer_time: ANSWER_TIME })
     }
@@ -277,7 +279,7 @@ impl<'a> Api<'a> {
             failure.cause = Cause::Moment;
         }
         if failure.cause != Cause::Moment {
-            failure.message = format!("{}; {remedy}", failure.message);
+            failure.remedy = Some(clean(&remedy));
         }
         failure.message = clean(&failure.message);
         failure
@@ -285,18 +287,16 @@ impl<'a> Api<'a> {
 
     /// An answer that the Hub would not give.
     fn odd(&self, what: &str) -> Failure {
-        let message = format!("{what}; is {} the Hub? HF_ENDPOINT says where it is", self.hub.endpoint);
-        Failure { cause: Cause::Endpoint, ..Failure::moment(message) }
+        let remedy = Some(format!("is {} the Hub? HF_ENDPOINT says where it is", self.hub.endpoint));
+        Failure { cause: Cause::Endpoint, remedy, ..Failure::moment(what) }
     }
 }
 
-/// What a request came to in the end. A failure that is not the moment's has its remedy in its message.
+/// What is said of a request that failed for good, or too often.
 pub(super) fn gave_up(address: &Address, failure: Failure) -> Error {
-    let mut message = failure.message;
-    if failure.cause == Cause::Moment {
-        message += "; run again to go on; HF_ENDPOINT names a mirror, and with HF_HUB_OFFLINE=1 only the cache is read";
-    }
-    failed(address, message, failure.cause)
+    let again = "run again to go on; HF_ENDPOINT names a mirror, and with HF_HUB_OFFLINE=1 only the cache is read";
+    let remedy = failure.remedy.unwrap_or_else(|| again.to_owned());
+    failed(address, failure.message, remedy, failure.cause)
 }
 
 /// A gate that nobody closes: a download is stopped by letting go of it.

@@ -124,7 +124,7 @@ async fn fetch(
             partial.restart(moved)?;
             let remedy =
                 "something between here and the Hub changes it: a proxy, or the mirror in HF_ENDPOINT; try again later";
-            return Err(failed(address, format!("{problem}; {remedy}"), Cause::Moment));
+            return Err(failed(address, problem, remedy.to_owned(), Cause::Moment));
         }
         again = true;
         partial.restart(moved)?;

@@ -52,7 +52,8 @@ impl Setting {
 
     async fn fails(&self, path: &str) -> (String, bool) {
         match self.get(path).await.unwrap_err() {
-            Error::Hub { what, message, passing } => {
+            Error::Hub { what, problem, remedy, passing } => {
+                let message = format!("{problem}; {remedy}");
                 assert!(self.hub.token.is_none() || !message.contains(TOKEN), "{message}");
                 (format!("{what}: {message}"), passing)
             }
