@@ -108,7 +108,7 @@ impl Tokenizer {
     pub fn train(corpus: &[String], vocab_size: usize) -> Result<Self> {
         let failed = |e: BoxError| Error::engine("training a tokenizer", e);
         let split = Split::new(SplitPattern::Regex(QWEN2_SPLIT.into()), SplitDelimiterBehavior::Isolated, false)
-            .map_err(|e| failed(e.into()))?;
+            .map_err(failed)?;
         let byte_level = ByteLevel::new(false, false, false);
         let pre_tokenizer =
             Sequence::new(vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(byte_level)]);
@@ -119,7 +119,7 @@ impl Tokenizer {
             .with_post_processor(Some(byte_level))
             .with_decoder(Some(byte_level))
             .build()
-            .map_err(|e| failed(e.into()))?;
+            .map_err(failed)?;
         let mut special: Vec<AddedToken> = R1_SPECIAL.iter().map(|t| AddedToken::from(*t, true)).collect();
         special.extend(["<think>", "</think>"].map(|t| AddedToken::from(t, false)));
         let mut trainer = BpeTrainerBuilder::new()
@@ -129,10 +129,10 @@ impl Tokenizer {
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .special_tokens(special)
             .build();
-        tokenizer.train(&mut trainer, corpus.iter()).map_err(|e| failed(e.into()))?;
-        let json = tokenizer.to_string(true).map_err(|e| failed(e.into()))?;
+        tokenizer.train(&mut trainer, corpus.iter()).map_err(failed)?;
+        let json = tokenizer.to_string(true).map_err(failed)?;
         // The typed tokenizer and the one every folder is read as are different types: go through the file form.
-        Self::from_json(&json).map_err(|e| failed(e.into()))
+        Self::from_json(&json).map_err(failed)
     }
 
     /// Publishes `tokenizer.json`.
@@ -170,7 +170,7 @@ impl Tokenizer {
         let failed = |e: BoxError| Error::engine("tokenizing", e);
         // `fast`: without the offsets that nobody here reads. It panics where its expressions give up on a text.
         let encoded = catch_panic(|| self.inner.encode_fast(text, false)).map_err(|e| failed(e.into()))?;
-        let encoding = encoded.map_err(|e| failed(e.into()))?;
+        let encoding = encoded.map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
