@@ -1,4 +1,4 @@
-//! The cache's folders.
+//! The folders of the local cache: what is in them of an address, and how a download is recorded in them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,10 +13,11 @@ use records::{Error, Result, disk};
 /// The version of `trees/COMMIT.json`.
 const LISTING_FORMAT: u32 = 1;
 
-/// Where huggingface_hub keeps what it downloaded.
+/// The local cache of downloaded files, in huggingface_hub's layout
+/// (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
-    /// The folder.
+    /// The folder that holds one folder per repository (`HF_HUB_CACHE`).
     pub root: PathBuf,
 }
 
@@ -29,7 +30,7 @@ pub struct Found {
     pub snapshot: PathBuf,
     /// The files that the address names, in order, by their paths in the repository.
     pub names: Vec<String>,
-    /// Those of them that are not there, or not whole.
+    /// Those of them that are missing from the cache, or have another size than listed.
     pub missing: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ pub struct Listing {
     pub files: BTreeMap<String, Listed>,
 }
 
-/// Of a list, the version of its format: others may have other fields.
+/// The version of a list's format, which is read first, since other versions may have other fields.
 #[derive(Deserialize)]
 struct ListingVersion {
     format_version: u32,
@@ -50,14 +51,14 @@ struct ListingVersion {
 /// One file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Bytes.
+    /// Size in bytes, of the file or of what stands for it in git.
     pub size: u64,
     /// Git's SHA-1 of the file, or of what stands for it in git.
     pub blob_id: String,
     /// SHA-256 of a file that is kept outside git (LFS, Xet).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs_sha256: Option<String>,
-    /// Bytes of such a file.
+    /// Size of such a file, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs_size: Option<u64>,
     /// Its hash in Xet's own tree, which is not used here.
@@ -71,14 +72,18 @@ impl Listed {
         self.lfs_sha256.as_ref().unwrap_or(&self.blob_id)
     }
 
-    /// Bytes of its content.
+    /// Size of its content, in bytes.
     pub fn bytes(&self) -> u64 {
         self.lfs_size.unwrap_or(self.size)
     }
 }
 
 impl Listing {
-    /// A list of files. Names become paths and hashes become names of files: both are checked, and what is wrong is said.
+    /// A list of files.
+    ///
+    /// # Errors
+    /// In words: a name that is no plain path below a folder, or a hash that is not SHA-1 or SHA-256 in hexadecimal digits.
+    /// Both become parts of paths in the cache.
     pub fn new(files: BTreeMap<String, Listed>) -> std::result::Result<Self, String> {
         for (name, file) in &files {
             if !is_plain(name) {
@@ -100,13 +105,16 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// Whether a revision is a commit, written out.
+/// Whether a revision is a full commit id: 40 hexadecimal digits.
 pub fn is_commit(revision: &str) -> bool {
     is_hex(revision, 40)
 }
 
 impl Cache {
-    /// The one that the environment names, by the rules of huggingface_hub.
+    /// The cache that the environment names: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `hub` in [`Cache::home`].
+    ///
+    /// # Errors
+    /// None of the variables is set, and neither is `HOME`.
     pub fn from_env() -> Result<Self> {
         let root =
             set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).or_else(|| Some(Self::home()?.join("hub")));
@@ -114,7 +122,7 @@ impl Cache {
         Ok(Self { root: root.ok_or_else(missing)? })
     }
 
-    /// `HF_HOME`: the cache is in it, and so is the token.
+    /// The folder of the cache and the token: `HF_HOME`, else `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`.
     pub fn home() -> Option<PathBuf> {
         set("HF_HOME")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("huggingface")))
@@ -127,7 +135,10 @@ impl Cache {
         Repository { dir: self.root.join(&name), locks: self.root.join(".locks").join(name) }
     }
 
-    /// The files that an address names. All of them are in the cache, or it is an error that says how to get them there.
+    /// The files that an address names.
+    ///
+    /// # Errors
+    /// Some are not in the cache (the error names the command that downloads them), or the cache cannot be read.
     pub fn paths(&self, address: &Address) -> Result<Vec<PathBuf>> {
         let found = self.find(address)?;
         if found.missing.is_empty() {
@@ -136,7 +147,10 @@ impl Cache {
         Err(self.absent(address))
     }
 
-    /// The folder of a model that an address names, or its file, complete as far as can be told.
+    /// The folder of a model that an address names, or one file of it.
+    ///
+    /// # Errors
+    /// As those of [`Cache::paths`]; or the address is that of a dataset.
     pub fn model(&self, address: &Address) -> Result<PathBuf> {
         self.paths(&address.clone().of_kind(Kind::Model)?)?;
         let found = self.find(address)?;
@@ -165,7 +179,7 @@ impl Cache {
         Ok(Found { commit, snapshot, names, missing })
     }
 
-    /// An address that is not in the cache.
+    /// The error for an address that is not in the cache, with the command that downloads it.
     pub fn absent(&self, address: &Address) -> Error {
         let mut command = format!("hf download {}", address.id);
         if address.kind == Kind::Dataset {
@@ -188,7 +202,7 @@ impl Cache {
     }
 }
 
-/// A variable that holds a folder.
+/// The folder that an environment variable names; a leading `~` stands for `HOME`.
 fn set(name: &str) -> Option<PathBuf> {
     let value = PathBuf::from(std::env::var_os(name).filter(|value| !value.is_empty())?);
     match value.strip_prefix("~") {
@@ -198,6 +212,8 @@ fn set(name: &str) -> Option<PathBuf> {
 }
 
 /// All files below a folder, and of each whether its content is there; none, if there is no such folder.
+/// A walk of our own: the crate `walkdir`, told to follow links, reports one whose blob is gone as an error, and here such a
+/// file has to be listed as missing.
 fn walk(folder: &Path, prefix: &str, files: &mut BTreeMap<String, bool>) -> Result<()> {
     for path in disk::entries_if_there(folder)? {
         let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
@@ -220,7 +236,10 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The commit that the cache knows by this revision.
+    /// The commit that the cache has recorded for a branch, tag or commit; `None` if it has none.
+    ///
+    /// # Errors
+    /// The record cannot be read or holds no commit.
     pub fn commit(&self, revision: &str) -> Result<Option<String>> {
         let path = self.reference(revision);
         let Some(text) = disk::read_if_there(&path)? else {
@@ -249,7 +268,7 @@ impl Repository {
         self.dir.join("blobs").join(hash)
     }
 
-    /// Whether the content of a file is there, under whatever names.
+    /// Whether the content of a file is in the cache with the listed size; its hash is not computed.
     pub fn has(&self, file: &Listed) -> Result<bool> {
         let blob = disk::metadata(&self.blob(file.blob()))?;
         Ok(blob.is_some_and(|blob| blob.is_file() && blob.len() == file.bytes()))
@@ -280,7 +299,10 @@ impl Repository {
         Listing::new(listing.files).map(Some).map_err(refused)
     }
 
-    /// Keeps which commit a revision is, and the commit's files.
+    /// Records which commit a revision is, and the list of the commit's files.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
     pub fn record(&self, revision: &str, commit: &str, listing: &Listing) -> Result<()> {
         if self.listing(commit)?.as_ref() != Some(listing) {
             write_json(&self.listing_path(commit), listing)?;
@@ -291,7 +313,10 @@ impl Repository {
         Ok(())
     }
 
-    /// What is there of an address, by the list of a commit's files.
+    /// Which files of an address the cache has and which are missing, by the list of a commit's files.
+    ///
+    /// # Errors
+    /// The commit has no such file or folder, the folder's files cannot be told apart, or the cache cannot be read.
     pub fn found(&self, address: &Address, commit: &str, listing: &Listing) -> Result<Found> {
         let names = address.select(listing.files.keys().map(String::as_str))?;
         let names = names.ok_or_else(|| address.nothing_at(commit))?;
@@ -307,7 +332,10 @@ impl Repository {
         Ok(Found { commit: commit.to_owned(), snapshot, names, missing })
     }
 
-    /// Puts a blob into a commit's folder under a name, as a relative link.
+    /// Puts a blob into a commit's folder under a name, as a relative link; a link to another blob is replaced.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
     pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<()> {
         let link = self.snapshot(commit).join(name);
         let folder = link.parent().unwrap_or(&self.dir);

@@ -155,7 +155,7 @@ impl Address {
         Ok(Some(chosen.into_iter().map(|name| format!("{inside}{name}")).collect()))
     }
 
-    /// Nothing at that commit has the address's path.
+    /// The error for an address whose path nothing has at that commit.
     pub fn nothing_at(&self, commit: &str) -> Error {
         let problem = format!("no file or folder has a name like that in {} at commit {commit}", self.id);
         let place = if self.kind == Kind::Dataset { "datasets/" } else { "" };
@@ -191,7 +191,7 @@ fn is_plain(path: &str) -> bool {
     inside && !path.contains(odd) && path.split('/').all(|part| !part.is_empty() && part != ".")
 }
 
-/// Of a model's folder, what makes it one.
+/// The files of a model's folder that a model consists of.
 fn of_model(place: &Path, names: Vec<String>) -> Result<Vec<String>> {
     let has = |wanted: &dyn Fn(&String) -> bool| names.iter().any(wanted);
     let missing = if !has(&|name| name == "config.json") {

@@ -62,7 +62,7 @@ pub(crate) fn pattern(input: &str, text: &str) -> Result<glob::Pattern> {
     glob::Pattern::new(text).map_err(|e| not_a_pattern(input, &e))
 }
 
-/// Why it is none.
+/// The error for a text that is no pattern.
 pub fn not_a_pattern(input: &str, problem: &glob::PatternError) -> Error {
     let remedy = "* stands for any part of a name, ** for any folders";
     Error::invalid(input, format!("not a pattern: {problem}"), remedy)
@@ -116,7 +116,7 @@ fn complete(folder: &Path, names: &[String]) -> Result<()> {
     for (prefix, rest) in series {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let Ok(count) = rest[..digits].parse::<usize>() else { continue };
-        // The first missing one ends this, so that a name that counts anything costs nothing.
+        // The search ends at the first missing shard, so that a name with a huge count takes no time.
         let missing =
             (0..count).map(|n| format!("{prefix}-{n:0digits$}-of-{rest}")).find(|name| !names.contains(name.as_str()));
         if let Some(missing) = missing {

@@ -11,8 +11,8 @@ use records::{Error, Result, disk};
 /// The files of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// What problems from it are said to come from where no row says so: the file's or folder's name without extension,
-    /// or the dataset's.
+    /// The source of rows that name none themselves: the file's or folder's name without extension, or the dataset's
+    /// `OWNER/NAME`.
     pub name: String,
     /// At least one, in order.
     pub paths: Vec<PathBuf>,
@@ -82,8 +82,11 @@ impl Files {
         Ok(Self { name: fixed.map(data_name).unwrap_or_default(), paths })
     }
 
-    /// The identity of all of them: names and contents. Where they are does not enter, nor the name of a single file.
-    /// `hash` is [`content_hash`](records::content::content_hash), or gives what is known of it.
+    /// A hash of the names and contents of all files. Their folder does not enter, nor the name of a single file.
+    /// `hash` gives the hash of one file, as [`content_hash`](records::content::content_hash) computes it.
+    ///
+    /// # Errors
+    /// Those of `hash`.
     pub fn content_hash(&self, mut hash: impl FnMut(&Path) -> Result<String>) -> Result<String> {
         if let [path] = self.paths.as_slice() {
             return hash(path);
@@ -182,7 +185,7 @@ mod tests {
         assert!(at("[").contains("pattern"), "{}", at("["));
     }
 
-    /// Left out, a file would make the set smaller and nobody the wiser.
+    /// If such a file were left out, the set would be smaller without any message.
     #[test]
     fn a_file_that_is_listed_and_cannot_be_read_is_named() {
         let dir = folder(&["set/a.jsonl", "file"]);

@@ -19,11 +19,11 @@ pub use self::open::{BoundedLines, open};
 use hub::FileKind;
 use records::{Error, Result};
 
-/// Text in memory at once: a batch is closed when it holds this much.
+/// Bytes of text in memory at once: a batch is closed when it holds this much.
 const BATCH_BYTES: usize = 8 << 20;
 /// Rows of a batch at most.
 const BATCH_ROWS: usize = 1024;
-/// A longer line or element is no row.
+/// Bytes of the longest line or element that is read as a row.
 const LINE_BYTES: usize = 64 << 20;
 /// Characters of an excerpt.
 const EXCERPT_CHARS: usize = 300;
@@ -148,7 +148,10 @@ pub(crate) fn batches<'a>(path: &'a Path, columns: Option<&[String]>) -> Result<
     })
 }
 
-/// Streams the rows of a file in which no row may be wrong and at least one must be.
+/// Streams the rows of a file.
+///
+/// # Errors
+/// The file has no rows or cannot be read; and, in place of the row, a row that cannot be parsed.
 pub fn read_rows<'a>(path: &'a Path) -> Result<Box<dyn Iterator<Item = Result<Row>> + 'a>> {
     let rows = batches(path, None)?.flat_map(move |batch| match batch {
         Ok(rows) => rows.iter().map(|raw| raw.parse().map_err(|flaw| flaw.at(path, raw.number))).collect::<Vec<_>>(),
