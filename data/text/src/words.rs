@@ -28,12 +28,19 @@ const fn classes() -> [Class; 128] {
     classes
 }
 
+/// The factor of polynomial hashes over words: 2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer
+/// Programming, volume 3, section 6.4).
+pub(crate) const POLYNOMIAL_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A word's hash before its first character: the offset basis of FNV-1a, 64 bits.
 const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
-fn add(hash: u64, byte: u64) -> u64 {
-    (hash ^ byte).wrapping_mul(0x9fb2_1c65_1e98_df25)
+/// FNV-1a over characters, with a factor that mixes better than FNV's: Pelle Evensen's of rrmxmx, in XXH3 `PRIME_MX2`.
+fn add(hash: u64, character: u64) -> u64 {
+    (hash ^ character).wrapping_mul(0x9fb2_1c65_1e98_df25)
 }
 
+/// Mixes the high bits into the low ones: the first round of degski64.
 fn finish(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     hash ^ (hash >> 32)

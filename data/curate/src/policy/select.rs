@@ -239,7 +239,7 @@ struct Tally {
     fail: Vec<usize>,
     /// How many pass each of the policy's terms and those before it.
     pass: Vec<usize>,
-    /// RuleCache so far of each prompt.
+    /// Traces selected so far of each prompt.
     of_prompt: HashMap<String, u32>,
     rows: Vec<u32>,
     selected: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::words::for_each_word;
+use crate::words::{POLYNOMIAL_FACTOR, for_each_word};
 
 /// What a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,21 +96,19 @@ const FILTER_BITS: usize = 16;
 
 /// The word of the filter and the bit in it. The high bits of a polynomial's hash are the well-mixed ones.
 fn bit(hash: u64, words: usize) -> (usize, u64) {
-    let place = hash.wrapping_mul(BASE) >> 32;
+    let place = hash.wrapping_mul(POLYNOMIAL_FACTOR) >> 32;
     ((place >> 6) as usize & (words - 1), 1 << (place & 63))
 }
 
-const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Calls `found` with the place and hash of every sequence of `n`, until it returns something.
 fn rolling<T>(hashes: &[u64], n: usize, mut found: impl FnMut(usize, u64) -> Option<T>) -> Option<T> {
-    let leading = (1..n).fold(1u64, |power, _| power.wrapping_mul(BASE));
+    let leading = (1..n).fold(1u64, |power, _| power.wrapping_mul(POLYNOMIAL_FACTOR));
     let mut rolling = 0u64;
     for (i, word) in hashes.iter().enumerate() {
         if i >= n {
             rolling = rolling.wrapping_sub(hashes[i - n].wrapping_mul(leading));
         }
-        rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
+        rolling = rolling.wrapping_mul(POLYNOMIAL_FACTOR).wrapping_add(*word);
         if i + 1 >= n
             && let Some(result) = found(i + 1 - n, rolling)
         {

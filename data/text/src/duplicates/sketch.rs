@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Near;
-use crate::words::for_each_word;
+use crate::words::{POLYNOMIAL_FACTOR, for_each_word};
 
 /// Minima computed together: as many as stay in vector registers.
 const LANES: usize = 32;
@@ -77,19 +77,18 @@ impl Sketcher {
 
     /// Hashes of all sequences of `shingle` words; of all words if there are fewer.
     fn make_shingles(&mut self) {
-        const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
         self.shingles.clear();
         let n = self.settings.shingle.min(self.words.len());
         if n == 0 {
             return;
         }
-        let leading = (1..n).fold(1u64, |power, _| power.wrapping_mul(BASE));
+        let leading = (1..n).fold(1u64, |power, _| power.wrapping_mul(POLYNOMIAL_FACTOR));
         let mut rolling = 0u64;
         for (i, word) in self.words.iter().enumerate() {
             if i >= n {
                 rolling = rolling.wrapping_sub(self.words[i - n].wrapping_mul(leading));
             }
-            rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
+            rolling = rolling.wrapping_mul(POLYNOMIAL_FACTOR).wrapping_add(*word);
             if i + 1 >= n {
                 let mixed = (rolling ^ (rolling >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 self.shingles.push((mixed >> 32) as u32);

@@ -5,6 +5,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::words::POLYNOMIAL_FACTOR;
+
 /// Bytes at the end in which a loop is looked for.
 const TAIL: usize = 32 << 10;
 /// Longest piece of a loop in bytes, about 1,000 words.
@@ -72,9 +74,6 @@ pub fn tail_loop(text: &str) -> u32 {
     repeated.iter().filter(|b| **b & 0xc0 != 0x80).count() as u32
 }
 
-/// What the hashes of words are multiplied with.
-const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Counts the sequences of 20 words.
 pub fn repetition(text: &str) -> Repetition {
     let words: Vec<u64> = text.split_whitespace().map(|word| xxh3_64(word.as_bytes())).collect();
@@ -82,14 +81,14 @@ pub fn repetition(text: &str) -> Repetition {
     if total == 0 {
         return Repetition { most_repeated: u32::from(!words.is_empty()), distinct: 1.0 };
     }
-    let leading = (1..WORDS).fold(1u64, |power, _| power.wrapping_mul(BASE));
+    let leading = (1..WORDS).fold(1u64, |power, _| power.wrapping_mul(POLYNOMIAL_FACTOR));
     let mut counts = Counts::with_capacity_and_hasher(total, BuildHasherDefault::default());
     let mut rolling = 0u64;
     for (i, word) in words.iter().enumerate() {
         if i >= WORDS {
             rolling = rolling.wrapping_sub(words[i - WORDS].wrapping_mul(leading));
         }
-        rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
+        rolling = rolling.wrapping_mul(POLYNOMIAL_FACTOR).wrapping_add(*word);
         if i + 1 >= WORDS {
             // The low bits of a polynomial mix badly; the table uses both ends.
             *counts.entry(rolling ^ (rolling >> 32)).or_insert(0) += 1;
