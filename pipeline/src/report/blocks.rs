@@ -1,5 +1,7 @@
 //! What both formats of the report are rendered from.
 
+use maud::Markup;
+
 use super::number::percent;
 use super::{Check, SampleTrace};
 
@@ -24,7 +26,7 @@ pub(super) enum Block<'a> {
     /// A drawing for the page, and the table that stands in for it where nothing can be drawn.
     Drawing {
         /// HTML with inline SVG.
-        html: String,
+        html: Markup,
         /// The same in text; `None` where a table that follows says it all.
         instead: Option<Table>,
     },

@@ -2,77 +2,78 @@
 
 use std::ops::Range;
 
+use maud::{Markup, html};
+
 use super::SampleTrace;
 use super::number::counted;
-use super::text::{each, escape};
+use super::text::Text;
 
 /// The samples with buttons that filter them by verdict; the buttons appear only where scripts run.
-pub(super) fn samples(samples: &[SampleTrace]) -> String {
-    let buttons = each(verdicts(samples), |(verdict, number)| {
-        let verdict = escape(verdict);
-        format!(
-            "<button type=\"button\" aria-pressed=\"false\" data-verdict=\"{verdict}\"><bdi>{verdict}</bdi> {number}</button>"
-        )
-    });
-    let filter = format!(
-        "<div class=\"filter\" hidden role=\"group\" aria-label=\"Show samples by verdict\"><button type=\"button\" \
-         aria-pressed=\"true\">all {}</button>{buttons}<button type=\"button\" class=\"unfold\" \
-         aria-pressed=\"false\">unfold thinking</button></div>",
-        samples.len()
-    );
-    let filter = if samples.len() > 1 { filter } else { String::new() };
-    format!("{filter}{}", each(samples, sample))
+pub(super) fn samples(samples: &[SampleTrace]) -> Markup {
+    html! {
+        @if samples.len() > 1 {
+            div class="filter" hidden role="group" aria-label="Show samples by verdict" {
+                button type="button" aria-pressed="true" { "all " (samples.len()) }
+                @for (verdict, number) in verdicts(samples) {
+                    button type="button" aria-pressed="false" data-verdict=(Text(verdict)) {
+                        bdi { (Text(verdict)) } " " (number)
+                    }
+                }
+                button type="button" class="unfold" aria-pressed="false" { "unfold thinking" }
+            }
+        }
+        @for one in samples { (sample(one)) }
+    }
 }
 
-fn sample(sample: &SampleTrace) -> String {
-    let thinking = if sample.thinking.trim().is_empty() {
-        "<p class=\"note\">No thinking.</p>".to_owned()
-    } else {
-        let length = counted(sample.thinking.trim().chars().count(), "character");
-        format!(
-            "<details class=\"thinking\"><summary>Thinking <small>{length}</small></summary><pre dir=\"auto\" \
-             tabindex=\"0\">{}</pre></details>",
-            escape(sample.thinking.trim())
-        )
-    };
-    let answer = if sample.answer.trim().is_empty() {
-        "<p class=\"note\">No answer.</p>".to_owned()
-    } else {
-        format!("<pre class=\"answer\" dir=\"auto\" tabindex=\"0\">{}</pre>", marked_answer(sample.answer.trim()))
-    };
-    let gold = sample.gold.as_ref().map_or_else(String::new, |gold| {
-        format!("<p class=\"gold\"><span>Gold answer</span> <bdi class=\"mono\">{}</bdi></p>", escape(gold))
-    });
-    format!(
-        "<article class=\"sample\" data-verdict=\"{verdict}\"><header><h3><bdi>{}</bdi></h3>{}</header><h4>Question</h4><pre \
-         class=\"question\" dir=\"auto\" tabindex=\"0\">{}</pre>{thinking}<h4>Answer</h4>{answer}{gold}</article>\n",
-        escape(&sample.title),
-        badge(sample),
-        escape(sample.question.trim()),
-        verdict = escape(&sample.verdict),
-    )
+fn sample(sample: &SampleTrace) -> Markup {
+    let (thinking, answer) = (sample.thinking.trim(), sample.answer.trim());
+    html! {
+        article class="sample" data-verdict=(Text(&sample.verdict)) {
+            header { h3 { bdi { (Text(&sample.title)) } } (badge(sample)) }
+            h4 { "Question" }
+            pre class="question" dir="auto" tabindex="0" { (Text(sample.question.trim())) }
+            @if thinking.is_empty() {
+                p class="note" { "No thinking." }
+            } @else {
+                details class="thinking" {
+                    summary { "Thinking " small { (counted(thinking.chars().count(), "character")) } }
+                    pre dir="auto" tabindex="0" { (Text(thinking)) }
+                }
+            }
+            h4 { "Answer" }
+            @if answer.is_empty() {
+                p class="note" { "No answer." }
+            } @else {
+                pre class="answer" dir="auto" tabindex="0" { (marked_answer(answer)) }
+            }
+            @if let Some(gold) = &sample.gold {
+                p class="gold" { span { "Gold answer" } " " bdi class="mono" { (Text(gold)) } }
+            }
+        }
+    }
 }
 
-fn badge(sample: &SampleTrace) -> String {
+fn badge(sample: &SampleTrace) -> Markup {
     let (class, sign) = match sample.correct {
         Some(true) => ("good", "✓"),
         Some(false) => ("bad", "✗"),
         None => ("open", "•"),
     };
-    let verdict = escape(&sample.verdict);
-    format!("<span class=\"badge {class}\"><span aria-hidden=\"true\">{sign} </span><bdi>{verdict}</bdi></span>")
+    html! {
+        span class={ "badge " (class) } { span aria-hidden="true" { (sign) " " } bdi { (Text(&sample.verdict)) } }
+    }
 }
 
-fn marked_answer(answer: &str) -> String {
-    let mut parts = Vec::new();
+fn marked_answer(answer: &str) -> Markup {
     let mut end = 0;
-    for span in boxed_spans(answer) {
-        parts.push(escape(&answer[end..span.start]));
-        parts.push(format!("<mark>{}</mark>", escape(&answer[span.clone()])));
-        end = span.end;
+    html! {
+        @for span in boxed_spans(answer) {
+            (Text(&answer[std::mem::replace(&mut end, span.end)..span.start]))
+            mark { (Text(&answer[span])) }
+        }
+        (Text(&answer[end..]))
     }
-    parts.push(escape(&answer[end..]));
-    parts.concat()
 }
 
 /// The outermost complete `\boxed{…}` of a text, in one pass over it.
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(boxes(r"\boxed{\{1, 2\}}"), [r"\boxed{\{1, 2\}}"]);
         assert_eq!(boxes(r"\boxed{cut off \boxed{7}"), [r"\boxed{7}"]);
         assert_eq!(boxes("} no { boxes \\"), Vec::<&str>::new());
-        assert_eq!(marked_answer(r"<b> \boxed{<i>}"), r"&lt;b&gt; <mark>\boxed{&lt;i&gt;}</mark>");
+        assert_eq!(marked_answer(r"<b> \boxed{<i>}").0, r"&lt;b&gt; <mark>\boxed{&lt;i&gt;}</mark>");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Makes text from anywhere safe to put into a page.
 
+use maud::{Markup, PreEscaped, Render};
+
 /// Shows what a browser would hide, refuse or obey: control characters, and characters that reorder the text around
 /// them ("Trojan Source", Boucher and Anderson 2021). Plain right-to-left text and its marks stay as they are.
 pub(super) fn visible(text: &str) -> String {
@@ -25,20 +27,18 @@ fn hex(c: char) -> String {
     format!("{:04X}", u32::from(c))
 }
 
-/// Text for HTML and SVG, between tags or within a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 16);
-    for c in visible(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
+/// Text from anywhere, for HTML and SVG: between tags or within an attribute. Maud escapes it.
+pub(super) struct Text<'a>(pub(super) &'a str);
+
+impl Render for Text<'_> {
+    fn render_to(&self, buffer: &mut String) {
+        visible(self.0).render_to(buffer);
     }
-    out
+}
+
+/// Running text, in which no percent sign begins a line and no interval is torn apart.
+pub(super) fn sentence(text: &str) -> Markup {
+    PreEscaped(Text(text).render().0.replace(" %", "&#160;%").replace('–', "&#8288;–&#8288;"))
 }
 
 /// Renders each item and joins the results.

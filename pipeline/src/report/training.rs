@@ -1,5 +1,6 @@
 //! The section on the trainings: loss, gradient norm and learning rate over the steps, and each training in numbers.
 
+use maud::{Markup, html};
 use train::TrainingLoss;
 
 use super::blocks::{Block, Cell, Table, heads, row};
@@ -48,7 +49,7 @@ fn training_loss_end(of: &TrainingLoss) -> String {
 
 pub(super) fn training(report: &RunReport) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
-    let draw = |chart: &LineChart| line_chart(chart, &report.training).unwrap_or_default();
+    let draw = |chart: &LineChart| line_chart(chart, &report.training);
     let losses = loss_curves(report);
     if let Some(html) = line_chart(&LOSS, &losses) {
         let rows = losses.iter().map(|curve| {
@@ -58,9 +59,10 @@ pub(super) fn training(report: &RunReport) -> Vec<Block<'_>> {
         let (caption, rows, note) = ("Loss", rows.collect(), String::new());
         blocks.push(Block::Drawing { html, instead: Some(Table { caption, heads, rows, note }) });
     }
-    let small = draw(&GRAD_NORM) + &draw(&LEARNING_RATE);
+    let small: Vec<Markup> = [GRAD_NORM, LEARNING_RATE].iter().filter_map(draw).collect();
     if !small.is_empty() {
-        blocks.push(Block::Drawing { html: format!("<div class=\"pair\">{small}</div>"), instead: None });
+        let html = html! { div class="pair" { @for chart in &small { (chart) } } };
+        blocks.push(Block::Drawing { html, instead: None });
     }
     if !report.training.is_empty() {
         blocks.push(Block::Table(training_table(report)));

@@ -4,9 +4,11 @@
 //! 1000 by 1000 square over the same area and holds the marks, whose strokes do not scale. So one drawing is legible
 //! on a phone and on paper, without a script.
 
+use maud::{Markup, html};
+
 use super::scale::Axis;
 use crate::report::number::number;
-use crate::report::text::{each, escape};
+use crate::report::text::Text;
 
 /// Side of the inner square.
 pub(in crate::report) const SIDE: f64 = 1000.0;
@@ -31,35 +33,31 @@ pub(in crate::report) struct Frame<'a> {
 
 impl Frame<'_> {
     /// The drawing within its frame; `marks` are in the coordinates of the inner square, y downwards.
-    pub(in crate::report) fn svg(&self, marks: &str) -> String {
+    pub(in crate::report) fn svg(&self, marks: &Markup) -> Markup {
         let Self { id, height, .. } = self;
-        let y_ticks = each(&self.y_axis.ticks, |tick| {
-            let y = (1.0 - self.y_axis.position(*tick)) * f64::from(*height);
-            format!(
-                "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"y\" x=\"-8\" y=\"{:.1}\">{}</text>",
-                y + 4.0,
-                number(*tick)
-            )
-        });
-        let x_ticks = each(&self.x_axis.ticks, |tick| {
-            let x = format!("{:.2}%", self.x_axis.position(*tick) * 100.0);
-            format!(
-                "<line class=\"tick\" x1=\"{x}\" x2=\"{x}\" y1=\"{height}\" y2=\"{}\"/><text x=\"{x}\" y=\"{}\">{}</text>",
-                height + 5,
-                height + 19,
-                number(*tick)
-            )
-        });
-        format!(
-            "<div class=\"frame\"><svg role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" width=\"100%\" height=\"{height}\">\
-             <title id=\"{id}-title\">{title}</title><desc id=\"{id}-desc\">{desc}</desc>{y_ticks}{x_ticks}\
-             <text class=\"axis\" x=\"100%\" y=\"{label_y}\">{label}</text>\
-             <svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" width=\"100%\" height=\"{height}\">{marks}</svg>\
-             <line class=\"base\" x1=\"0\" x2=\"100%\" y1=\"{height}\" y2=\"{height}\"/></svg></div>",
-            title = escape(self.title),
-            desc = escape(&self.description),
-            label_y = height + 37,
-            label = escape(self.x_label),
-        )
+        html! {
+            div class="frame" {
+                svg role="img" aria-labelledby={ (id) "-title " (id) "-desc" } width="100%" height=(height) {
+                    title id={ (id) "-title" } { (Text(self.title)) }
+                    desc id={ (id) "-desc" } { (Text(&self.description)) }
+                    @for tick in &self.y_axis.ticks {
+                        @let y = (1.0 - self.y_axis.position(*tick)) * f64::from(*height);
+                        @let (line, label) = (format!("{y:.1}"), format!("{:.1}", y + 4.0));
+                        line class="grid" x1="0" x2="100%" y1=(line) y2=(line) {}
+                        text class="y" x="-8" y=(label) { (number(*tick)) }
+                    }
+                    @for tick in &self.x_axis.ticks {
+                        @let x = format!("{:.2}%", self.x_axis.position(*tick) * 100.0);
+                        line class="tick" x1=(x) x2=(x) y1=(height) y2=(height + 5) {}
+                        text x=(x) y=(height + 19) { (number(*tick)) }
+                    }
+                    text class="axis" x="100%" y=(height + 37) { (Text(self.x_label)) }
+                    svg viewBox={ "0 0 " (SIDE) " " (SIDE) } preserveAspectRatio="none" width="100%" height=(height) {
+                        (marks)
+                    }
+                    line class="base" x1="0" x2="100%" y1=(height) y2=(height) {}
+                }
+            }
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! The histogram of trace lengths: every series over the same bins, the parts before the whole.
 
+use maud::{Markup, html};
+
 use super::frame::{Frame, SIDE};
 use super::scale::{Axis, Spread, round_step};
 use crate::report::RunReport;
 use crate::report::number::{count, number};
-use crate::report::text::{each, escape};
+use crate::report::text::{Text, each};
 
 /// Most bins, about.
 const BINS: usize = 48;
 
 /// Draws the lengths of all series over the same bins; `None` without lengths.
-pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<String> {
+pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<Markup> {
     let series: Vec<_> = report.lengths.iter().filter(|series| !series.lengths.is_empty()).collect();
     let bins = Bins::for_lengths(series.iter().flat_map(|series| series.lengths.iter().copied()))?;
     let counts: Vec<Vec<usize>> = series.iter().map(|series| bins.count(&series.lengths)).collect();
@@ -18,33 +20,30 @@ pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<String> 
     let y_axis = Axis::rounded(Spread::Linear, 0.0, most as f64, 5);
     let unit = if report.length_unit.is_empty() { "units" } else { &report.length_unit };
 
-    let marks = each(0..bins.edges.len() - 1, |bin| {
-        let (low, high) = (bins.edges[bin], bins.edges[bin + 1]);
-        let (left, right) = (bins.axis.position(low) * SIDE, bins.axis.position(high) * SIDE);
-        let (x, width) = (left + 1.0, (right - left - 2.0).max(1.0));
-        let rects = each(counts.iter().enumerate(), |(index, counts)| {
-            let height = y_axis.position(counts[bin] as f64) * SIDE;
-            let (class, y) = (class(index), SIDE - height);
-            format!("<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>")
-        });
-        let numbers = each(series.iter().zip(&counts), |(series, counts)| {
-            format!("; {}: {}", series.name, count(counts[bin] as u64))
-        });
-        let title = escape(&format!("{}–{} {unit}{numbers}", number(low), number(high)));
-        // An unseen rectangle makes the whole column answer to the pointer.
-        let width = right - left;
-        let touch = format!("<rect class=\"touch\" x=\"{left:.1}\" width=\"{width:.1}\" height=\"{SIDE}\"/>");
-        format!("<g><title>{title}</title>{rects}{touch}</g>")
-    });
-    let legend = each(series.iter().enumerate(), |(index, series)| {
-        format!(
-            "<span class=\"key\"><svg width=\"14\" height=\"14\" aria-hidden=\"true\"><rect class=\"{}\" width=\"14\" \
-                 height=\"14\" rx=\"2\"/></svg><bdi>{}</bdi> <small>{}</small></span>",
-            class(index),
-            escape(&series.name),
-            count(series.lengths.len() as u64)
-        )
-    });
+    let marks = html! {
+        @for bin in 0..bins.edges.len() - 1 {
+            @let (low, high) = (bins.edges[bin], bins.edges[bin + 1]);
+            @let (left, right) = (bins.axis.position(low) * SIDE, bins.axis.position(high) * SIDE);
+            @let numbers = each(series.iter().zip(&counts), |(series, counts)| {
+                format!("; {}: {}", series.name, count(counts[bin] as u64))
+            });
+            g {
+                title { (Text(&format!("{}–{} {unit}{numbers}", number(low), number(high)))) }
+                @for (index, counts) in counts.iter().enumerate() {
+                    @let height = y_axis.position(counts[bin] as f64) * SIDE;
+                    @let width = (right - left - 2.0).max(1.0);
+                    rect
+                        class=(class(index))
+                        x=(format!("{:.1}", left + 1.0))
+                        y=(format!("{:.1}", SIDE - height))
+                        width=(format!("{width:.1}"))
+                        height=(format!("{height:.1}")) {}
+                }
+                // An unseen rectangle makes the whole column answer to the pointer.
+                rect class="touch" x=(format!("{left:.1}")) width=(format!("{:.1}", right - left)) height=(SIDE) {}
+            }
+        }
+    };
     let description = each(series.iter().zip(&counts), |(series, counts)| {
         let peak = (0..counts.len()).max_by_key(|bin| counts[*bin]).unwrap_or(0);
         format!(
@@ -55,7 +54,6 @@ pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<String> 
             number(bins.edges[peak + 1])
         )
     });
-    let logarithmic = if bins.axis.spread == Spread::Log { ", log scale" } else { "" };
     let frame = Frame {
         id: "lengths",
         title: "Number of traces by length",
@@ -65,12 +63,28 @@ pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<String> 
         y_axis: &y_axis,
         x_label: unit,
     };
-    Some(format!(
-        "<figure class=\"plot\"><figcaption><small>Number of traces by length in {}{logarithmic}</small><span \
-         class=\"legend\">{legend}</span></figcaption>{}</figure>",
-        escape(unit),
-        frame.svg(&marks)
-    ))
+    Some(html! {
+        figure class="plot" {
+            figcaption {
+                small {
+                    "Number of traces by length in " (Text(unit))
+                    @if bins.axis.spread == Spread::Log { ", log scale" }
+                }
+                span class="legend" {
+                    @for (index, series) in series.iter().enumerate() {
+                        span class="key" {
+                            svg width="14" height="14" aria-hidden="true" {
+                                rect class=(class(index)) width="14" height="14" rx="2" {}
+                            }
+                            bdi { (Text(&series.name)) }
+                            " " small { (count(series.lengths.len() as u64)) }
+                        }
+                    }
+                }
+            }
+            (frame.svg(&marks))
+        }
+    })
 }
 
 /// The class that colours a series, by its place.

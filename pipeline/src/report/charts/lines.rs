@@ -1,10 +1,12 @@
 //! Line charts: how a quantity of the trainings went over their steps.
 
+use maud::{Markup, html};
+
 use super::colour;
 use super::frame::{Frame, SIDE};
 use super::scale::{Axis, Spread};
 use crate::report::number::number;
-use crate::report::text::{each, escape};
+use crate::report::text::{Text, each};
 use crate::report::{TrainingCurve, TrainingPoint};
 
 /// Most points that are drawn of a curve; beyond, neighbours are drawn as one.
@@ -36,7 +38,7 @@ struct Line<'a> {
 }
 
 /// Draws all trainings into one chart; `None` where no value is finite.
-pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<String> {
+pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve]) -> Option<Markup> {
     let lines: Vec<Line> = curves
         .iter()
         .map(|curve| {
@@ -54,26 +56,18 @@ pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve])
 
     let window = lines.iter().map(|line| smoothing_window(line.points.len())).max().unwrap_or(1);
     let noisy = chart.noisy && window > 1;
-    let faint = each(lines.iter().filter(|_| noisy), |line| {
-        let path = path(&extremes(&line.points), &x_axis, &y_axis);
-        format!("<path class=\"faint {}\" d=\"{path}\"/>", colour(line.name))
-    });
-    let bold = each(&lines, |line| {
-        let path = path(&line.main, &x_axis, &y_axis);
-        let data = hover_data(&line.main, &x_axis, &y_axis);
-        let (class, name) = (colour(line.name), escape(line.name));
-        format!("<path class=\"line {class}\" d=\"{path}\" data-name=\"{name}\" data-points=\"{data}\"/>")
-    });
-    let logarithmic = if y_axis.spread == Spread::Log { ", log scale" } else { "" };
-    let averaged = if noisy { format!("; bold: mean over {window} steps") } else { String::new() };
-    let legend = each(&lines, |line| {
-        let (class, name) = (colour(line.name), escape(line.name));
-        let end = line.end.as_ref().map_or_else(String::new, |end| format!(" <small>{}</small>", escape(end)));
-        format!(
-            "<span class=\"key {class}\"><svg width=\"26\" height=\"10\" aria-hidden=\"true\"><path class=\"line {class}\" \
-                 d=\"M1 5H25\"/></svg><bdi>{name}</bdi>{end}</span>"
-        )
-    });
+    let marks = html! {
+        @for line in lines.iter().filter(|_| noisy) {
+            path class={ "faint " (colour(line.name)) } d=(path(&extremes(&line.points), &x_axis, &y_axis)) {}
+        }
+        @for line in &lines {
+            path
+                class={ "line " (colour(line.name)) }
+                d=(path(&line.main, &x_axis, &y_axis))
+                data-name=(Text(line.name))
+                data-points=(hover_data(&line.main, &x_axis, &y_axis)) {}
+        }
+    };
     let frame = Frame {
         id: chart.id,
         title: chart.title,
@@ -83,12 +77,28 @@ pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve])
         y_axis: &y_axis,
         x_label: "optimizer step",
     };
-    Some(format!(
-        "<figure class=\"plot\"><figcaption><b>{}</b><small>{logarithmic}{averaged}</small><span \
-         class=\"legend\">{legend}</span></figcaption>{}</figure>",
-        escape(chart.title),
-        frame.svg(&format!("{faint}{bold}"))
-    ))
+    Some(html! {
+        figure class="plot" {
+            figcaption {
+                b { (Text(chart.title)) }
+                small {
+                    @if y_axis.spread == Spread::Log { ", log scale" }
+                    @if noisy { "; bold: mean over " (window) " steps" }
+                }
+                span class="legend" {
+                    @for line in &lines {
+                        @let class = colour(line.name);
+                        span class={ "key " (class) } {
+                            svg width="26" height="10" aria-hidden="true" { path class={ "line " (class) } d="M1 5H25" {} }
+                            bdi { (Text(line.name)) }
+                            @if let Some(end) = &line.end { " " small { (Text(end)) } }
+                        }
+                    }
+                }
+            }
+            (frame.svg(&marks))
+        }
+    })
 }
 
 /// A curve in one line of text: at most 32 bars of eight heights, from its least value to its greatest.
