@@ -19,12 +19,13 @@ use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use records::parquet_file::{parquet_files, read_records, read_rows_at, row_count, write_records};
+pub use records::record::JudgeVerdict;
 use records::record::{Prompt, PromptId, Sampling, Trace, Verdict, short_hash};
 use records::{Mistake, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::reply::{JudgeVerdict, Opinion};
+pub use self::reply::Opinion;
 use super::{Part, Prompts, VERDICTS, by_part, parts};
 use crate::policy::clauses::{check_condition, policy_terms};
 use crate::policy::refused::{WHERE, refused};
@@ -241,7 +242,7 @@ impl<'a> Judging<'a> {
             let mut verdicts: Vec<Verdict> = read_records(&file.path)?;
             for (row, request) in here {
                 let (verdict, opinion) = (&mut verdicts[*row as usize - file.rows.start], &opinions[*request]);
-                verdict.judge_verdict = Some(opinion.verdict.name().to_owned());
+                verdict.judge_verdict = Some(opinion.verdict);
                 verdict.judge_analysis = Some(opinion.analysis.clone());
             }
             write_records(&file.path, &verdicts)?;

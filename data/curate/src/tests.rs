@@ -3,7 +3,7 @@ mod quotas;
 
 use fixtures::can_run;
 use records::parquet_file::read_folder;
-use records::record::{FinishReason, PromptTests, TraceId, Verdict};
+use records::record::{CodeVerdict, FinishReason, PromptTests, TraceId, Verdict};
 
 use super::*;
 
@@ -179,7 +179,10 @@ async fn programs_are_run_only_if_the_recipe_says_so() {
     let curation = folder.curate(&with_code, "out", Vec::new()).await.unwrap();
     assert_eq!((curation.total, curation.selected), (4, 1));
     let verdicts: Vec<_> = folder.verdicts().into_iter().map(|v| v.code_verdict).collect();
-    assert_eq!(verdicts, [None, Some("AC".into()), Some("WA".into()), Some("CE".into())]);
+    assert_eq!(
+        verdicts,
+        [None, Some(CodeVerdict::Accepted), Some(CodeVerdict::WrongAnswer), Some(CodeVerdict::CompileError)]
+    );
     let rates: Vec<_> = folder.verdicts().into_iter().map(|v| v.pass_rate).collect();
     assert_eq!(rates, [Some(0.0), Some(1.0 / 3.0), Some(1.0 / 3.0), Some(1.0 / 3.0)], "tests say what is right too");
     let no_tests = Folder::new(run().0, &run().1);

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use records::Result;
 use records::parquet_file::write_records;
-use records::record::{Prompt, PromptId, TraceId, Verdict};
-use sandbox::judge::CodeVerdict;
+use records::record::{CodeVerdict, Prompt, PromptId, TraceId, Verdict};
 use text::contamination::Hit;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -109,7 +108,7 @@ fn samples(prompts: &Prompts<'_>, parts: &[Part], rules: &Rules<'_>, duplicates:
             all.push(Sample {
                 prompt: duplicates.prompts[prompts.place(&form.prompt_id, &form.trace_id)?].first,
                 answer: answered.extracted.map(|text| if right { RIGHT } else { xxh3_64(text.as_bytes()) }),
-                correct: program.as_deref().and_then(passes).or(answered.correct),
+                correct: program.and_then(passes).or(answered.correct),
             });
         }
     }
@@ -122,13 +121,13 @@ fn lengths(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<u
 }
 
 /// The verdicts on the programs of a part.
-fn programs(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<String>>> {
+fn programs(number: usize, part: &Part, rules: &Rules<'_>) -> Result<Vec<Option<CodeVerdict>>> {
     rules.code.as_ref().map_or(Ok(vec![None; part.rows]), |kept| kept.rows(number, part))
 }
 
 /// Whether a program is right; `None` where that could not be found out.
-fn passes(verdict: &str) -> Option<bool> {
-    (verdict != CodeVerdict::SandboxError.code()).then(|| verdict == CodeVerdict::Accepted.code())
+fn passes(verdict: CodeVerdict) -> Option<bool> {
+    (verdict != CodeVerdict::SandboxError).then_some(verdict == CodeVerdict::Accepted)
 }
 
 /// The verdicts of a part, as far as single traces go.
@@ -150,7 +149,7 @@ fn verdict(
     formed: Formed,
     answered: Answered,
     hit: Option<Hit>,
-    code_verdict: Option<String>,
+    code_verdict: Option<CodeVerdict>,
 ) -> Verdict {
     let signals = formed.signals;
     let (contaminated, contamination_item, contamination_rule, contamination_evidence) =

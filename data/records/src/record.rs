@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::id::{PromptId, TraceId};
-pub use self::verdict::{Ending, Verdict};
+pub use self::verdict::{CodeVerdict, Ending, JudgeVerdict, Verdict};
 use crate::test_spec::Language;
 
 /// A problem put to a teacher or to a student.

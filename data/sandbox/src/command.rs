@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use command_fds::CommandFdExt;
+use records::{Error, Result};
 
 use super::WORK_BYTES;
-use records::{Error, Result};
 
 /// Where programs are looked for, on the host and in the sandbox.
 pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";

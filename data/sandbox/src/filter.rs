@@ -15,13 +15,12 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 
+use records::{Error, Result};
 use rustix::fs::{MemfdFlags, memfd_create};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     sock_filter,
 };
-
-use records::{Error, Result};
 
 /// Allowed whatever their arguments.
 #[rustfmt::skip]

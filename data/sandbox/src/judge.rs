@@ -10,58 +10,17 @@
 mod answer;
 mod compare;
 
-use serde::{Deserialize, Serialize};
+pub use records::record::CodeVerdict;
+use records::test_spec::{Case, CodeTests, TestSpec};
 use serde_json::{Value, json};
 
 pub use self::answer::program_in;
 use crate::{Broken, Limits, OUT_OF_MEMORY, Running, SIGXCPU, Sandbox};
-use records::test_spec::{Case, CodeTests, TestSpec};
 
 /// Characters of a message that are kept.
 const MESSAGE_CHARS: usize = 1000;
 /// A program may print this much more than it should.
 const SPARE_OUTPUT: usize = 64 << 10;
-
-/// What came of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum CodeVerdict {
-    /// It passes all tests.
-    #[serde(rename = "AC")]
-    Accepted,
-    /// Wrong output, too much output, or an assertion that does not hold.
-    #[serde(rename = "WA")]
-    WrongAnswer,
-    /// It took too long.
-    #[serde(rename = "TLE")]
-    TimeLimit,
-    /// It took too much memory.
-    #[serde(rename = "MLE")]
-    MemoryLimit,
-    /// It ended with an error.
-    #[serde(rename = "RE")]
-    RuntimeError,
-    /// It cannot be compiled, or there is none in the answer.
-    #[serde(rename = "CE")]
-    CompileError,
-    /// It could not be judged: the sandbox failed, or the tests themselves.
-    #[serde(rename = "SE")]
-    SandboxError,
-}
-
-impl CodeVerdict {
-    /// The usual abbreviation.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Accepted => "AC",
-            Self::WrongAnswer => "WA",
-            Self::TimeLimit => "TLE",
-            Self::MemoryLimit => "MLE",
-            Self::RuntimeError => "RE",
-            Self::CompileError => "CE",
-            Self::SandboxError => "SE",
-        }
-    }
-}
 
 /// A verdict, and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,6 +26,8 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use records::test_spec::Language;
+use records::{Mistake, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,8 +35,6 @@ use serde_json::{Value, json};
 use self::command::Programs;
 use self::processes::Processes;
 pub(crate) use self::session::{Broken, Session};
-use records::test_spec::Language;
-use records::{Mistake, Result};
 
 /// Size of the folder that a program may write to.
 const WORK_BYTES: u64 = 64 << 20;

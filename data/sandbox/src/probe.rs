@@ -6,13 +6,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
+use records::test_spec::Language;
+use records::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::{Broken, Limits, OUT_OF_MEMORY, PROCESSES, SIGXCPU, SLACK, Sandbox, WORK_BYTES};
-use records::test_spec::Language;
-use records::{Error, Result};
 
 const ISOLATION: &str = include_str!("probe/isolation.py");
 const LIMITS: &str = include_str!("probe/limits.py");

@@ -5,9 +5,10 @@ mod calls;
 use std::os::unix::fs::symlink;
 use std::sync::OnceLock;
 
-use super::*;
 use fixtures::can_run;
 use records::test_spec::Language;
+
+use super::*;
 
 /// Plenty of time, for machines that are busy.
 const LIMITS: Limits = Limits { time_limit_seconds: 60.0, memory_mb: 256 };

@@ -3,7 +3,6 @@
 mod relation;
 mod sets;
 
-use crate::Rule;
 use dashu_ratio::RBig;
 
 use super::eval::{Evaluator, Value};
@@ -11,6 +10,7 @@ use super::expr::Expr;
 use super::functions::PRECISIONS;
 use super::probe::{Outcome, Reading, Seed, equal, is_near, is_rounding};
 use super::unit::{self, Units};
+use crate::Rule;
 
 /// Comparisons of numbers that one pair of answers may take.
 const MOST_COMPARISONS: usize = 400;

@@ -61,7 +61,6 @@ mod unit;
 
 use lex::Commas;
 use probe::Outcome;
-
 pub use rule::Rule;
 
 /// What kind of answer a gold answer is: that decides what to look for.

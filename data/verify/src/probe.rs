@@ -5,7 +5,6 @@
 //! parts could hide. Expressions with variables are compared at up to [`POINTS`] points drawn from a seed: one proven
 //! difference decides against, [`FEWEST`] agreements for.
 
-use crate::Rule;
 use std::cmp::Ordering;
 
 use dashu_ratio::RBig;
@@ -14,6 +13,7 @@ use super::ball::Ball;
 use super::eval::{Evaluator, Value};
 use super::expr::{Expr, Function};
 use super::functions::PRECISIONS;
+use crate::Rule;
 
 /// Points tried for expressions with variables; half of the later ones are whole numbers.
 const POINTS: u64 = 16;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use records::record::{FinishReason, Trace};
+use records::record::{FinishReason, JudgeVerdict, Trace};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -12,31 +12,6 @@ const MOST_ANALYSIS_CHARS: usize = 1000;
 
 /// So many beginnings of objects are looked at, from the end: texts of nothing but braces cost no more.
 const MOST_OBJECTS: usize = 100;
-
-/// What the judge made of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JudgeVerdict {
-    /// It says the same as the reference.
-    Correct,
-    /// It does not.
-    Incorrect,
-    /// The judge's replies cannot be read.
-    Unreadable,
-    /// The endpoint refused to judge it: too long for the judge, or turned down by a filter.
-    Refused,
-}
-
-impl JudgeVerdict {
-    /// The name it has in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Correct => "correct",
-            Self::Incorrect => "incorrect",
-            Self::Unreadable => "unreadable",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// A verdict and what was said for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +187,7 @@ mod tests {
         // Linear in what counts: so many braces would take minutes otherwise.
         assert_eq!(read(&"{\"a\":".repeat(100_000)).0, JudgeVerdict::Unreadable);
         assert_eq!(read(&"{\"a\":\"".repeat(100_000)).0, JudgeVerdict::Unreadable);
-        assert_eq!(Opinion::of_refusal("too long").verdict.name(), "refused");
+        assert_eq!(Opinion::of_refusal("too long").verdict, JudgeVerdict::Refused);
     }
 
     proptest! {

@@ -93,11 +93,11 @@ async fn opinions_become_columns_that_a_policy_may_name() {
     let verdicts = judging.record(&batch, &opinions).unwrap();
     assert_eq!(verdicts, [Correct, Incorrect, Correct, Unreadable]);
     let found: Vec<_> = folder.verdicts().into_iter().map(|v| (v.judge_verdict, v.judge_analysis)).collect();
-    let of = |verdict: &str, analysis: &str| (Some(verdict.to_owned()), Some(analysis.to_owned()));
-    let (none, same) = ((None, None), of("correct", "same"));
-    let expected = [same.clone(), none.clone(), of("incorrect", "other"), same, none.clone(), none.clone(), none];
+    let of = |verdict, analysis: &str| (Some(verdict), Some(analysis.to_owned()));
+    let (none, same) = ((None, None), of(Correct, "same"));
+    let expected = [same.clone(), none.clone(), of(Incorrect, "other"), same, none.clone(), none.clone(), none];
     assert_eq!(found[..7], expected);
-    assert_eq!(found[7], of("unreadable", "?"));
+    assert_eq!(found[7], of(Unreadable, "?"));
 
     let (traces, out) = (folder.dir.path().join("traces"), folder.dir.path().join("out"));
     let policy = config("correct OR judge_verdict = 'correct'");

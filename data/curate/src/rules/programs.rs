@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use records::parquet_file::{for_each_text, read_rows_at};
-use records::record::{Prompt, PromptId, PromptTests};
+use records::record::{CodeVerdict, Prompt, PromptId, PromptTests};
 use records::test_spec::Language;
 use records::test_spec::TestSpec;
 use records::{Error, Result};
@@ -106,7 +106,7 @@ impl Group for CodeJudge<'_> {
     /// A program may take minutes, and all tests of a chunk are in memory at once.
     const CHUNK: usize = 128;
     /// The verdict on an answer; `None` where its prompt has no tests.
-    type Row = Option<String>;
+    type Row = Option<CodeVerdict>;
 
     fn settings(&self) -> Value {
         json!(self.limits)
@@ -116,7 +116,7 @@ impl Group for CodeJudge<'_> {
         self.tests.get(&prompt.id).map_or(0, |tests| tests.hash)
     }
 
-    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Option<String>>> {
+    fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Option<CodeVerdict>>> {
         let specs = self.specs(cases)?;
         if specs.is_empty() {
             return Ok(vec![None; cases.len()]);
@@ -124,7 +124,7 @@ impl Group for CodeJudge<'_> {
         let sandbox = self.open()?;
         let verdict = |case: &Case<'_>| {
             let outcome = judge_answer(sandbox, &case.trace.answer, specs.get(&case.prompt.id)?, &self.limits);
-            Some(outcome.verdict.code().to_owned())
+            Some(outcome.verdict)
         };
         Ok(cases.par_iter().map(verdict).collect())
     }

@@ -50,12 +50,10 @@ pub struct Verdict {
     pub answer_verdict: Option<String>,
     /// The rule that decided; see the crate `verify`.
     pub answer_rule: Option<String>,
-    /// What came of the answer's program: `AC`, `WA`, `TLE`, `MLE`, `RE`, `CE` or `SE` (`CodeVerdict` of the
-    /// crate `sandbox`); `None` where the prompt has no tests or the recipe runs none.
-    pub code_verdict: Option<String>,
-    /// What the recipe's judge made of the answer: `correct`, `incorrect`, `unreadable` or `refused` (`JudgeVerdict` of
-    /// the crate `curate`); `None` where it was not asked.
-    pub judge_verdict: Option<String>,
+    /// What came of the answer's program; `None` where the prompt has no tests or the recipe runs none.
+    pub code_verdict: Option<CodeVerdict>,
+    /// What the recipe's judge made of the answer; `None` where it was not asked.
+    pub judge_verdict: Option<JudgeVerdict>,
     /// Why: its analysis, or what came instead; the beginning.
     pub judge_analysis: Option<String>,
     /// An earlier trace of the same prompt says the same, apart from case, spaces and markup.
@@ -132,4 +130,59 @@ pub enum Ending {
     Maths,
     /// Within a `\boxed{`.
     Box,
+}
+
+/// What came of a program that was run on tests, as in programming contests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CodeVerdict {
+    /// It passes all tests.
+    #[serde(rename = "AC")]
+    Accepted,
+    /// Wrong output, too much output, or an assertion that does not hold.
+    #[serde(rename = "WA")]
+    WrongAnswer,
+    /// It took too long.
+    #[serde(rename = "TLE")]
+    TimeLimit,
+    /// It took too much memory.
+    #[serde(rename = "MLE")]
+    MemoryLimit,
+    /// It ended with an error.
+    #[serde(rename = "RE")]
+    RuntimeError,
+    /// It cannot be compiled, or there is none in the answer.
+    #[serde(rename = "CE")]
+    CompileError,
+    /// It could not be judged: the sandbox failed, or the tests themselves.
+    #[serde(rename = "SE")]
+    SandboxError,
+}
+
+impl CodeVerdict {
+    /// The usual abbreviation.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Accepted => "AC",
+            Self::WrongAnswer => "WA",
+            Self::TimeLimit => "TLE",
+            Self::MemoryLimit => "MLE",
+            Self::RuntimeError => "RE",
+            Self::CompileError => "CE",
+            Self::SandboxError => "SE",
+        }
+    }
+}
+
+/// What the judge made of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeVerdict {
+    /// It says the same as the reference.
+    Correct,
+    /// It does not.
+    Incorrect,
+    /// The judge's replies cannot be read.
+    Unreadable,
+    /// The endpoint refused to judge it: too long for the judge, or turned down by a filter.
+    Refused,
 }

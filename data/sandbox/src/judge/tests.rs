@@ -4,9 +4,10 @@ mod forging;
 mod hostile;
 mod verdicts;
 
+use records::test_spec::{Case, CodeTests, Language};
+
 use super::*;
 use crate::tests::sandbox;
-use records::test_spec::{Case, CodeTests, Language};
 
 const LIMITS: Limits = Limits { time_limit_seconds: 2.0, memory_mb: 256 };
 

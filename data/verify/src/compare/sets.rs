@@ -1,11 +1,11 @@
 //! Sets of real numbers: intervals, unions, inequalities and points, brought to sorted intervals that do not touch.
 
-use crate::Rule;
 use std::cmp::Ordering;
 
 use super::super::expr::{Expr, Relation};
 use super::super::probe::{Outcome, order};
 use super::Comparer;
+use crate::Rule;
 
 /// More intervals than that are no answer.
 const MOST_PIECES: usize = 64;

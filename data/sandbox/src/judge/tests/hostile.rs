@@ -1,7 +1,8 @@
 //! Programs that would harm: each is run, and after each an honest one.
 
-use super::*;
 use CodeVerdict::{Accepted, MemoryLimit, RuntimeError, TimeLimit, WrongAnswer};
+
+use super::*;
 
 /// Runs a program that prints what it got away with: `nothing` if it went well. Prints a row of the table.
 #[track_caller]

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::*;
 use CodeVerdict::{Accepted, CompileError, MemoryLimit, RuntimeError, TimeLimit, WrongAnswer};
 use fixtures::skipped;
+
+use super::*;
 
 #[track_caller]
 fn expect(outcome: Option<Outcome>, verdict: CodeVerdict, test: Option<u32>, says: &str) {
