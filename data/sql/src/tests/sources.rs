@@ -234,6 +234,8 @@ async fn what_cannot_be_read_is_named() {
         ("nothing", "no data files"),
         ("parts", "files of several kinds"),
         ("absent.parquet", "absent.parquet"),
+        ("parts/*", "different kinds"),
+        ("table.*", "different kinds"),
         ("q-*.parquet", "no file has a name like that"),
     ] {
         let message = open(name).await;
