@@ -139,3 +139,20 @@ impl From<Mistake> for Error {
         Self::Invalid { what: mistake.field, problem: mistake.problem, remedy }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_of_a_library_keeps_its_error() {
+        let error = Error::engine("reading x", io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(error.to_string(), "reading x: unexpected end of file");
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::UnexpectedEof));
+        assert_eq!(Error::engine("drawing", "nothing to draw from").to_string(), "drawing: nothing to draw from");
+    }
+}

@@ -102,7 +102,10 @@ fn refuse_left_out(files: &[PathBuf]) -> Result<()> {
 fn one_kind(path: &Path, files: &[PathBuf]) -> Result<FileKind> {
     let mut kinds = files.iter().map(|file| FileKind::of(file));
     let first = kinds.next().flatten().ok_or_else(|| not_read(path))?;
-    if kinds.any(|kind| kind != Some(first)) {
+    // `.csv` and `.tsv` are one kind with two separators, and one table has one separator.
+    let has_tabs = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "tsv");
+    let is_mixed = files.iter().any(has_tabs) && !files.iter().all(has_tabs);
+    if is_mixed || kinds.any(|kind| kind != Some(first)) {
         return Err(Error::malformed(
             path,
             "there are files of different kinds",

@@ -139,6 +139,7 @@ async fn what_cannot_be_read_is_named() {
         ("parts", "several kinds"),
         ("absent.parquet", "absent.parquet"),
         ("parts/*", "different kinds"),
+        ("table.*", "different kinds"),
         ("cut", "t-00001-of-00002.jsonl is missing"),
         ("q-*.parquet", "no file has a name like that"),
     ] {
