@@ -7,10 +7,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use fixtures::mock::{Answer, Asked, Mock};
 use serde_json::{Value, json};
 
 use crate::fake::{COMMIT, FakeHub, blob};
-use crate::mock::{Answer, Asked, Mock};
 use crate::support::{Ran, TestFolder, root};
 
 const TRACES: &str = "hf://datasets/open-r1/Mixture";

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use fixtures::mock::{Answer, Asked, Mock};
 use serde_json::{Value, json};
 
-use crate::mock::{Answer, Asked, Mock};
 use crate::support::{Ran, TestFolder, root};
 
 const RUN: [&str; 8] =

@@ -31,9 +31,6 @@ mod judge;
 mod licences;
 /// Mistakes in recipes and in what is named beside them are told before anything is spent.
 mod mistakes;
-#[path = "../teacher/src/mock.rs"]
-#[expect(dead_code, reason = "the client's tests use more of it")]
-mod mock;
 /// The modes of all that is written.
 mod modes;
 /// The model is that of transformers.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use fixtures::mock::{Answer, Asked, Mock};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::mock::{Answer, Asked, Mock};
 use crate::support::{Ran, TestFolder, small_quickstart};
 
 const INDEX: &str = "runs/.replies.sqlite";

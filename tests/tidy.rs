@@ -177,12 +177,18 @@ fn needs(krate: &str, other: &str) -> bool {
 #[test]
 fn the_graph_in_the_readme_is_that_of_the_manifests() {
     let mut graph = "```mermaid\nflowchart BT\n".to_owned();
-    for (krate, uses) in CRATES {
+    // Crates that need the same ones share a line.
+    let mut lines: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for (krate, uses) in CRATES.into_iter().filter(|(_, uses)| !uses.is_empty()) {
         let direct = uses.iter().filter(|name| !uses.iter().any(|other| needs(other, name)));
         let direct: Vec<&str> = direct.copied().collect();
-        if !direct.is_empty() {
-            writeln!(graph, "    {} --> {}", direct.join(" & "), name_of(krate)).unwrap();
+        match lines.iter_mut().find(|(same, _)| *same == direct) {
+            Some((_, crates)) => crates.push(name_of(krate)),
+            None => lines.push((direct, vec![name_of(krate)])),
         }
+    }
+    for (direct, crates) in lines {
+        writeln!(graph, "    {} --> {}", direct.join(" & "), crates.join(" & ")).unwrap();
     }
     graph += "```\n";
     let readme = fs::read_to_string(root().join("README.md")).unwrap();

@@ -285,7 +285,7 @@ mod limit_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mock::{Answer, Mock};
+    use fixtures::mock::{Answer, Mock};
     use records::record::{FinishReason, Message};
     use serde_json::json;
 

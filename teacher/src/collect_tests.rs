@@ -2,13 +2,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use fixtures::mock::{Answer, Asked, Mock};
 use records::parquet_file::{parquet_files, read_folder};
 use records::record::{FinishReason, Message, Sampling, Trace, TraceId};
 use serde_json::json;
 
 use super::*;
 use crate::ask::{GROUP, MAX_CONSECUTIVE_FAILURES, request_seed};
-use crate::mock::{Answer, Asked, Mock};
 use crate::retry::Waits;
 
 const QUICK: Waits = Waits {

@@ -11,13 +11,13 @@
 //! One process at a time has the file open, behind a lock of its own that is held for a look-up and not while teachers are
 //! asked. Memory holds a chunk of entries, and 8 bytes for each reply that is found.
 
-use records::record::TraceId;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use records::record::TraceId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::ledger::{Ledger, SERVES, is_in_use};

@@ -24,8 +24,6 @@ mod error;
 pub mod hub;
 mod index;
 mod ledger;
-#[cfg(test)]
-mod mock;
 mod retry;
 mod to_parquet;
 mod wire;

@@ -1,9 +1,9 @@
 use std::time::Instant;
 
+use fixtures::mock::{Answer, Mock, Raw};
 use records::record::Message;
 
 use super::*;
-use crate::mock::{Answer, Mock, Raw};
 use crate::retry::{Gate, with_retries};
 
 const ENDLESS: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -336,7 +336,7 @@ pub(super) fn next_query(headers: &HeaderMap) -> std::result::Result<Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mock::Raw;
+    use fixtures::mock::Raw;
     use hub::Cache;
 
     fn address() -> Address {

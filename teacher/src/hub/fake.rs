@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use fixtures::mock::{Answer, Asked};
 use ring::digest;
 use serde_json::{Value, json};
-
-use crate::mock::{Answer, Asked};
 
 /// The commit that `main` is.
 pub(crate) const COMMIT: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";

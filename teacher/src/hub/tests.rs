@@ -5,11 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use fixtures::mock::{Answer, Asked, Mock};
 use serde_json::json;
 
 use super::fake::{COMMIT, FakeHub, blob};
 use super::*;
-use crate::mock::{Answer, Asked, Mock};
 
 const REPOSITORY: &str = "datasets/open-r1/Mixture";
 const TOKEN: &str = "hf_secret_of_a_test";

@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 
-use super::*;
 use records::record::Sampling;
+
+use super::*;
 
 fn trace(id: &str, answer: &str) -> Trace {
     sampled(id, answer, FinishReason::Other, None, 8)
