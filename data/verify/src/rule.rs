@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The rule that decided a comparison. The [crate](crate) lists what each one looks at, and in which order they are asked.
+/// The rule that decided a comparison. The [crate] lists what each one looks at, and in which order they are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// The text has no final answer.

@@ -5,7 +5,7 @@
 //! does not have (no evaluation, no training) is left out rather than shown empty.
 //!
 //! Traces are hostile input: a model wrote them, and it may have written markup, control characters or characters that
-//! reorder text. Every string goes through `text::escape` (HTML) or the escapes of `markdown`, and the page forbids
+//! reorder text. Every string goes through `text::Text` (HTML) or the escapes of `markdown`, and the page forbids
 //! itself every request through its content security policy.
 //!
 //! Charts follow Tufte, "The Visual Display of Quantitative Information" (2001): little ink beside the data, numbers

@@ -3,7 +3,8 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Breaks text into lines of at most `width` columns, at spaces where there are any. Line breaks stay, indentation too;
-/// what a terminal would take for a command is replaced.
+/// what a terminal would take for a command is replaced. (textwrap gives an empty line between an indentation and a word that
+/// is too long for the rest of the line, as texts without spaces are.)
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.lines() {

@@ -7,8 +7,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::colour;
 use super::scale::{Axis, Spread};
-use crate::report::number::dropped;
-use crate::report::number::{count, interval, percent};
+use crate::report::number::{count, dropped, interval, percent};
 use crate::report::text::Text;
 use crate::report::{AccuracyRow, FunnelRow, RunReport};
 
