@@ -1,6 +1,6 @@
 //! A recipe: everything that decides the result, each value written out, and nothing that does not.
 //!
-//! Devices, endpoints, paths, keys and concurrency are run options; see [`crate::options`]. Input files and folders are
+//! Devices, endpoints, paths, keys and concurrency are run options; see [`crate::run::options`]. Input files and folders are
 //! named here and given on the command line; what counts is their content.
 
 mod diagnostic;

@@ -29,7 +29,7 @@ pub(crate) struct SeedTable {
     pub date: String,
     /// On what: another processor rounds differently and gives other numbers.
     pub machine: String,
-    /// [`identity`] of the recipe it was made with.
+    /// [`identity`](crate::run::seeds::identity) of the recipe it was made with.
     pub recipe: String,
     /// Problems that each student was measured on.
     pub problems: usize,
