@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use fixtures::mock::{Answer, Asked, Mock};
+use fixtures::mock::{Answer, Mock, Received};
 use serde_json::{Value, json};
 
 use crate::fake::{COMMIT, FakeHub, blob};
@@ -40,7 +40,7 @@ fn repositories() -> Vec<FakeHub> {
     ]
 }
 
-fn answer(hubs: &[FakeHub], asked: &Asked) -> Answer {
+fn answer(hubs: &[FakeHub], asked: &Received) -> Answer {
     let asked_for = |hub: &&FakeHub| asked.line.contains(hub.repository.trim_start_matches("models/"));
     hubs.iter().find(asked_for).unwrap_or(&hubs[0]).answer(asked)
 }
@@ -83,7 +83,7 @@ fn record(folder: &TestFolder, stage: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn is_file(asked: &Asked) -> bool {
+fn is_file(asked: &Received) -> bool {
     asked.line.contains("/resolve/")
 }
 
@@ -105,21 +105,21 @@ fn inputs_are_planned_downloaded_once_and_recorded_with_their_commit() {
     folder.write("set/0.jsonl", &String::from_utf8(rows(0, 25)).unwrap());
     let planned = run(&folder, &mock, &inputs("plan", "traces=set")).stdout;
     assert!(planned.contains("3/8 curate    ????????") && !planned.contains("2/8 collect   ?"), "{planned}");
-    assert!(!mock.asked().iter().any(is_file) && !folder.path("hf").exists(), "a plan downloads nothing");
+    assert!(!mock.received().iter().any(is_file) && !folder.path("hf").exists(), "a plan downloads nothing");
 
     let arguments = [inputs("run", &traces), vec!["--to", "curate"]].concat();
     let ran = run(&folder, &mock, &arguments);
     ran.succeeds();
     assert!(ran.stderr.contains(&format!("input traces: {pinned}, 2 files to be downloaded")), "{}", ran.stderr);
     assert!(ran.stderr.contains("40 traces, imported from 40 rows"), "{}", ran.stderr);
-    assert!(!mock.asked().iter().any(|asked| asked.line.contains("README")), "only what is named");
+    assert!(!mock.received().iter().any(|asked| asked.line.contains("README")), "only what is named");
     for stage in ["prompts", "collect"] {
         assert_eq!(record(&folder, stage)["sources"], json!({"input traces": pinned}));
     }
     let tokenizer = json!({"tokenizer of input base": format!("{BASE}@{COMMIT}")});
     assert_eq!(record(&folder, "curate")["sources"], tokenizer);
 
-    let asked = mock.asked().len();
+    let asked = mock.received().len();
     let again = run(&folder, &mock, &arguments);
     again.succeeds();
     assert!(again.stderr.contains(&format!("input traces: {pinned}, 2 files in the cache")), "{}", again.stderr);
@@ -130,7 +130,7 @@ fn inputs_are_planned_downloaded_once_and_recorded_with_their_commit() {
         "{}",
         planned.stdout
     );
-    assert_eq!(mock.asked().len(), asked, "nobody is asked again");
+    assert_eq!(mock.received().len(), asked, "nobody is asked again");
 
     // What decides is the content: the same files from a folder are the same input.
     for (name, content) in [("set/0.jsonl", rows(0, 25)), ("set/1.jsonl", rows(25, 40))] {
@@ -183,7 +183,7 @@ fn killed_in_the_middle_nothing_reads_as_complete_and_the_rest_is_asked_for() {
     let partial = repository.join(format!("blobs/{}.incomplete", blob(&rows(25, 40))));
     let whole = repository.join(format!("snapshots/{COMMIT}/all/0.jsonl"));
     let begun = Instant::now();
-    while mock.asked().iter().all(|asked| asked.range.is_none())
+    while mock.received().iter().all(|asked| asked.range.is_none())
         || partial.metadata().map_or(0, |file| file.len()) < part as u64
         || !whole.exists()
     {
@@ -199,7 +199,7 @@ fn killed_in_the_middle_nothing_reads_as_complete_and_the_rest_is_asked_for() {
     let ran = run(&folder, &mock, &arguments);
     ran.succeeds();
     assert!(ran.stderr.contains("1 of 2 files to be downloaded"), "{}", ran.stderr);
-    let ranges: Vec<_> = mock.asked().into_iter().filter_map(|asked| asked.range).collect();
+    let ranges: Vec<_> = mock.received().into_iter().filter_map(|asked| asked.range).collect();
     assert_eq!(ranges, vec![format!("bytes={part}-"); 2], "before the kill and after it");
     assert_eq!(fs::read(repository.join(format!("snapshots/{COMMIT}/all/1.jsonl"))).unwrap(), rows(25, 40));
 }
@@ -213,13 +213,13 @@ fn queries_read_from_the_hub() {
     assert_eq!(ran.stdout, "n\n40\n");
     assert!(ran.stderr.contains(COMMIT), "{}", ran.stderr);
     let table = format!("t={TRACES}/all/0.jsonl");
-    let asked = mock.asked().len();
+    let asked = mock.received().len();
     let query = "SELECT count(*) AS n, sum(tokens(messages[1]['content'])) > 25 AS many FROM t";
     let ran = run(&folder, &mock, &["sql", query, "--table", &table, "--tokenizer", BASE, "--format", "csv"]);
     ran.succeeds();
     assert_eq!(ran.stdout, "n,many\n25,true\n");
     let files: Vec<String> =
-        mock.asked()[asked..].iter().filter(|asked| is_file(asked)).map(|a| a.line.clone()).collect();
+        mock.received()[asked..].iter().filter(|asked| is_file(asked)).map(|a| a.line.clone()).collect();
     assert!(files.len() == 1 && files[0].ends_with("/tokenizer.json"), "{files:?}");
     run(&folder, &mock, &["sql", "SELECT 1 FROM 'hf://datasets/open-r1/Mixture/none.parquet'"])
         .fails(2, &["no file or folder has a name like that", COMMIT]);

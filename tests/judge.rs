@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use fixtures::mock::{Answer, Asked, Mock};
+use fixtures::mock::{Answer, Mock, Received};
 use serde_json::{Value, json};
 
 use crate::support::{Ran, TestFolder, root};
@@ -48,7 +48,7 @@ fn says(correctness: &str) -> Answer {
     Answer::reply(&json!({"reasoning": "hm", "content": format!("```json\n{verdict}\n```")}))
 }
 
-fn judge(asked: &Asked) -> Answer {
+fn judge(asked: &Received) -> Answer {
     if asked.body.is_null() {
         return Answer::json(404, &json!({}));
     }
@@ -56,8 +56,8 @@ fn judge(asked: &Asked) -> Answer {
 }
 
 /// The requests for completions.
-fn completions(mock: &Mock) -> Vec<Asked> {
-    mock.asked().into_iter().filter(|asked| !asked.body.is_null()).collect()
+fn completions(mock: &Mock) -> Vec<Received> {
+    mock.received().into_iter().filter(|asked| !asked.body.is_null()).collect()
 }
 
 fn verdicts(folder: &TestFolder) -> Vec<Value> {
@@ -194,7 +194,7 @@ fn a_judge_that_is_down_is_named_and_costs_nothing_that_was_bought() {
     let arguments = [RUN.as_slice(), &["--judge-endpoint", &mock.url, "--concurrency", "1"]].concat();
     let broke = Ran::of(&folder.command(&arguments).env("R1_DISTILL_JUDGE_API_KEY", "sk-judge").output().unwrap());
     broke.fails(3, &["judge deepseek-chat", &mock.url, "no credit left", "1 of 20 replies are kept", "run again"]);
-    assert!(mock.asked().iter().all(|asked| asked.authorization.as_deref() == Some("Bearer sk-judge")));
+    assert!(mock.received().iter().all(|asked| asked.authorization.as_deref() == Some("Bearer sk-judge")));
     assert!(!folder.path("runs/r1-traces-smollm2/curate").exists());
 
     paid.store(true, SeqCst);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use fixtures::mock::{Answer, Asked, Mock};
+use fixtures::mock::{Answer, Mock, Received};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn recipe(name: &str, prompts: usize, seed: u32, max_tokens: usize) -> String {
 }
 
 /// A text that question and seed decide, of as many tokens as they say; a lower limit cuts it off.
-fn served(asked: &Asked) -> Answer {
+fn served(asked: &Received) -> Answer {
     if asked.body.is_null() {
         return Answer::json(404, &json!({}));
     }
@@ -48,7 +48,7 @@ fn tokens(question: &str, seed: u64) -> u64 {
 
 /// The requests for completions.
 fn completions(mock: &Mock) -> usize {
-    mock.asked().iter().filter(|asked| !asked.body.is_null()).count()
+    mock.received().iter().filter(|asked| !asked.body.is_null()).count()
 }
 
 fn collect(folder: &TestFolder, text: &str, mock: &Mock) -> Ran {

@@ -91,12 +91,12 @@ fn report_and_card_say_what_an_interval_covers() {
     // A second run that makes only the report says what it found.
     let report = folder.path("runs/tiny/report/report.md");
     let text = fs::read_to_string(&report).unwrap();
-    assert!(text.matches("| computed |").count() == 7 && !text.contains("reused"), "{text}");
+    assert!(text.matches("| computed |").count() == 7 && !text.contains("cached"), "{text}");
     let made = fs::read_link(folder.path("runs/tiny/report")).unwrap();
     fs::remove_dir_all(folder.path("runs/tiny").join(made)).unwrap();
     folder.run(&["run", "recipe.toml"]).succeeds();
     let text = fs::read_to_string(&report).unwrap();
-    assert!(text.matches("| reused |").count() == 7 && text.contains("for 7 stages, 7 reused"), "{text}");
+    assert!(text.matches("| cached |").count() == 7 && text.contains("for 7 stages, 7 cached"), "{text}");
 }
 
 #[test]

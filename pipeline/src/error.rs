@@ -62,12 +62,12 @@ impl Failure {
         }
     }
 
-    /// An endpoint does not do what it is there for.
+    /// A teacher, a judge or the Hub cannot be reached, or refuses.
     pub(crate) fn endpoint(message: impl Into<String>) -> Self {
         Self { exit: Exit::Teacher, message: message.into(), is_whole: false }
     }
 
-    /// The same, said of something.
+    /// The same, with what it is about in front.
     pub(crate) fn about(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
     }

@@ -1,8 +1,8 @@
 //! What asks the program to stop: Ctrl-C (SIGINT), SIGTERM (Slurm, Kubernetes, `docker stop`) and SIGHUP (the terminal is gone).
 //! All three do the same.
 //!
-//! They are heard on a thread of their own from the first moment on, in every command: as the first process of a container,
-//! a program that does not listen gets none of them. A command that has something to save says how it stops; every other ends at
+//! A thread of its own receives them from the first moment on, in every command: the first process of a container gets no
+//! signal for which it has no handler. A command that has something to save says how it stops; every other ends at
 //! once.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::error::{Exit, Failure, Result};
 /// SIGHUP after the terminal did: what comes so soon after another is the same request. Only a key is pressed twice on purpose.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// So long stderr may take to take a line.
+/// The longest that a last message waits for whoever reads stderr.
 const TELLING: Duration = Duration::from_millis(500);
 
 /// One of the signals.
@@ -123,8 +123,7 @@ pub(crate) fn end(word: &str) -> ! {
     exit();
 }
 
-/// Says something, unless nobody takes it: a reader that has paused, and what waits for it, must not keep the program from
-/// ending.
+/// Writes a message to stderr, and gives up after [`TELLING`]: a reader that has paused must not keep the program from ending.
 pub(crate) fn tell(words: &str) {
     let (sender, told) = mpsc::channel();
     let words = words.to_owned();
@@ -149,7 +148,7 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Nobody has asked yet.
+    /// No stop is requested.
     pub(crate) fn new() -> Self {
         Self { flag: Arc::default(), sender: Arc::new(watch::channel(false).0) }
     }
@@ -160,7 +159,7 @@ impl Stop {
         self.sender.send_replace(true);
     }
 
-    /// Whether somebody asked.
+    /// Whether a stop was requested.
     pub(crate) fn requested(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }

@@ -319,7 +319,7 @@ mod tests {
         let with_key = Endpoint { api_key: Some("sk-secret-123\n".into()), ..endpoint(&format!("{}/", mock.url)) };
         let reply = chat(&with_key).await.unwrap();
         assert_eq!((reply.content.as_str(), reply.finish_reason), ("7", FinishReason::Stop));
-        let asked = mock.asked();
+        let asked = mock.received();
         assert_eq!(asked[0].line, "POST /v1/chat/completions");
         assert_eq!(asked[0].authorization.as_deref(), Some("Bearer sk-secret-123"));
         let expected = json!({
@@ -380,7 +380,7 @@ mod tests {
         let error_of = async |status: u16, body: serde_json::Value| {
             let mock = Mock::start(move |_| Answer::json(status, &body));
             let result = check(&endpoint(&mock.url)).await;
-            assert_eq!(mock.asked()[0].line, "GET /v1/models");
+            assert_eq!(mock.received()[0].line, "GET /v1/models");
             result.err().map(|e| e.to_string())
         };
         assert_eq!(error_of(200, json!({"data": [{"id": "v3"}, {"id": "r1"}]})).await, None);

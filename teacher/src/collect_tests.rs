@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fixtures::mock::{Answer, Asked, Mock};
+use fixtures::mock::{Answer, Mock, Received};
 use records::parquet_file::{parquet_files, read_folder};
 use records::record::{FinishReason, Message, Sampling, Trace, TraceId};
 use serde_json::json;
@@ -45,7 +45,7 @@ fn endpoint(mock: &Mock, concurrency: usize) -> Endpoint {
 }
 
 /// An answer that depends on the question and on the seed, as a deterministic server's would.
-fn echo(asked: &Asked) -> Answer {
+fn echo(asked: &Received) -> Answer {
     let content = format!("{} {}", asked.question(), asked.body["seed"]);
     Answer::reply(&json!({"reasoning_content": "let me see", "content": content}))
 }
@@ -75,7 +75,7 @@ async fn run(prompts: &[Prompt], samples: u32, endpoint: &Endpoint, dir: &Path) 
 /// How often each request (question and seed) reached the server.
 fn times_asked(mock: &Mock) -> HashMap<String, usize> {
     let mut times = HashMap::new();
-    for asked in mock.asked() {
+    for asked in mock.received() {
         *times.entry(asked.body.to_string()).or_default() += 1;
     }
     times
@@ -100,9 +100,9 @@ async fn every_form_of_reply_becomes_a_trace() {
         let expected = Trace::new(id, prompts[0].id.clone(), "teacher", 0)
             .with_text(Some("4 + 1 = 5".into()), "It is 5.", FinishReason::Stop)
             .with_tokens(Some(5), Some(10))
-            .with_sampling(sampling, mock.asked()[0].body["seed"].as_u64());
+            .with_sampling(sampling, mock.received()[0].body["seed"].as_u64());
         assert_eq!(traces, [expected]);
-        assert_eq!(mock.asked()[0].question(), "What is 0 + 1?\n\nAnswer within \\boxed{}.");
+        assert_eq!(mock.received()[0].question(), "What is 0 + 1?\n\nAnswer within \\boxed{}.");
     }
 }
 
@@ -118,7 +118,7 @@ async fn what_comes_before_a_question_is_sent_with_it() {
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"},
         {"role": "assistant", "content": "2"}, {"role": "user", "content": "And 2 + 2?\n\nAnswer within \\boxed{}."}
     ]);
-    assert_eq!(mock.asked()[0].body["messages"], expected);
+    assert_eq!(mock.received()[0].body["messages"], expected);
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn one_prompts_failure_takes_no_other_with_it_and_is_asked_again_next_time
     mended.store(1, SeqCst);
     let summary = run(&prompts, 2, &endpoint(&mock, 3), dir.path()).await.unwrap();
     assert_eq!((summary.traces, summary.new), (10, 2));
-    assert_eq!(mock.asked().len(), 12);
+    assert_eq!(mock.received().len(), 12);
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn an_endpoint_that_refuses_us_ends_it_at_once() {
         matches!(error, Error::GaveUp { kept: 0, total: 50, .. }) && text.contains("HTTP 401: wrong key"),
         "{text}"
     );
-    assert!(mock.asked().len() <= 4, "{}", mock.asked().len());
+    assert!(mock.received().len() <= 4, "{}", mock.received().len());
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn an_endpoint_that_is_down_ends_it_soon_and_keeps_what_came() {
     assert!(matches!(error, Error::GaveUp { kept: 5, total: 200, .. }) && text.contains("HTTP 503"), "{text}");
     // Three attempts for each failure, and a first attempt that may have left before the last of them was counted.
     let until_given_up = 5 + 3 * (MAX_CONSECUTIVE_FAILURES + 1);
-    assert!((until_given_up..=until_given_up + 1).contains(&mock.asked().len()), "{}", mock.asked().len());
+    assert!((until_given_up..=until_given_up + 1).contains(&mock.received().len()), "{}", mock.received().len());
 
     let nowhere = Endpoint { base_url: "http://127.0.0.1:1/v1".into(), max_attempts: 1, ..endpoint(&mock, 4) };
     let text = run(&prompts(30), 1, &nowhere, dir.path()).await.unwrap_err().to_string();
@@ -231,7 +231,7 @@ async fn stopped_again_and_again_nothing_is_asked_twice() {
             Error::Stopped { kept, total: 90 } => {
                 // What was in flight at the stop arrives within the grace; nothing new is sent.
                 assert!((goal..goal + GROUP + 8).contains(&kept) && kept > kept_before, "{kept}");
-                assert_eq!(mock.asked().len(), kept);
+                assert_eq!(mock.received().len(), kept);
                 kept_before = kept;
             }
             other => panic!("{other}"),
@@ -243,7 +243,7 @@ async fn stopped_again_and_again_nothing_is_asked_twice() {
     assert!(times_asked(&mock).values().all(|&times| times == 1));
     // A complete collection asks for nothing.
     assert_eq!(run(&prompts, 3, &endpoint, dir.path()).await.unwrap().new, 0);
-    assert_eq!(mock.asked().len(), 90);
+    assert_eq!(mock.received().len(), 90);
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn who_asks_for_themselves_reads_what_is_there_and_hears_what_was_refused(
         assert_eq!(of, [Some(&prompts[0].id), None, Some(&prompts[2].id)]);
     }
     // What was refused was not paid for, and may be asked again; replies may not.
-    assert_eq!(mock.asked().len(), 4);
+    assert_eq!(mock.received().len(), 4);
     assert!(parquet_files(dir.path()).unwrap().is_empty());
 
     // What time may mend is no refusal.
@@ -344,7 +344,7 @@ async fn requests_without_sense_are_refused() {
     // The same question twice is one prompt.
     let twice = [prompts(2), prompts(1)].concat();
     assert_eq!(run(&twice, 1, &endpoint(&mock, 1), dir.path()).await.unwrap().traces, 2);
-    assert_eq!(mock.asked().len(), 2);
+    assert_eq!(mock.received().len(), 2);
 }
 
 #[test]

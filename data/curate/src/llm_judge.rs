@@ -122,7 +122,7 @@ fn is_place(piece: &str) -> bool {
 }
 
 /// The question, after what came before it.
-fn asked(prompt: &Prompt) -> String {
+fn conversation(prompt: &Prompt) -> String {
     let before = prompt.context.iter().map(|message| format!("{}: {}\n\n", message.role, message.content));
     before.chain([prompt.question.clone()]).collect()
 }
@@ -158,7 +158,7 @@ pub struct Batch {
     /// The requests, each of them once: the same answer to the same question is judged once.
     pub requests: Vec<Prompt>,
     /// For each trace that is judged, in order, its row and which of the requests it is.
-    asked: Vec<(u32, usize)>,
+    rows: Vec<(u32, usize)>,
 }
 
 impl<'a> Judging<'a> {
@@ -201,7 +201,7 @@ impl<'a> Judging<'a> {
     }
 
     fn batch(&self, files: Range<usize>) -> Result<Batch> {
-        let mut batch = Batch { files: files.clone(), requests: Vec::new(), asked: Vec::new() };
+        let mut batch = Batch { files: files.clone(), requests: Vec::new(), rows: Vec::new() };
         let mut known = HashMap::new();
         let mut rows = self.rows_of(files).iter();
         for (part, wanted) in by_part(&self.parts, rows.as_slice()) {
@@ -212,7 +212,7 @@ impl<'a> Judging<'a> {
                     batch.requests.push(request);
                     batch.requests.len() - 1
                 });
-                batch.asked.push((*row, number));
+                batch.rows.push((*row, number));
             }
         }
         Ok(batch)
@@ -227,12 +227,12 @@ impl<'a> Judging<'a> {
             None if self.config.prompt.contains("{gold}") => return Ok(None),
             None => "",
         };
-        Ok(Some(self.config.request(&asked(prompt), gold, answer)))
+        Ok(Some(self.config.request(&conversation(prompt), gold, answer)))
     }
 
     /// Writes the opinions on a batch's requests into the verdicts on its traces. Returns what each trace got.
     pub fn record(&self, batch: &Batch, opinions: &[Opinion]) -> Result<Vec<JudgeVerdict>> {
-        let mut rest = batch.asked.as_slice();
+        let mut rest = batch.rows.as_slice();
         for file in &self.files[batch.files.clone()] {
             let (here, after) = rest.split_at(rest.partition_point(|(row, _)| (*row as usize) < file.rows.end));
             rest = after;
@@ -247,7 +247,7 @@ impl<'a> Judging<'a> {
             }
             write_records(&file.path, &verdicts)?;
         }
-        Ok(batch.asked.iter().map(|(_, request)| opinions[*request].verdict).collect())
+        Ok(batch.rows.iter().map(|(_, request)| opinions[*request].verdict).collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Problem files: rows of a format with a name, or of any column names, become [`Prompt`]s, one for each different
 //! question.
 
-mod asked;
+mod programs;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,8 +12,8 @@ use records::test_spec::TestSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::asked::Asked;
-pub use self::asked::{TestCount, Tests};
+use self::programs::TestRow;
+pub use self::programs::{TestCount, Tests};
 use crate::files::Files;
 use crate::formats::{Columns, Example, Format, Rejected, RowTests, Seen, Taken, examples};
 use crate::rows::{Flaw, Row};
@@ -56,8 +56,8 @@ pub fn load(
             example.source.as_deref().unwrap_or(&files.name),
         )
         .with_context(example.context);
-        let asked = example.tests.map(Asked::of);
-        let hash = asked.as_ref().and_then(Asked::hash);
+        let row_tests = example.tests.map(TestRow::of);
+        let hash = row_tests.as_ref().and_then(TestRow::hash);
         let id = prompt.id.clone();
         let row = place.raw.number;
         match origins.entry(id.clone()) {
@@ -73,8 +73,8 @@ pub fn load(
                 }
             }
         }
-        if let Some(asked) = asked {
-            tests.add(&id, asked)?;
+        if let Some(row_tests) = row_tests {
+            tests.add(&id, row_tests)?;
         }
         Ok(Taken::Yes)
     })?;

@@ -284,7 +284,7 @@ impl Session {
         let answer = self.answer(sql, shown.max_rows).await?;
         let mut aside = Aside::create(path)?;
         let written = if shown.format == Format::Parquet {
-            self.pour_parquet(answer, path, aside.file()).await?
+            self.write_parquet(answer, path, aside.file()).await?
         } else {
             self.write_rows(answer, shown, &mut std::io::BufWriter::with_capacity(1 << 17, aside.file())).await?
         };
@@ -319,7 +319,7 @@ impl Session {
         Ok(Written { rows, truncated: answer.truncated })
     }
 
-    async fn pour_parquet(&self, mut answer: Answer, path: &Path, file: &mut File) -> Result<Written> {
+    async fn write_parquet(&self, mut answer: Answer, path: &Path, file: &mut File) -> Result<Written> {
         let failed = |e: records::BoxError| Error::engine(format!("writing {}", path.display()), e);
         let mut writer = parquet_writer(file, &answer.stream.schema())?;
         let mut rows = 0;

@@ -55,5 +55,5 @@ pub(crate) fn prepare(recipe: Recipe, recipe_text: String, mut options: RunOptio
         |heard| Some(format!("stopping ({heard}): saving what is done (at most some seconds; again stops at once)")),
         "stopped: at once; the last checkpoint and all collected traces are kept",
     );
-    Ok(Run { recipe, recipe_text, options, store, plan, reused: Mutex::default(), to, runtime, stop })
+    Ok(Run { recipe, recipe_text, options, store, plan, cached: Mutex::default(), to, runtime, stop })
 }

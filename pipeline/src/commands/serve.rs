@@ -89,9 +89,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
             "serving {} on http://{address}/v1: {slots} at a time with {context} tokens each, {} may wait (Ctrl-C stops)",
             model.name, args.queue
         ));
-        let mut asked = stop.watch();
+        let mut requested = stop.watch();
         let shutdown = async move {
-            let _ = asked.wait_for(|asked| *asked).await;
+            let _ = requested.wait_for(|stop| *stop).await;
         };
         let draining = |count: usize| {
             say(&match count {

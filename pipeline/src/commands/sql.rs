@@ -199,12 +199,12 @@ impl Asker {
         let stop = Stop::new();
         self.set_current(Some(stop.clone()));
         let (sender, receiver) = mpsc::channel();
-        let (session, handle, mut asked) = (Arc::clone(&self.session), self.runtime.handle().clone(), stop.watch());
+        let (session, handle, mut requested) = (Arc::clone(&self.session), self.runtime.handle().clone(), stop.watch());
         let answering = move || {
             let answer = handle.block_on(async {
                 tokio::select! {
                     answer = question(&session) => answer.map_err(Failure::from),
-                    _ = asked.wait_for(|asked| *asked) => Err(stopped()),
+                    _ = requested.wait_for(|stop| *stop) => Err(stopped()),
                 }
             });
             // Nobody waits any more after Ctrl-C.

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Diagnostic;
 use super::shape::{Fields, KIND, Shape, listed};
 
-/// A name that belongs to more tables than these belongs to none in particular.
+/// Tables that are named as the right place of a field; a name that is in more tables gets no such hint.
 const MOST_HOMES: usize = 3;
 /// Missing fields that are explained.
 const MOST_EXPLAINED: usize = 6;

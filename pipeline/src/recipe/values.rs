@@ -93,23 +93,7 @@ impl Recipe {
         positive("pack.sequence_length", length, found);
         let context = base.new_config().map(|config| base.check_context(&config, "pack.sequence_length", length));
         found.extend(context.and_then(Result::err).map(of_model));
-        found.extend(self.train.check(self.pack.held_out).err().map(of_model));
-        let optimizer = &self.train.optimizer;
-        for (name, value) in [
-            ("learning_rate", optimizer.learning_rate),
-            ("max_grad_norm", optimizer.max_grad_norm),
-            ("epsilon", optimizer.epsilon),
-        ] {
-            if !(value > 0.0 && value.is_finite()) {
-                found.push(Mistake::new(format!("train.optimizer.{name}"), format!("it is {value}"), "set it above 0"));
-            }
-        }
-        for (name, value) in [("beta1", optimizer.beta1), ("beta2", optimizer.beta2)] {
-            if !(0.0..1.0).contains(&value) {
-                let field = format!("train.optimizer.{name}");
-                found.push(Mistake::new(field, format!("it is {value}"), "set it from 0 up to, but not, 1"));
-            }
-        }
+        found.extend(self.train.check(self.pack.held_out));
     }
 }
 

@@ -157,19 +157,19 @@ fn stages(report: &RunReport) -> Vec<Block<'_>> {
         vec![
             Cell::Text(stage.stage.clone()),
             Cell::Text(stage.summary.clone()),
-            Cell::Text(if stage.cached { "reused" } else { "computed" }.to_owned()),
+            Cell::Text(if stage.cached { "cached" } else { "computed" }.to_owned()),
             Cell::Bar(duration(stage.seconds), stage.seconds / longest, colour("")),
             Cell::Code(stage.fingerprint.clone()),
         ]
     });
-    let reused = computed_earlier(report).map_or_else(String::new, |seconds| {
-        format!(" {} of it is from earlier runs, whose artifacts were reused.", duration(seconds))
+    let earlier = computed_earlier(report).map_or_else(String::new, |seconds| {
+        format!(" {} of it is from earlier runs, whose results were cached.", duration(seconds))
     });
     let mut tables = vec![Block::Table(Table {
         caption: "Stages of the run",
         heads: ["Stage", "Result", "State", "Time", "Fingerprint"].map(|head| Cell::Text(head.to_owned())).into(),
         rows: rows.collect(),
-        note: format!("All stages: {}.{reused}", duration(total_seconds(report))),
+        note: format!("All stages: {}.{earlier}", duration(total_seconds(report))),
     })];
     if !report.inputs.is_empty() {
         let rows = report.inputs.iter().map(|input| {

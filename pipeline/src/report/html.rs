@@ -1,6 +1,6 @@
 //! The report as one HTML page that needs nothing else: style, script and drawings are within.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::RunReport;
 use super::blocks::{Block, Cell, Section, Table};
@@ -8,16 +8,16 @@ use super::content::sections;
 use super::number::counted;
 use super::samples::samples;
 use super::summary::{figures, headline, remarks};
-use super::text::{Text, sentence};
+use super::text::{Shown, sentence};
 
 /// What the page may load: nothing from elsewhere.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
                       base-uri 'none'; form-action 'none'";
 
 /// Renders the page. Equal reports give equal pages.
-pub(crate) fn html(report: &RunReport) -> String {
+pub(crate) fn html_page(report: &RunReport) -> String {
     let sections = sections(report);
-    let page = markup! {
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -27,7 +27,7 @@ pub(crate) fn html(report: &RunReport) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="referrer" content="no-referrer";
                 link rel="icon" href="data:,";
-                title { (Text(&report.name)) " · r1-distill" }
+                title { (Shown(&report.name)) " · r1-distill" }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
@@ -48,12 +48,12 @@ pub(crate) fn html(report: &RunReport) -> String {
 
 fn header(report: &RunReport) -> Markup {
     let figures = figures(report);
-    markup! {
+    html! {
         header class="page" {
             p class="run" {
-                b { bdi { (Text(&report.name)) } }
+                b { bdi { (Shown(&report.name)) } }
                 @for fact in [&report.date, &report.device].into_iter().filter(|fact| !fact.is_empty()) {
-                    " " span { (Text(fact)) }
+                    " " span { (Shown(fact)) }
                 }
             }
             h1 { (sentence(&headline(report))) }
@@ -61,7 +61,7 @@ fn header(report: &RunReport) -> Markup {
             @if !figures.is_empty() {
                 dl class="figures" {
                     @for figure in figures {
-                        div { dt { (Text(&figure.label)) } dd { (Text(&figure.value)) } }
+                        div { dt { (Shown(&figure.label)) } dd { (Shown(&figure.value)) } }
                     }
                 }
             }
@@ -71,7 +71,7 @@ fn header(report: &RunReport) -> Markup {
 
 fn section(section: &Section) -> Markup {
     let Section { id, title, blocks } = section;
-    markup! {
+    html! {
         section id=(id) aria-labelledby={ (id) "-heading" } {
             h2 id={ (id) "-heading" } { (title) }
             @for part in blocks { (block(part)) }
@@ -80,9 +80,9 @@ fn section(section: &Section) -> Markup {
 }
 
 fn block(block: &Block) -> Markup {
-    markup! {
+    html! {
         @match block {
-            Block::Heading(text) => h3 { (Text(text)) },
+            Block::Heading(text) => h3 { (Shown(text)) },
             Block::Paragraph(text) => p { (sentence(text)) },
             Block::Table(content) => (table(content)),
             Block::Drawing { html, .. } => (html),
@@ -98,7 +98,7 @@ fn block(block: &Block) -> Markup {
             Block::Recipe(text) => {
                 details {
                     summary { "All that decides the result " small { (counted(text.lines().count(), "line")) } }
-                    pre class="recipe" tabindex="0" { (Text(text.trim_end())) }
+                    pre class="recipe" tabindex="0" { (Shown(text.trim_end())) }
                 }
             }
         }
@@ -107,7 +107,7 @@ fn block(block: &Block) -> Markup {
 
 /// A table that scrolls sideways where the page is too narrow for it.
 fn table(table: &Table) -> Markup {
-    markup! {
+    html! {
         div class="scroll" role="region" aria-label=(table.caption) tabindex="0" {
             table {
                 caption { (table.caption) }
@@ -141,8 +141,8 @@ fn class(cell: &Cell) -> Option<String> {
 }
 
 fn content(cell: &Cell) -> Markup {
-    let text = Text(cell.text());
-    markup! {
+    let text = Shown(cell.text());
+    html! {
         @match cell {
             Cell::Text(_) | Cell::Model(..) => bdi { (text) },
             Cell::Number(_) => (text),

@@ -1,11 +1,11 @@
 //! The report of a run: one self-contained HTML page and the same content in Markdown.
 //!
-//! [`RunReport`] is plain data that the pipeline gathers from the records of its stages; [`html()`] and [`markdown()`]
+//! [`RunReport`] is plain data that the pipeline gathers from the records of its stages; [`html_page()`] and [`markdown()`]
 //! are pure functions of it, so that equal runs give equal reports. Both render the same blocks (`content`). What a run
 //! does not have (no evaluation, no training) is left out rather than shown empty.
 //!
 //! Traces are hostile input: a model wrote them, and it may have written markup, control characters or characters that
-//! reorder text. Every string goes through `text::Text` (HTML) or the escapes of `markdown`, and the page forbids
+//! reorder text. Every string goes through `text::Shown` (HTML) or the escapes of `markdown`, and the page forbids
 //! itself every request through its content security policy.
 //!
 //! Charts follow Tufte, "The Visual Display of Quantitative Information" (2001): little ink beside the data, numbers
@@ -30,7 +30,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use curate::Balanced;
-pub(crate) use html::html;
+pub(crate) use html::html_page;
 pub(crate) use markdown::markdown;
 use serde::Serialize;
 use train::TrainingLoss;

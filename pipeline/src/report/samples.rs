@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::SampleTrace;
 use super::number::counted;
-use super::text::Text;
+use super::text::Shown;
 
 /// The samples with buttons that filter them by verdict; the buttons appear only where scripts run.
 pub(super) fn samples(samples: &[SampleTrace]) -> Markup {
@@ -15,8 +15,8 @@ pub(super) fn samples(samples: &[SampleTrace]) -> Markup {
             div class="filter" hidden role="group" aria-label="Show samples by verdict" {
                 button type="button" aria-pressed="true" { "all " (samples.len()) }
                 @for (verdict, number) in verdicts(samples) {
-                    button type="button" aria-pressed="false" data-verdict=(Text(verdict)) {
-                        bdi { (Text(verdict)) } " " (number)
+                    button type="button" aria-pressed="false" data-verdict=(Shown(verdict)) {
+                        bdi { (Shown(verdict)) } " " (number)
                     }
                 }
                 button type="button" class="unfold" aria-pressed="false" { "unfold thinking" }
@@ -29,16 +29,16 @@ pub(super) fn samples(samples: &[SampleTrace]) -> Markup {
 fn sample(sample: &SampleTrace) -> Markup {
     let (thinking, answer) = (sample.thinking.trim(), sample.answer.trim());
     html! {
-        article class="sample" data-verdict=(Text(&sample.verdict)) {
-            header { h3 { bdi { (Text(&sample.title)) } } (badge(sample)) }
+        article class="sample" data-verdict=(Shown(&sample.verdict)) {
+            header { h3 { bdi { (Shown(&sample.title)) } } (badge(sample)) }
             h4 { "Question" }
-            pre class="question" dir="auto" tabindex="0" { (Text(sample.question.trim())) }
+            pre class="question" dir="auto" tabindex="0" { (Shown(sample.question.trim())) }
             @if thinking.is_empty() {
                 p class="note" { "No thinking." }
             } @else {
                 details class="thinking" {
                     summary { "Thinking " small { (counted(thinking.chars().count(), "character")) } }
-                    pre dir="auto" tabindex="0" { (Text(thinking)) }
+                    pre dir="auto" tabindex="0" { (Shown(thinking)) }
                 }
             }
             h4 { "Answer" }
@@ -48,7 +48,7 @@ fn sample(sample: &SampleTrace) -> Markup {
                 pre class="answer" dir="auto" tabindex="0" { (marked_answer(answer)) }
             }
             @if let Some(gold) = &sample.gold {
-                p class="gold" { span { "Gold answer" } " " bdi class="mono" { (Text(gold)) } }
+                p class="gold" { span { "Gold answer" } " " bdi class="mono" { (Shown(gold)) } }
             }
         }
     }
@@ -61,7 +61,7 @@ fn badge(sample: &SampleTrace) -> Markup {
         None => ("open", "•"),
     };
     html! {
-        span class={ "badge " (class) } { span aria-hidden="true" { (sign) " " } bdi { (Text(&sample.verdict)) } }
+        span class={ "badge " (class) } { span aria-hidden="true" { (sign) " " } bdi { (Shown(&sample.verdict)) } }
     }
 }
 
@@ -69,10 +69,10 @@ fn marked_answer(answer: &str) -> Markup {
     let mut end = 0;
     html! {
         @for span in boxed_spans(answer) {
-            (Text(&answer[std::mem::replace(&mut end, span.end)..span.start]))
-            mark { (Text(&answer[span])) }
+            (Shown(&answer[std::mem::replace(&mut end, span.end)..span.start]))
+            mark { (Shown(&answer[span])) }
         }
-        (Text(&answer[end..]))
+        (Shown(&answer[end..]))
     }
 }
 

@@ -138,8 +138,8 @@ pub(super) fn figures(report: &RunReport) -> Vec<Figure> {
     }
     if !report.stages.is_empty() {
         let cached = report.stages.iter().filter(|stage| stage.cached).count();
-        let reused = if cached > 0 { format!(", {cached} reused") } else { String::new() };
-        add(duration(total_seconds(report)), format!("for {}{reused}", counted(report.stages.len(), "stage")));
+        let of_these = if cached > 0 { format!(", {cached} cached") } else { String::new() };
+        add(duration(total_seconds(report)), format!("for {}{of_these}", counted(report.stages.len(), "stage")));
     }
     figures
 }

@@ -169,7 +169,7 @@ fn the_headline_states_the_result() {
                     trained on bare answers instead, it reached 9.0 %.";
     assert_eq!(summary::headline(&report), expected);
     assert!(
-        html(&report)
+        html_page(&report)
             .contains(&format!("<h1>{}</h1>", expected.replace(" %", "&#160;%").replace('–', "&#8288;–&#8288;")))
     );
     assert!(markdown(&report).contains(&format!("**{expected}**")));
@@ -198,7 +198,7 @@ fn the_headline_is_honest() {
 
 #[test]
 fn a_full_report_is_well_formed_and_asks_for_nothing() {
-    let page = html(&example());
+    let page = html_page(&example());
     assert_balanced(&page);
     for outside in ["http://", "https://", "src=", "url(h", "@import", "fetch("] {
         assert!(!page.contains(outside), "{outside}");
@@ -234,7 +234,7 @@ fn sections_come_and_go_with_their_data() {
         ("stages", "Stages", |report| report.stages.clear()),
         ("recipe", "Recipe", |report| report.recipe_text.clear()),
     ];
-    let (page, text) = (html(&example()), markdown(&example()));
+    let (page, text) = (html_page(&example()), markdown(&example()));
     let mut empty = example();
     for (id, title, remove) in parts {
         let (section, heading) = (format!("<section id=\"{id}\""), format!("\n## {title}\n"));
@@ -242,20 +242,20 @@ fn sections_come_and_go_with_their_data() {
         let mut report = example();
         remove(&mut report);
         remove(&mut empty);
-        let (page, text) = (html(&report), markdown(&report));
+        let (page, text) = (html_page(&report), markdown(&report));
         assert!(!page.contains(&section) && !page.contains(&format!("#{id}\"")), "{title} is still on the page");
         assert!(!text.contains(&heading), "{title} is still in the text");
         assert_eq!(page.matches("<section").count(), 6);
         assert_balanced(&page);
     }
-    assert!(!html(&empty).contains("<section") && !html(&empty).contains("<nav"));
-    assert_balanced(&html(&RunReport { name: "bare".into(), ..RunReport::default() }));
+    assert!(!html_page(&empty).contains("<section") && !html_page(&empty).contains("<nav"));
+    assert_balanced(&html_page(&RunReport { name: "bare".into(), ..RunReport::default() }));
     assert!(markdown(&RunReport { name: "bare".into(), ..RunReport::default() }).contains("**Run bare.**"));
 }
 
 #[test]
 fn quotas_say_what_is_short() {
-    let (page, text) = (html(&example()), markdown(&example()));
+    let (page, text) = (html_page(&example()), markdown(&example()));
     for line in
         ["| math | 900 | 1,000 | 900 | 100 | 470 |", "| not named | 200 | 0 | 0 |  | 0 |", "1 quota could not be met"]
     {
@@ -301,7 +301,7 @@ fn no_string_can_break_out() {
     let hostile =
         "<script>alert(1)</script></pre></script>\"' onmouseover=\"alert(2)\" ]]> <!-- &amp; \\boxed{<b>} | `` `";
     let report = with_every_string(hostile);
-    let (page, text) = (html(&report), markdown(&report));
+    let (page, text) = (html_page(&report), markdown(&report));
     assert_balanced(&page);
     assert_eq!(page.matches("<script>").count(), 1);
     assert_eq!(page.matches("alert(1)").count(), page.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count());
@@ -316,13 +316,13 @@ fn no_string_can_break_out() {
 #[test]
 fn characters_that_hide_or_reorder_are_shown() {
     let report = with_every_string("a\0b\u{1b}[31mc\u{202e}evil\u{2066}d\u{7f}\u{85}\r\ne\rf שלום\u{200f}");
-    for output in [html(&report), markdown(&report)] {
+    for output in [html_page(&report), markdown(&report)] {
         let hidden =
             |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         assert!(!output.contains(hidden));
         assert!(output.contains("a␀b␛") && output.contains("[U+202E") && output.contains("שלום"));
     }
-    assert!(html(&report).contains("a␀b␛[31mc[U+202E]evil[U+2066]d␡\u{fffd}\ne\nf"));
+    assert!(html_page(&report).contains("a␀b␛[31mc[U+202E]evil[U+2066]d␡\u{fffd}\ne\nf"));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn long_lines_are_kept_whole() {
     let long = "wait, ".repeat(20_000);
     let mut report = example();
     report.samples[0].thinking.clone_from(&long);
-    assert!(html(&report).contains(long.trim()) && markdown(&report).contains(long.trim()));
+    assert!(html_page(&report).contains(long.trim()) && markdown(&report).contains(long.trim()));
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn values_that_are_not_finite_break_nothing() {
         }
         report.training[1].tokens_per_second = bad;
         report.training[1].loss = Some(TrainingLoss { start: Some(bad), end: bad, steps: 10 });
-        let (page, text) = (html(&report), markdown(&report));
+        let (page, text) = (html_page(&report), markdown(&report));
         assert_balanced(&page);
         for value in ["NaN", "inf ", "inf%", "\"inf", ">inf"] {
             assert!(!page.contains(value) && !text.contains(value), "{value}");
@@ -366,12 +366,12 @@ fn degenerate_curves_and_lengths_are_drawn() {
     report.training[1].points.clear();
     report.lengths[0].lengths = vec![7];
     report.lengths[1].lengths.clear();
-    let page = html(&report);
+    let page = html_page(&report);
     assert_balanced(&page);
     assert!(page.contains("h0\"") && page.contains("7–8 tokens; all traces: 1"));
     report.training[0].points.clear();
     report.lengths.truncate(0);
-    let page = html(&report);
+    let page = html_page(&report);
     assert!(
         !page.contains("id=\"loss-title\"")
             && !page.contains("id=\"lengths-title\"")
@@ -383,15 +383,15 @@ fn degenerate_curves_and_lengths_are_drawn() {
 fn the_loss_on_held_out_traces_is_a_curve_of_its_own() {
     let mut report = example();
     let name = "data-name=\"student, held-out traces\"";
-    assert_eq!(html(&report).matches(name).count(), 1, "beside the training loss and nowhere else");
+    assert_eq!(html_page(&report).matches(name).count(), 1, "beside the training loss and nowhere else");
     assert!(markdown(&report).contains("student, held-out traces"));
     report.training[0].points.iter_mut().for_each(|point| point.eval_loss = None);
-    assert!(!html(&report).contains(name));
+    assert!(!html_page(&report).contains(name));
 }
 
 #[test]
 fn a_tick_stands_beside_a_check_that_passed_and_no_other() {
-    let (page, text) = (html(&example()), markdown(&example()));
+    let (page, text) = (html_page(&example()), markdown(&example()));
     assert!(text.contains("- ✓ logits equal those of the trained weights\n"), "{text}");
     assert!(text.contains("- ⚠ Warning: rounding changed them by 3.08\n"), "{text}");
     assert!(page.contains("<li class=\"passed\"><span class=\"word\">passed: </span>logits equal"), "{page}");
@@ -404,7 +404,7 @@ fn a_tick_stands_beside_a_check_that_passed_and_no_other() {
 fn one_loss_is_told_of_a_training_wherever_it_is_told() {
     let mut report = example();
     report.training[1].loss = Some(TrainingLoss { start: None, end: 1.1, steps: 3 });
-    let (page, text) = (html(&report), markdown(&report));
+    let (page, text) = (html_page(&report), markdown(&report));
     assert!(text.contains("| 2.300 → 0.400 |") && text.contains("| 1.100 |"), "{text}");
     let note = "Loss of student: means over the supervised tokens of the first and of the last 10 steps. Loss of control: mean \
                 over the supervised tokens of all 3 steps.";
@@ -437,11 +437,11 @@ fn a_long_training_does_not_make_a_long_page() {
         eval_loss: None,
     };
     report.training[0].points = (1..=200_000).map(point).collect();
-    assert!(html(&report).len() < 200_000);
+    assert!(html_page(&report).len() < 200_000);
 }
 
 #[test]
 fn equal_reports_give_equal_pages() {
-    assert_eq!(html(&example()), html(&example()));
+    assert_eq!(html_page(&example()), html_page(&example()));
     assert_eq!(markdown(&example()), markdown(&example()));
 }

@@ -28,9 +28,9 @@ fn hex(c: char) -> String {
 }
 
 /// Text from anywhere, for HTML and SVG: between tags or within an attribute. Maud escapes it.
-pub(super) struct Text<'a>(pub(super) &'a str);
+pub(super) struct Shown<'a>(pub(super) &'a str);
 
-impl Render for Text<'_> {
+impl Render for Shown<'_> {
     fn render_to(&self, buffer: &mut String) {
         visible(self.0).render_to(buffer);
     }
@@ -38,7 +38,7 @@ impl Render for Text<'_> {
 
 /// Running text, in which no percent sign begins a line and no interval is torn apart.
 pub(super) fn sentence(text: &str) -> Markup {
-    PreEscaped(Text(text).render().0.replace(" %", "&#160;%").replace('–', "&#8288;–&#8288;"))
+    PreEscaped(Shown(text).render().0.replace(" %", "&#160;%").replace('–', "&#8288;–&#8288;"))
 }
 
 /// Renders each item and joins the results.

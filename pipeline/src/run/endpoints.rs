@@ -1,5 +1,5 @@
-//! Reaching the recipe's teacher and its judge. The embedded one is served by the student's server on loopback, so that every teacher
-//! is asked in the same way.
+//! Reaching the recipe's teacher and its judge. The embedded teacher is served by our own server on loopback, so that every
+//! teacher is asked in the same way.
 
 use std::sync::Arc;
 

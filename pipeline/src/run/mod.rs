@@ -36,7 +36,7 @@ pub(crate) struct Run {
     /// Its stages.
     pub plan: Plan,
     /// Those whose results were there already.
-    pub reused: Mutex<BTreeSet<&'static str>>,
+    pub cached: Mutex<BTreeSet<&'static str>>,
     /// The last stage to run.
     pub to: String,
     /// For the parts that wait on the network.
@@ -72,7 +72,7 @@ pub(crate) fn realize<S: Serialize + DeserializeOwned>(
         build(dir)
     })?;
     if cached {
-        run.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.name);
+        run.cached.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.name);
     }
     let seconds = records::artifact::read_record(&artifact.dir)?.map_or(0.0, |record| record.seconds);
     let how = if cached { "cached".to_owned() } else { duration(seconds) };

@@ -16,7 +16,7 @@ use crate::error::{Failure, Result};
 pub(crate) struct RunOptions {
     /// Where to compute.
     pub device: DeviceName,
-    /// Where to train beside it.
+    /// Further devices that the passes of a training step are shared with.
     pub further_devices: Vec<DeviceName>,
     /// Folder that run folders are made in.
     pub runs: PathBuf,

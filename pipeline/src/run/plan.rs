@@ -60,8 +60,8 @@ fn json_of<T: Serialize>(value: &T) -> Result<Value> {
 }
 
 impl Plan {
-    /// Works out all fingerprints. Reads the inputs' contents, where their hashes are not known. Those of stages that depend on an `absent`
-    /// input mean nothing.
+    /// Works out all fingerprints. The contents of inputs are read where their hashes are not known. The fingerprint of a stage
+    /// that depends on an input in `absent`, which is still to be downloaded, means nothing.
     pub(crate) fn new(recipe: &Recipe, options: &RunOptions, absent: &[&str]) -> Result<Self> {
         let mut number = 0;
         let mut stage = |name: &'static str, version: u32, spec: Value, inputs: Vec<(String, String)>| {

@@ -29,7 +29,7 @@ pub(crate) struct Stage {
     pub spec: Value,
     /// Fingerprints of the inputs, by name.
     pub inputs: BTreeMap<String, String>,
-    /// Where those are that the user gave, by the same names. Decides nothing.
+    /// Where the inputs that the user gave were read from, by the same names. Decides nothing.
     pub sources: BTreeMap<String, String>,
 }
 

@@ -104,7 +104,7 @@ fn content(folder: &Path) -> Result<String> {
     Ok(short_hash(hashes.join(" ").as_bytes()))
 }
 
-/// A name of these very traces, by which what was found out about them is known again.
+/// A name for the content of these traces: verdicts on them are found again by it.
 pub(super) fn name(traces: &Artifact<Traces>) -> String {
     format!("{} {}", traces.fingerprint, traces.summary.content)
 }

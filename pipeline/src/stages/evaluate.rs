@@ -62,7 +62,7 @@ pub(crate) struct HeldOut {
 }
 
 /// What the teacher's replies came to: kept, since a run that goes on with the samples does not ask again.
-const ASKED_FILE: &str = "teacher.json";
+const TEACHER_FILE: &str = "teacher.json";
 
 /// Measures all models.
 pub(crate) fn stage(
@@ -82,7 +82,7 @@ pub(crate) fn stage(
         let measured = Measured { accuracy, held_out };
         print_table(&measured);
         write_json(&dir.join("eval.json"), &measured)?;
-        let teacher = disk::if_there(dir.join(ASKED_FILE))?.map(|file| read_json(&file)).transpose()?;
+        let teacher = disk::if_there(dir.join(TEACHER_FILE))?.map(|file| read_json(&file)).transpose()?;
         Ok(Evaluation { measured, teacher })
     })
 }
@@ -228,12 +228,12 @@ fn of_teacher(run: &Run, settings: &Accuracy, problems: &[Prompt], dir: &Path) -
         return Err(Failure::usage("evaluate.accuracy.teacher is true, but [collect] names no teacher"));
     };
     let folder = dir.join(layout::TEACHER);
-    let asked = ask(run, &measured_teacher(teacher, settings), problems, &folder)?;
-    let adopted = adopted(&asked.adopted_from);
+    let replies = ask(run, &measured_teacher(teacher, settings), problems, &folder)?;
+    let adopted = adopted(&replies.adopted_from);
     if !adopted.is_empty() {
         say(&format!("    teacher: {adopted}"));
     }
-    write_json(&dir.join(ASKED_FILE), &asked)?;
+    write_json(&dir.join(TEACHER_FILE), &replies)?;
     let traces: Vec<Trace> = read_folder(&folder)?;
     samples_of(&traces, problems)
 }

@@ -82,7 +82,7 @@ pub(crate) fn stage(
     })
 }
 
-/// What rounding the weights did, against the bound, and what it means where that is passed.
+/// How much rounding the weights to bf16 changed, in words, and a warning where it is more than the bound.
 pub(crate) fn rounding_in_words(rounding: &Rounding) -> String {
     let found = format!(
         "{} nats a token (Kullback-Leibler divergence from the trained weights; bound {}), the likeliest token the same at {} \

@@ -17,7 +17,7 @@ use crate::layout;
 use crate::run::Run;
 use crate::run::endpoints::reach_judge;
 
-/// What came of it.
+/// The summary of what the judge was asked and said.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct JudgeSummary {
     /// The judge.

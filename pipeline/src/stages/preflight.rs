@@ -24,7 +24,7 @@ use crate::run::store::{Stage, Store};
 /// Sequences that an evaluation decodes together.
 const BATCH: usize = 64;
 
-/// Reads what of the inputs is known to be needed: the benchmarks' columns, the base's tokenizer, template and context.
+/// Refuses inputs that a later stage would refuse: it reads the benchmarks' columns, the base's tokenizer, template and context.
 /// `absent` are the inputs that are still to be downloaded, `to` is the last stage that is run.
 pub(crate) fn inputs(
     recipe: &Recipe,
@@ -75,7 +75,7 @@ pub(crate) fn programs(run: &Run, prompts: &Artifact<Prompts>) -> Result<()> {
     Ok(Sandbox::open(1).map(drop)?)
 }
 
-/// Whether a run up to a stage comes to another one.
+/// Whether a run that ends with the stage `to` runs `stage`.
 fn reaches(to: &str, stage: &str) -> bool {
     let place = |name: &str| STAGES.iter().position(|stage| *stage == name);
     place(to) >= place(stage)

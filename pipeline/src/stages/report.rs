@@ -26,7 +26,7 @@ use crate::layout;
 use crate::report::number::counted;
 use crate::report::{
     AccuracyRow, Check, Export, ExportFile, FunnelRow, HeldOutLoss, InputRow, KindRow, LengthSeries, RunReport,
-    SampleTrace, StageRow, TrainingCurve, TrainingPoint, html, markdown,
+    SampleTrace, StageRow, TrainingCurve, TrainingPoint, html_page, markdown,
 };
 use crate::run::{Halt, Run, realize};
 
@@ -80,7 +80,7 @@ pub(crate) fn stage(
             export: Some(export(run, &exported.summary.model)),
             seeds: Some(run.plan.seeds.clone()),
         };
-        write_bytes(&dir.join("report.html"), html(&report).as_bytes())?;
+        write_bytes(&dir.join("report.html"), html_page(&report).as_bytes())?;
         write_bytes(&dir.join("report.md"), markdown(&report).as_bytes())?;
         Ok(Report {})
     })?;
@@ -104,7 +104,7 @@ fn notes(
 }
 
 fn stages(run: &Run, notes: &BTreeMap<&'static str, String>) -> Result<Vec<StageRow>> {
-    let reused = run.reused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let cached = run.cached.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut rows = Vec::new();
     for stage in run.plan.stages() {
         if let Some(record) = read_record(&run.store.dir(stage))? {
@@ -112,7 +112,7 @@ fn stages(run: &Run, notes: &BTreeMap<&'static str, String>) -> Result<Vec<Stage
                 stage: stage.name.to_owned(),
                 fingerprint: record.fingerprint,
                 seconds: record.seconds,
-                cached: reused.contains(stage.name),
+                cached: cached.contains(stage.name),
                 summary: notes.get(stage.name).cloned().unwrap_or_default(),
             });
         }

@@ -41,7 +41,7 @@ pub struct Protocol {
 pub struct EvalReport {
     /// Who answered.
     pub model: String,
-    /// Problems asked.
+    /// Problems sampled.
     pub problems: usize,
     /// Samples a problem.
     pub samples: u32,
@@ -88,7 +88,7 @@ pub fn evaluate(
     model: &str,
     progress: &dyn Fn(usize) -> bool,
 ) -> Result<Vec<Sample>> {
-    let mut asked = Vec::new();
+    let mut sampled = Vec::new();
     let mut requests = Vec::new();
     for prompt in prompts {
         let Some(gold) = &prompt.answer else {
@@ -99,11 +99,11 @@ pub fn evaluate(
         for sample in 0..protocol.samples {
             let seed = seed_of(protocol.seed, &prompt.id, sample);
             requests.push(Request { prompt: ids.clone(), sampling: protocol.sampling, seed });
-            asked.push((prompt, gold, sample));
+            sampled.push((prompt, gold, sample));
         }
     }
     let completions = engine.complete(requests, progress)?;
-    asked
+    sampled
         .into_iter()
         .zip(completions)
         .map(|((prompt, gold, sample), completion)| {
@@ -127,7 +127,7 @@ pub fn evaluate(
         .collect()
 }
 
-/// A seed for one sample that depends on nothing but the protocol's seed and what is asked.
+/// A seed for one sample that depends on nothing but the protocol's seed and what is sampled.
 fn seed_of(seed: u64, prompt_id: &PromptId, sample: u32) -> u64 {
     let hash = short_hash(format!("{seed}\u{1f}{prompt_id}\u{1f}{sample}").as_bytes());
     u64::from_str_radix(&hash, 16).unwrap_or(seed)
@@ -140,9 +140,9 @@ impl EvalReport {
         let mut kinds: BTreeMap<&str, BTreeMap<&PromptId, (u32, u32)>> = BTreeMap::new();
         for sample in samples {
             let kind = kinds.entry(&sample.kind).or_default().entry(&sample.prompt_id).or_default();
-            for (correct, asked) in [by_problem.entry(&sample.prompt_id).or_default(), kind] {
+            for (correct, sampled) in [by_problem.entry(&sample.prompt_id).or_default(), kind] {
                 *correct += u32::from(sample.correct);
-                *asked += 1;
+                *sampled += 1;
             }
         }
         let count = samples.len().max(1) as f64;
@@ -157,7 +157,7 @@ impl EvalReport {
         Self {
             model: model.to_owned(),
             problems: by_problem.len(),
-            samples: by_problem.values().map(|(_, asked)| *asked).max().unwrap_or(0),
+            samples: by_problem.values().map(|(_, sampled)| *sampled).max().unwrap_or(0),
             accuracy,
             low,
             high,
@@ -176,14 +176,15 @@ fn interval(problems: &[(u32, u32)]) -> (f64, f64, f64) {
     if problems.is_empty() {
         return (0.0, 0.0, 1.0);
     }
-    let shares: Vec<f64> = problems.iter().map(|(correct, asked)| f64::from(*correct) / f64::from(*asked)).collect();
-    let asked: f64 = problems.iter().map(|(_, asked)| f64::from(*asked)).sum();
+    let shares: Vec<f64> =
+        problems.iter().map(|(correct, sampled)| f64::from(*correct) / f64::from(*sampled)).collect();
+    let sampled: f64 = problems.iter().map(|(_, sampled)| f64::from(*sampled)).sum();
     let p = shares.iter().sum::<f64>() / n;
     let between = shares.iter().map(|share| (share - p).powi(2)).sum::<f64>() / (n - 1.0).max(1.0) / n;
-    let binomial = p * (1.0 - p) / asked;
+    let binomial = p * (1.0 - p) / sampled;
     // All right or all wrong shows no spread: then count problems, the careful choice.
-    let design_effect = if binomial > 0.0 { (between / binomial).max(1.0) } else { asked / n };
-    let size = (asked / design_effect).max(1.0);
+    let design_effect = if binomial > 0.0 { (between / binomial).max(1.0) } else { sampled / n };
+    let size = (sampled / design_effect).max(1.0);
     let (low, high) = wilson(p, size);
     (p, low, high)
 }

@@ -7,11 +7,11 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use records::Mistake;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, Precision};
-use crate::{Error, Result};
 
 /// The projections that can be adapted.
 pub const MODULES: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -31,28 +31,29 @@ pub struct LoraConfig {
 }
 
 impl LoraConfig {
-    /// Refuses what cannot be trained.
-    pub fn check(&self) -> Result<()> {
-        let refuse = |field: &str, problem: String, remedy: String| {
-            Err(Error::invalid(format!("train.lora.{field}"), problem, remedy))
+    /// What cannot be trained with.
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let mut refuse = |field: &str, problem: String, remedy: &str| {
+            found.push(Mistake::new(format!("train.lora.{field}"), problem, remedy));
         };
         if self.rank == 0 {
-            return refuse("rank", "it is 0".into(), "set it to 1 or more".into());
+            refuse("rank", "it is 0".into(), "set it to 1 or more");
         }
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return refuse("alpha", format!("it is {}", self.alpha), "set it above 0".into());
+            refuse("alpha", format!("it is {}", self.alpha), "set it above 0");
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return refuse("dropout", format!("it is {}", self.dropout), "set it to 0 or more and below 1".into());
+            refuse("dropout", format!("it is {}", self.dropout), "set it to 0 or more and below 1");
         }
         let known = format!("name some of {}", MODULES.join(", "));
         if let Some(name) = self.target_modules.iter().find(|name| !MODULES.contains(&name.as_str())) {
-            return refuse("target_modules", format!("there is no projection {name:?}"), known);
+            refuse("target_modules", format!("there is no projection {name:?}"), &known);
         }
         if self.target_modules.is_empty() {
-            return refuse("target_modules", "it is empty".into(), known);
+            refuse("target_modules", "it is empty".into(), &known);
         }
-        Ok(())
+        found
     }
 }
 

@@ -92,5 +92,5 @@ async fn a_compressed_reply_is_not_unpacked() {
     let mock = Mock::start(|_| Answer::bytes(200, vec![0x1f, 0x8b, 8, 0]).header("Content-Encoding", "gzip"));
     let failure = chat(&endpoint(&mock.url), 10).await;
     assert!(failure.message.contains("not the JSON expected"), "{failure:?}");
-    assert!(mock.asked().iter().all(|asked| asked.line.starts_with("POST")));
+    assert!(mock.received().iter().all(|asked| asked.line.starts_with("POST")));
 }

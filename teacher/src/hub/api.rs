@@ -344,7 +344,7 @@ mod tests {
     }
 
     /// What the Hub at an address makes of the server, and the requests; an answer may take `answer_time`.
-    async fn asked(raw: &Raw, answer_time: Duration) -> (Failure, u32) {
+    async fn commit_of(raw: &Raw, answer_time: Duration) -> (Failure, u32) {
         let waits =
             crate::Waits { first: Duration::from_millis(1), longest: Duration::from_millis(4), ..Default::default() };
         let endpoint = Url::parse(raw.url.trim_end_matches("/v1")).unwrap();
@@ -358,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_trickles_is_given_up() {
         let raw = Raw::start("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"{", Duration::from_millis(10));
-        let (failure, requests) = asked(&raw, Duration::from_millis(200)).await;
+        let (failure, requests) = commit_of(&raw, Duration::from_millis(200)).await;
         assert!(failure.message.contains("no complete answer within 200ms"), "{failure:?}");
         assert_eq!(requests, ATTEMPTS);
     }
@@ -367,11 +367,11 @@ mod tests {
     async fn of_a_refusal_only_the_beginning_is_read_and_no_token_of_it_is_shown() {
         let text = format!("{}hf_secret_of_a_test ", "x".repeat(290)).into_bytes();
         let raw = Raw::start("HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n", &text, Duration::ZERO);
-        let (failure, _) = asked(&raw, Duration::from_secs(2)).await;
+        let (failure, _) = commit_of(&raw, Duration::from_secs(2)).await;
         assert!(failure.message.len() < 1000 && !failure.message.contains("hf_s"), "{failure:?}");
         // And one that comes drop by drop.
         let raw = Raw::start("HTTP/1.1 401 No\r\nContent-Length: 1000000\r\n\r\n", b"drop ", Duration::from_millis(20));
-        let (failure, _) = asked(&raw, Duration::from_secs(2)).await;
+        let (failure, _) = commit_of(&raw, Duration::from_secs(2)).await;
         assert!(failure.message.starts_with("HTTP 401: drop"), "{failure:?}");
     }
 

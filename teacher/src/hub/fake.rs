@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fixtures::mock::{Answer, Asked};
+use fixtures::mock::{Answer, Received};
 use ring::digest;
 use serde_json::{Value, json};
 
@@ -52,8 +52,8 @@ impl FakeHub {
     }
 
     /// The answer to a request.
-    pub(crate) fn answer(&self, asked: &Asked) -> Answer {
-        let target = asked.line.trim_start_matches("GET ");
+    pub(crate) fn answer(&self, request: &Received) -> Answer {
+        let target = request.line.trim_start_matches("GET ");
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = path.replace("%20", " ").replace("%2F", "/");
         let api = format!("/api/{}/", self.repository);
@@ -69,10 +69,10 @@ impl FakeHub {
                 Some(url) if content.len() >= LARGE => {
                     Answer::bytes(302, Vec::new()).header("Location", &format!("{url}/{}", blob(content)))
                 }
-                _ => self.content(content, asked),
+                _ => self.content(content, request),
             }
         } else if let Some(content) = self.files.values().find(|content| path.ends_with(&blob(content))) {
-            self.content(content, asked)
+            self.content(content, request)
         } else if path.starts_with(&files) {
             refused(404, "EntryNotFound")
         } else {
@@ -80,8 +80,8 @@ impl FakeHub {
         }
     }
 
-    fn content(&self, content: &[u8], asked: &Asked) -> Answer {
-        let from = asked.range.as_ref().filter(|_| !self.ignores_range);
+    fn content(&self, content: &[u8], request: &Received) -> Answer {
+        let from = request.range.as_ref().filter(|_| !self.ignores_range);
         let from = from.map(|range| range.trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>().unwrap());
         match from {
             Some(from) if from >= content.len() => Answer::bytes(416, Vec::new()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use fixtures::mock::{Answer, Asked, Mock};
+use fixtures::mock::{Answer, Mock, Received};
 use serde_json::json;
 
 use super::fake::{COMMIT, FakeHub, blob};
@@ -87,10 +87,10 @@ fn start(hub: FakeHub) -> Mock {
 }
 
 fn lines(mock: &Mock) -> Vec<String> {
-    mock.asked().into_iter().map(|asked| asked.line).collect()
+    mock.received().into_iter().map(|asked| asked.line).collect()
 }
 
-fn is_file(asked: &Asked) -> bool {
+fn is_file(asked: &Received) -> bool {
     asked.line.contains("/resolve/")
 }
 
@@ -104,7 +104,7 @@ async fn what_is_missing_is_downloaded_once_into_the_standard_layout() {
     let target = fs::read_link(&found[0]).unwrap();
     assert_eq!(target, PathBuf::from(format!("../../../blobs/{}", blob(&large(1)))));
     assert_eq!(fs::read_to_string(setting.path("refs/main")).unwrap(), COMMIT);
-    let asked = mock.asked();
+    let asked = mock.received();
     assert_eq!(asked.len(), 6, "a revision, three pages and two files: {:?}", lines(&mock));
     assert_eq!(asked[0].line, "GET /api/datasets/open-r1/Mixture/revision/main");
     assert_eq!(asked[1].line, format!("GET /api/datasets/open-r1/Mixture/tree/{COMMIT}?recursive=true"));
@@ -113,7 +113,7 @@ async fn what_is_missing_is_downloaded_once_into_the_standard_layout() {
     // The same again asks nobody; another file of the commit is all that is asked for, by its escaped name.
     setting.get("all/*.parquet").await.unwrap();
     setting.get("all/a.parquet").await.unwrap();
-    assert_eq!(mock.asked().len(), 6);
+    assert_eq!(mock.received().len(), 6);
     let found = setting.get("all/*.jsonl").await.unwrap();
     assert_eq!(fs::read(&found[0]).unwrap(), b"{}");
     let last = format!("GET /datasets/open-r1/Mixture/resolve/{COMMIT}/all/c%201.jsonl");
@@ -131,7 +131,7 @@ async fn a_file_that_another_commit_has_too_is_only_linked() {
     let wanted = setting.hub.find(&address("all/*.parquet")).await.unwrap();
     assert_eq!((wanted.missing(), wanted.bytes), (2, 200_000));
     setting.get("all/*.parquet").await.unwrap();
-    assert_eq!(mock.asked().iter().filter(|asked| is_file(asked)).count(), 2);
+    assert_eq!(mock.received().iter().filter(|asked| is_file(asked)).count(), 2);
 }
 
 #[tokio::test]
@@ -141,14 +141,14 @@ async fn looking_downloads_and_writes_nothing() {
     let wanted = setting.hub.find(&address("all/*.parquet")).await.unwrap();
     assert_eq!((wanted.files, wanted.missing(), wanted.bytes), (2, 2, 400_000));
     assert_eq!(wanted.address.to_string(), format!("hf://{REPOSITORY}@{COMMIT}/all/*.parquet"));
-    assert!(!mock.asked().iter().any(is_file));
+    assert!(!mock.received().iter().any(is_file));
     assert_eq!(fs::read_dir(setting.dir.path()).unwrap().count(), 0);
     // A folder of two kinds and a pattern for nothing are told before anything is downloaded.
     for (path, word) in [("all", "several kinds"), ("all/*.csv", COMMIT), ("none", "no file or folder")] {
         let message = setting.get(path).await.unwrap_err().to_string();
         assert!(message.contains(word), "{message}");
     }
-    assert!(!mock.asked().iter().any(is_file));
+    assert!(!mock.received().iter().any(is_file));
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_stopped_download_goes_on_where_it_was() {
         let found = setting.get("all/a.parquet").await.unwrap();
         assert_eq!(fs::read(&found[0]).unwrap(), large(1));
         assert!(!partial.exists());
-        let ranges: Vec<_> = mock.asked().into_iter().filter(is_file).map(|asked| asked.range).collect();
+        let ranges: Vec<_> = mock.received().into_iter().filter(is_file).map(|asked| asked.range).collect();
         assert_eq!(ranges, [Some("bytes=70000-".to_owned())]);
     }
 }
@@ -179,7 +179,7 @@ async fn what_an_earlier_download_left_is_not_trusted() {
         fs::write(setting.path(&format!("blobs/{}.incomplete", blob(&large(1)))), left).unwrap();
         let found = setting.get("all/a.parquet").await.unwrap();
         assert_eq!(fs::read(&found[0]).unwrap(), large(1));
-        assert_eq!(mock.asked().iter().filter(|asked| is_file(asked)).count(), requests);
+        assert_eq!(mock.received().iter().filter(|asked| is_file(asked)).count(), requests);
     }
 }
 
@@ -198,7 +198,7 @@ async fn a_connection_that_breaks_is_gone_on_with_as_long_as_it_gets_further() {
     let setting = Setting::new(&mock);
     let found = setting.get("all/a.parquet").await.unwrap();
     assert_eq!(fs::read(&found[0]).unwrap(), large(1));
-    assert!(mock.asked().len() > 10, "{}", mock.asked().len());
+    assert!(mock.received().len() > 10, "{}", mock.received().len());
 
     let hub = FakeHub { ignores_range: true, ..repository() };
     let mock = Mock::start(move |asked| if is_file(asked) { hub.answer(asked).cut() } else { hub.answer(asked) });
@@ -239,7 +239,7 @@ async fn the_token_does_not_go_to_another_host() {
     fs::create_dir_all(setting.path("blobs")).unwrap();
     fs::write(setting.path(&format!("blobs/{}.incomplete", blob(&large(1)))), &large(1)[..5]).unwrap();
     setting.get("all/*.parquet").await.unwrap();
-    let asked = store.asked();
+    let asked = store.received();
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|asked| asked.authorization.is_none()));
     assert!(asked.iter().any(|asked| asked.range.as_deref() == Some("bytes=5-")), "the range goes along");
@@ -252,7 +252,7 @@ async fn the_token_does_not_go_to_another_host() {
         None => hub.answer(asked),
     });
     Setting::new(&mock).get("all/*.parquet").await.unwrap();
-    assert!(mock.asked().iter().all(|asked| asked.authorization.is_some()));
+    assert!(mock.received().iter().all(|asked| asked.authorization.is_some()));
 
     assert!(!format!("{:?}", setting.hub).contains(TOKEN));
 
@@ -287,11 +287,12 @@ async fn a_refusal_says_whose_it_is_and_what_to_do() {
         let (message, passing) = setting.fails("all/a.parquet").await;
         assert!(!passing && words.iter().all(|word| message.contains(word)), "{status} {code}: {message}");
         assert!(message.contains("[redacted]") == token, "{message}");
-        assert_eq!(mock.asked().len(), 1, "not asked again");
+        assert_eq!(mock.received().len(), 1, "not asked again");
     }
     // A file may be refused where the list is not.
     let hub = repository();
-    let gated = |asked: &Asked| is_file(asked).then(|| Answer::bytes(403, vec![]).header("X-Error-Code", "GatedRepo"));
+    let gated =
+        |asked: &Received| is_file(asked).then(|| Answer::bytes(403, vec![]).header("X-Error-Code", "GatedRepo"));
     let mock = Mock::start(move |asked| gated(asked).unwrap_or_else(|| hub.answer(asked)));
     assert!(Setting::new(&mock).fails("all/a.parquet").await.0.contains("accept the terms"));
 }
@@ -346,11 +347,11 @@ async fn without_the_net_the_cache_is_all_there_is() {
     setting.hub.offline = false;
     setting.get("all/a.parquet").await.unwrap();
     setting.hub.offline = true;
-    let asked = mock.asked().len();
+    let asked = mock.received().len();
     setting.get("all/a.parquet").await.unwrap();
     let message = setting.get("all/*.parquet").await.unwrap_err().to_string();
     assert!(message.contains("not in the Hugging Face cache"), "part of it is not all of it: {message}");
-    assert_eq!(mock.asked().len(), asked);
+    assert_eq!(mock.received().len(), asked);
 
     // A cache without lists of files, and nobody to ask: what is there is taken, and that is said.
     fs::remove_dir_all(setting.path("trees")).unwrap();
@@ -397,7 +398,7 @@ async fn another_process_downloading_the_file_is_waited_for() {
     };
     setting.hub.download(&wanted, &look).await.unwrap();
     assert!(waited.load(SeqCst) >= 2);
-    assert!(!mock.asked().iter().any(is_file));
+    assert!(!mock.received().iter().any(is_file));
     assert_eq!(fs::read(&setting.hub.cache.paths(&wanted.address).unwrap()[0]).unwrap(), large(1));
 }
 
@@ -418,7 +419,7 @@ async fn a_disk_without_room_is_told_before_and_during_the_download() {
     assert!(matches!(error, Error::Data(records::Error::Io { .. })));
     let message = error.to_string();
     assert!(message.contains("MB are needed and") && message.contains("make room there"), "{message}");
-    assert!(!mock.asked().iter().any(is_file));
+    assert!(!mock.received().iter().any(is_file));
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     let message = io("write", Path::new("/cache/blobs/x"), full).to_string();
     assert!(message.contains("cannot write /cache/blobs/x") && message.contains("HF_HOME"), "{message}");

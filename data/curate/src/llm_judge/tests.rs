@@ -60,7 +60,7 @@ async fn the_condition_chooses_and_only_final_answers_are_shown() {
     let batches: Vec<Batch> = judging.batches().map(Result::unwrap).collect();
     let [batch] = batches.as_slice() else { panic!("{} batches", batches.len()) };
     // No answer without an end of thinking, none without gold; the same answer once.
-    assert_eq!(batch.asked, [(0, 0), (2, 1), (3, 0), (7, 2)]);
+    assert_eq!(batch.rows, [(0, 0), (2, 1), (3, 0), (7, 2)]);
     let texts: Vec<&str> = batch.requests.iter().map(|request| request.question.as_str()).collect();
     assert!(texts.iter().all(|text| text.contains("Why?") && text.contains("it is hot")), "{texts:?}");
     assert!(texts[0].contains("\\boxed{heat}") && texts[2].contains("\n\\boxed{warmth}\n"), "{texts:?}");
@@ -70,7 +70,7 @@ async fn the_condition_chooses_and_only_final_answers_are_shown() {
     assert!(texts[0].ends_with("Reply {\"analysis\": \"...\", \"correctness\": \"...\"}"), "{}", texts[0]);
     let without_gold = JudgeConfig { prompt: PROMPT.replace("{gold}", ""), ..config.clone() };
     let batch = judging_by(&folder, &without_gold).await.batches().next().unwrap().unwrap();
-    assert_eq!(batch.asked.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2, 3, 5, 7]);
+    assert_eq!(batch.rows.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2, 3, 5, 7]);
 }
 
 /// It was counted among those that are judged.

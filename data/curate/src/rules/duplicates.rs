@@ -70,7 +70,7 @@ fn firsts(sketches: &Sketches, load: impl FnMut(&[u32]) -> Result<Vec<Vec<u32>>>
 
 /// What of a prompt is compared with others: what the user says, but no system prompt, which others share that ask
 /// something else.
-fn asked(prompt: &Prompt) -> String {
+fn user_text(prompt: &Prompt) -> String {
     prompt.user_turns().collect::<Vec<_>>().join("\n")
 }
 
@@ -81,14 +81,14 @@ fn prompt_clusters(prompts: &[Prompt], near: Near) -> Result<Vec<First>> {
     let mut sketcher = Sketcher::new(near);
     for prompt in prompts {
         let mut bands = Vec::with_capacity(near.bands);
-        let (digest, shingles) = sketcher.sketch(&asked(prompt), &mut bands);
+        let (digest, shingles) = sketcher.sketch(&user_text(prompt), &mut bands);
         let gold = prompt.answer.as_deref().map_or(0, |gold| xxh3_64(gold.trim().as_bytes()) as u32);
         sketches.push(digest, &bands, shingles, gold);
     }
     firsts(&sketches, |rows| {
         Ok(rows
             .par_iter()
-            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&asked(&prompts[*row as usize])))
+            .map_init(|| Sketcher::new(near), |s, row| s.shingle_set(&user_text(&prompts[*row as usize])))
             .collect())
     })
 }

@@ -32,9 +32,9 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     Ok(match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => buffered(Box::new(flate2::bufread::MultiGzDecoder::new(file))),
         Some("zst") => {
-            let asked = window(file.fill_buf().map_err(|e| Error::io("read", path, e))?);
-            if asked.is_some_and(|asked| asked > 1 << ZSTD_WINDOW_LOG) {
-                return Err(TooWide { asked }.at(path));
+            let wanted = window(file.fill_buf().map_err(|e| Error::io("read", path, e))?);
+            if wanted.is_some_and(|bytes| bytes > 1 << ZSTD_WINDOW_LOG) {
+                return Err(TooWide { window: wanted }.at(path));
             }
             let mut decoder = zstd::stream::read::Decoder::with_buffer(file).map_err(failed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(failed)?;
@@ -64,7 +64,7 @@ pub(crate) fn unreadable(path: &Path, lines: usize, error: std::io::Error) -> Er
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("{}; {REMEDY}", self.problem())]
 struct TooWide {
-    asked: Option<u64>,
+    window: Option<u64>,
 }
 
 const REMEDY: &str =
@@ -72,10 +72,10 @@ const REMEDY: &str =
 
 impl TooWide {
     fn problem(self) -> String {
-        let asked = self.asked.map_or("more than that".to_owned(), |asked| format!("{} MiB", asked >> 20));
+        let window = self.window.map_or("more than that".to_owned(), |window| format!("{} MiB", window >> 20));
         let most = 1 << (ZSTD_WINDOW_LOG - 20);
         format!(
-            "decompressing takes a window of {most} MiB at most (zstd --long={ZSTD_WINDOW_LOG}), and it asks for {asked}"
+            "decompressing takes a window of {most} MiB at most (zstd --long={ZSTD_WINDOW_LOG}), and it asks for {window}"
         )
     }
 
@@ -92,7 +92,7 @@ impl<R: Read> Read for Frames<R> {
         self.0.read(into).map_err(|error| {
             // The library gives its errors by name only.
             let is_wide = error.to_string() == zstd::zstd_safe::get_error_name(ZSTD_WINDOW_TOO_LARGE);
-            if is_wide { std::io::Error::other(TooWide { asked: None }) } else { error }
+            if is_wide { std::io::Error::other(TooWide { window: None }) } else { error }
         })
     }
 }
@@ -198,17 +198,17 @@ mod tests {
             path
         };
         // 2^27 is 128 MiB: exponent 17. What zstd itself says of the same bytes is the reference.
-        for (exponent, mantissa, asked) in
+        for (exponent, mantissa, window) in
             [(0, 0, None), (17, 0, None), (17, 1, Some("144 MiB")), (21, 0, Some("2048"))]
         {
             let bytes = frame(exponent, mantissa);
             let got = said(&at("a.jsonl.zst", &bytes));
             let by_default = zstd::decode_all(bytes.as_slice()).is_ok();
-            assert_eq!(by_default, asked.is_none());
-            match asked {
+            assert_eq!(by_default, window.is_none());
+            match window {
                 None => assert_eq!(got, "0 bytes"),
-                Some(asked) => {
-                    for part in ["a.jsonl.zst", asked, "128 MiB", "zstd -d --long=31"] {
+                Some(window) => {
+                    for part in ["a.jsonl.zst", window, "128 MiB", "zstd -d --long=31"] {
                         assert!(got.contains(part), "{part}: {got}");
                     }
                 }

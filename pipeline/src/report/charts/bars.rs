@@ -8,7 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use super::colour;
 use super::scale::{Axis, Spread};
 use crate::report::number::{count, dropped, interval, percent};
-use crate::report::text::Text;
+use crate::report::text::Shown;
 use crate::report::{AccuracyRow, FunnelRow, RunReport};
 
 /// The accuracies as bars from zero, each with the whisker of its interval; a dashed line marks the teacher.
@@ -91,8 +91,8 @@ pub(in crate::report) fn funnel_bars(steps: &[FunnelRow]) -> Markup {
 fn bar_row(class: &str, height: u32, name: &str, title: &str, marks: &Markup, value: &Markup) -> Markup {
     html! {
         div class={ "bar-row " (class) } {
-            div class="bar-name" { bdi { (Text(name)) } }
-            svg class="track" role="img" width="100%" height=(height) { title { (Text(title)) } (marks) }
+            div class="bar-name" { bdi { (Shown(name)) } }
+            svg class="track" role="img" width="100%" height=(height) { title { (Shown(title)) } (marks) }
             div class="bar-value" { (value) }
         }
     }

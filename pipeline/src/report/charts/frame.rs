@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::scale::Axis;
 use crate::report::number::number;
-use crate::report::text::Text;
+use crate::report::text::Shown;
 
 /// Side of the inner square.
 pub(in crate::report) const SIDE: f64 = 1000.0;
@@ -38,8 +38,8 @@ impl Frame<'_> {
         html! {
             div class="frame" {
                 svg role="img" aria-labelledby={ (id) "-title " (id) "-desc" } width="100%" height=(height) {
-                    title id={ (id) "-title" } { (Text(self.title)) }
-                    desc id={ (id) "-desc" } { (Text(&self.description)) }
+                    title id={ (id) "-title" } { (Shown(self.title)) }
+                    desc id={ (id) "-desc" } { (Shown(&self.description)) }
                     @for tick in &self.y_axis.ticks {
                         @let y = (1.0 - self.y_axis.position(*tick)) * f64::from(*height);
                         @let (line, label) = (format!("{y:.1}"), format!("{:.1}", y + 4.0));
@@ -51,7 +51,7 @@ impl Frame<'_> {
                         line class="tick" x1=(x) x2=(x) y1=(height) y2=(height + 5) {}
                         text x=(x) y=(height + 19) { (number(*tick)) }
                     }
-                    text class="axis" x="100%" y=(height + 37) { (Text(self.x_label)) }
+                    text class="axis" x="100%" y=(height + 37) { (Shown(self.x_label)) }
                     svg viewBox={ "0 0 " (SIDE) " " (SIDE) } preserveAspectRatio="none" width="100%" height=(height) {
                         (marks)
                     }

@@ -6,7 +6,7 @@ use super::frame::{Frame, SIDE};
 use super::scale::{Axis, Spread, round_step};
 use crate::report::RunReport;
 use crate::report::number::{count, number};
-use crate::report::text::{Text, each};
+use crate::report::text::{Shown, each};
 
 /// Most bins, about.
 const BINS: usize = 48;
@@ -28,7 +28,7 @@ pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<Markup> 
                 format!("; {}: {}", series.name, count(counts[bin] as u64))
             });
             g {
-                title { (Text(&format!("{}–{} {unit}{numbers}", number(low), number(high)))) }
+                title { (Shown(&format!("{}–{} {unit}{numbers}", number(low), number(high)))) }
                 @for (index, counts) in counts.iter().enumerate() {
                     @let height = y_axis.position(counts[bin] as f64) * SIDE;
                     @let width = (right - left - 2.0).max(1.0);
@@ -67,7 +67,7 @@ pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<Markup> 
         figure class="plot" {
             figcaption {
                 small {
-                    "Number of traces by length in " (Text(unit))
+                    "Number of traces by length in " (Shown(unit))
                     @if bins.axis.spread == Spread::Log { ", log scale" }
                 }
                 span class="legend" {
@@ -76,7 +76,7 @@ pub(in crate::report) fn length_histogram(report: &RunReport) -> Option<Markup> 
                             svg width="14" height="14" aria-hidden="true" {
                                 rect class=(class(index)) width="14" height="14" rx="2" {}
                             }
-                            bdi { (Text(&series.name)) }
+                            bdi { (Shown(&series.name)) }
                             " " small { (count(series.lengths.len() as u64)) }
                         }
                     }

@@ -6,7 +6,7 @@ use super::colour;
 use super::frame::{Frame, SIDE};
 use super::scale::{Axis, Spread};
 use crate::report::number::number;
-use crate::report::text::{Text, each};
+use crate::report::text::{Shown, each};
 use crate::report::{TrainingCurve, TrainingPoint};
 
 /// Most points that are drawn of a curve; beyond, neighbours are drawn as one.
@@ -64,7 +64,7 @@ pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve])
             path
                 class={ "line " (colour(line.name)) }
                 d=(path(&line.main, &x_axis, &y_axis))
-                data-name=(Text(line.name))
+                data-name=(Shown(line.name))
                 data-points=(hover_data(&line.main, &x_axis, &y_axis)) {}
         }
     };
@@ -80,7 +80,7 @@ pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve])
     Some(html! {
         figure class="plot" {
             figcaption {
-                b { (Text(chart.title)) }
+                b { (Shown(chart.title)) }
                 small {
                     @if y_axis.spread == Spread::Log { ", log scale" }
                     @if noisy { "; bold: mean over " (window) " steps" }
@@ -90,8 +90,8 @@ pub(in crate::report) fn line_chart(chart: &LineChart, curves: &[TrainingCurve])
                         @let class = colour(line.name);
                         span class={ "key " (class) } {
                             svg width="26" height="10" aria-hidden="true" { path class={ "line " (class) } d="M1 5H25" {} }
-                            bdi { (Text(line.name)) }
-                            @if let Some(end) = &line.end { " " small { (Text(end)) } }
+                            bdi { (Shown(line.name)) }
+                            @if let Some(end) = &line.end { " " small { (Shown(end)) } }
                         }
                     }
                 }

@@ -39,10 +39,10 @@ impl ApiError {
         Self { param, ..Self::request(StatusCode::BAD_REQUEST, message) }
     }
 
-    /// Another model is asked for.
-    pub(super) fn model_not_found(asked: &str, served: &str) -> Self {
-        let asked: String = asked.chars().take(100).collect();
-        let message = format!("there is no model {asked:?} here; ask for {served:?} or leave `model` out");
+    /// Another model is requested for.
+    pub(super) fn model_not_found(requested: &str, served: &str) -> Self {
+        let requested: String = requested.chars().take(100).collect();
+        let message = format!("there is no model {requested:?} here; ask for {served:?} or leave `model` out");
         let param = Some("model".to_owned());
         Self { param, code: Some("model_not_found"), ..Self::request(StatusCode::NOT_FOUND, message) }
     }

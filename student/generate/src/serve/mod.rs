@@ -277,8 +277,8 @@ async fn chat(State(server): State<Arc<Server>>, request: axum::extract::Request
     let mut choices = Vec::with_capacity(request.n as usize);
     for index in 0..request.n {
         let Some(its) = place.split(1) else { return Err(ApiError::server("a place is missing")) };
-        let asked = Request { prompt: prompt.clone(), sampling, seed: seed_of_choice(seed, index) };
-        let events = server.model.engine.submit(asked).map_err(|e| match e {
+        let one = Request { prompt: prompt.clone(), sampling, seed: seed_of_choice(seed, index) };
+        let events = server.model.engine.submit(one).map_err(|e| match e {
             Error::EngineEnded => server.engine_has_ended(),
             e => ApiError::server(e.to_string()),
         })?;

@@ -124,8 +124,8 @@ impl ChatRequest {
         let fields = Fields(fields);
         match fields.get("model") {
             None => {}
-            Some(Value::String(asked)) if asked == served => {}
-            Some(Value::String(asked)) => return Err(ApiError::model_not_found(asked, served)),
+            Some(Value::String(requested)) if requested == served => {}
+            Some(Value::String(requested)) => return Err(ApiError::model_not_found(requested, served)),
             Some(other) => return Err(wrong("model", "a string", other)),
         }
         let tools_off = fields.get("tool_choice").is_some_and(|choice| choice == "none");

@@ -37,8 +37,8 @@ impl Tests {
     }
 
     /// Adds the tests of a prompt, if it has none yet, or none that can be run.
-    pub(super) fn add(&mut self, prompt_id: &PromptId, tests: Asked) -> Result<()> {
-        let runnable = matches!(tests, Asked::Spec { .. });
+    pub(super) fn add(&mut self, prompt_id: &PromptId, tests: TestRow) -> Result<()> {
+        let runnable = matches!(tests, TestRow::Spec { .. });
         match self.seen.get(prompt_id) {
             Some(known) if *known || !runnable => return Ok(()),
             _ => self.seen.insert(prompt_id.clone(), runnable),
@@ -46,8 +46,8 @@ impl Tests {
         let none =
             PromptTests { prompt_id: prompt_id.clone(), language: None, spec: None, problem: None, source: None };
         let row = match tests {
-            Asked::Spec { language, json } => PromptTests { language: Some(language), spec: Some(json), ..none },
-            Asked::Other { source, problem } => PromptTests { problem: Some(problem), source: Some(source), ..none },
+            TestRow::Spec { language, json } => PromptTests { language: Some(language), spec: Some(json), ..none },
+            TestRow::Other { source, problem } => PromptTests { problem: Some(problem), source: Some(source), ..none },
         };
         let writer = match &mut self.writer {
             Some(writer) => writer,
@@ -67,12 +67,12 @@ impl Tests {
 }
 
 /// A row's tests as they are written.
-pub(super) enum Asked {
+pub(super) enum TestRow {
     Spec { language: Language, json: String },
     Other { source: String, problem: String },
 }
 
-impl Asked {
+impl TestRow {
     pub(super) fn of(tests: RowTests) -> Self {
         let spec = match tests {
             RowTests::Runnable(spec) => spec,
