@@ -80,6 +80,11 @@ fn sources(krate: &str) -> Vec<(String, String)> {
     files.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
 }
 
+/// Whether a file holds tests alone. One on tests of programs (`test_columns.rs`) does not.
+fn is_test(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("_tests.rs")
+}
+
 /// Whether code names a path that begins with `word`, or a function of this name: `word::x`, `use word as x`, `word(..)`.
 /// Comments do not count.
 fn names(text: &str, word: &str) -> bool {
@@ -121,8 +126,7 @@ fn each_library_is_known_to_its_owners_only() {
         for krate in crates() {
             let depends = dependencies(&manifest(krate), false).iter().any(|package| is_of(package, library));
             assert_eq!(depends, owners.contains(&krate), "{krate} and {library}, which only {owners:?} may depend on");
-            let of_others =
-                sources(krate).into_iter().filter(|(name, _)| !owners.contains(&krate) && !name.contains("test"));
+            let of_others = sources(krate).into_iter().filter(|(name, _)| !owners.contains(&krate) && !is_test(name));
             for (name, text) in of_others {
                 assert!(!names(&text, library), "{name} names {library}, which only {owners:?} may");
             }
@@ -261,7 +265,7 @@ fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&str>> {
 fn modules_of_a_crate_import_in_one_direction() {
     for krate in crates() {
         let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (name, text) in sources(krate).into_iter().filter(|(name, _)| !name.contains("test")) {
+        for (name, text) in sources(krate).into_iter().filter(|(name, _)| !is_test(name)) {
             let below = name.strip_prefix(&format!("{krate}/src/")).unwrap();
             let module = below.split(['/', '.']).next().unwrap().to_owned();
             let mut imported = imports(&text);
@@ -288,6 +292,8 @@ fn no_crate_is_a_quarter_of_all() {
 /// The checks above find what they are for.
 #[test]
 fn what_is_not_allowed_is_found() {
+    assert!(is_test("a/src/tests.rs") && is_test("a/src/tests/b.rs") && is_test("a/src/collect_tests.rs"));
+    assert!(!is_test("a/src/test_columns.rs") && !is_test("a/src/test_columns/asserts.rs"));
     for code in [
         "use burn::x;",
         "use burn as b;",
@@ -327,8 +333,8 @@ fn files_are_short_and_say_what_they_are_for() {
         for (name, text) in sources(krate) {
             let lines = text.lines().count();
             assert!(lines <= 500, "{name} has {lines} lines");
-            let is_test = name.contains("test") || name.ends_with("/error.rs");
-            assert!(is_test || text.starts_with("//!"), "{name} has no module documentation");
+            let needs_none = is_test(&name) || name.ends_with("/error.rs");
+            assert!(needs_none || text.starts_with("//!"), "{name} has no module documentation");
             let allow = ["#[", "allow("].concat();
             assert!(!text.contains(&allow), "{name}: expect with a reason instead");
         }

@@ -299,4 +299,27 @@ mod tests {
             assert!(message.contains("cut.parquet"), "{message}");
         }
     }
+
+    /// What was judged before columns were enums is read as them; a name that none of them has is an error.
+    #[test]
+    fn texts_are_read_as_the_enums_they_name() {
+        use crate::record::CodeVerdict;
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Text {
+            verdict: Option<String>,
+        }
+        #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        struct Named {
+            verdict: Option<CodeVerdict>,
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let texts = |names: [Option<&str>; 2]| names.map(|name| Text { verdict: name.map(str::to_owned) });
+        write_records(&path, &texts([Some("AC"), None])).unwrap();
+        let read: Vec<Named> = read_records(&path).unwrap();
+        assert_eq!(read, [Named { verdict: Some(CodeVerdict::Accepted) }, Named { verdict: None }]);
+        write_records(&path, &texts([Some("AC"), Some("OK")])).unwrap();
+        let message = read_records::<Named>(&path).unwrap_err().to_string();
+        assert!(message.contains("a.parquet") && message.contains("OK"), "{message}");
+    }
 }

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::golden::relative_difference;
+use crate::golden::{self, relative_difference};
 use crate::segments::{Group, Rope};
 use crate::weights::numbers;
 
@@ -20,7 +20,7 @@ fn random(shape: [usize; 2], seed: u64) -> Tensor<2> {
 }
 
 fn rope(dim: usize) -> Rope {
-    let mut config = crate::golden::model("llama").config;
+    let mut config = golden::model("llama").config;
     config.head_dim = dim;
     Rope::new(&config)
 }
@@ -241,4 +241,33 @@ fn parts_and_transposes_of_tensors() {
         numbers(adamw(weight, gradient, (random([6, 24], 4), random([6, 24], 5).square()), step).0)
     });
     assert_eq!(stepped[0], stepped[1]);
+}
+
+/// A mistake in this program is found where an operation is entered, not as numbers that are not there.
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let zeros = |shape: [usize; 2]| plain(&vec![0.0; shape[0] * shape[1]], shape);
+    let heads = Heads { query: 2, key: 1, dim: 4 };
+    let config = golden::model("llama").config;
+    let layout = Packed::new(&[3], &Rope::new(&config));
+    let targets = |row, id| Arc::new(Targets { rows: vec![row], ids: vec![id], scale: 1.0 });
+    type Wrong<'a> = (&'a str, &'a dyn Fn());
+    let wrong: [Wrong<'_>; 7] = [
+        ("weight", &|| drop(linear(zeros([2, 3]), zeros([5, 4]), Precision::F32))),
+        ("bias", &|| drop(add_bias(zeros([2, 3]), zeros([1, 4])))),
+        ("up", &|| drop(swiglu(zeros([2, 3]), zeros([2, 4])))),
+        ("k", &|| {
+            drop(attention(zeros([3, 8]), zeros([3, 8]), zeros([3, 4]), heads, Precision::F32, &layout));
+        }),
+        ("q", &|| {
+            drop(attention(zeros([2, 8]), zeros([2, 4]), zeros([2, 4]), heads, Precision::F32, &layout));
+        }),
+        ("row", &|| drop(cross_entropy(zeros([2, 3]), zeros([5, 3]), &targets(2, 0), Precision::F32))),
+        ("token", &|| drop(cross_entropy(zeros([2, 3]), zeros([5, 3]), &targets(0, 5), Precision::F32))),
+    ];
+    for (what, run) in wrong {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+        let said = panic.downcast_ref::<String>().unwrap();
+        assert!(said.contains(what) && (said.contains("another shape") || said.contains("beyond")), "{what}: {said}");
+    }
 }
