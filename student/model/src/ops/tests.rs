@@ -243,6 +243,9 @@ fn parts_and_transposes_of_tensors() {
     assert_eq!(stepped[0], stepped[1]);
 }
 
+/// What has a wrong shape, and a call with it.
+type Wrong<'a> = (&'a str, &'a dyn Fn());
+
 /// A mistake in this program is found where an operation is entered, not as numbers that are not there.
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
@@ -251,7 +254,6 @@ fn shapes_that_do_not_fit_are_refused() {
     let config = golden::model("llama").config;
     let layout = Packed::new(&[3], &Rope::new(&config));
     let targets = |row, id| Arc::new(Targets { rows: vec![row], ids: vec![id], scale: 1.0 });
-    type Wrong<'a> = (&'a str, &'a dyn Fn());
     let wrong: [Wrong<'_>; 7] = [
         ("weight", &|| drop(linear(zeros([2, 3]), zeros([5, 4]), Precision::F32))),
         ("bias", &|| drop(add_bias(zeros([2, 3]), zeros([1, 4])))),
